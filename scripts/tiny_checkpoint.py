@@ -1,0 +1,97 @@
+"""Makes a checkpoint of Stable Diffusion 1's layout, small and with random weights, that ComfyUI's own loader accepts.
+
+The UNet has one level (25.8 M parameters), the autoencoder is TAESD's, the text encoder has CLIP-L's shape (it cannot be
+made smaller: the loader knows it by its size). As fp16 it takes 304 MB. Its pictures mean nothing; they are always the
+same for the same seed, and everything that makes them is the real thing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from worker.comfy_runtime.source import ComfySource, find_source
+from worker.errors import WorkerError
+from worker.settings import load_settings
+
+DEFAULT_NAME = "tiny-sd.safetensors"
+
+
+def main() -> int:
+    """Make the checkpoint; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="scripts/make_tiny_checkpoint", description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"the file to write (default: models/checkpoints/{DEFAULT_NAME} in COMFY_BASE_DIR)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
+    options = parser.parse_args()
+    try:
+        settings = load_settings()
+        source = find_source(settings.comfyui_path, settings.comfy_base_dir)
+    except WorkerError as error:
+        print(f"make_tiny_checkpoint: {error}", file=sys.stderr)
+        return 3
+    path = options.out or source.base / "models" / "checkpoints" / DEFAULT_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(source, path, options.seed)
+    print(path)
+    return 0
+
+
+def write_checkpoint(source: ComfySource, path: Path, seed: int) -> None:
+    """Write the checkpoint to ``path``; a half-written one is never seen under that name."""
+    torch = importlib.import_module("torch")
+    generator = torch.Generator().manual_seed(seed)
+    weights = {name: _random(torch, name, shape, generator) for name, shape in _shapes(source).items()}
+    unfinished = path.with_suffix(".unfinished")
+    importlib.import_module("safetensors.torch").save_file(weights, unfinished)
+    unfinished.chmod(0o644)
+    unfinished.replace(path)
+
+
+def _shapes(source: ComfySource) -> Mapping[str, tuple[int, ...]]:
+    """Names and shapes of all weights, from ComfyUI's own modules."""
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(source.path))
+    importlib.import_module("comfy.cli_args").args.cpu = True
+    ops = importlib.import_module("comfy.ops").disable_weight_init
+    torch = importlib.import_module("torch")
+    unet = importlib.import_module("comfy.ldm.modules.diffusionmodules.openaimodel").UNetModel(
+        image_size=32, in_channels=4, out_channels=4, model_channels=320, channel_mult=(1,), num_res_blocks=[1],
+        transformer_depth=[1], transformer_depth_output=[1, 1], transformer_depth_middle=1, context_dim=768, num_heads=8,
+        use_spatial_transformer=True, operations=ops, device="meta", dtype=torch.float16,
+    )  # fmt: skip
+    config = json.loads((source.path / "comfy" / "sd1_clip_config.json").read_text(encoding="utf-8"))
+    clip = importlib.import_module("comfy.clip_model").CLIPTextModel(config, torch.float16, "meta", ops)
+    autoencoder = importlib.import_module("comfy.taesd.taesd").TAESD()
+    return {
+        **_named("model.diffusion_model.", unet),
+        **_named("first_stage_model.", autoencoder),
+        **_named("cond_stage_model.transformer.", clip),
+    }
+
+
+def _named(prefix: str, module: Any) -> dict[str, tuple[int, ...]]:
+    return {prefix + name: tuple(weight.shape) for name, weight in module.state_dict().items()}
+
+
+def _random(torch: Any, name: str, shape: tuple[int, ...], generator: Any) -> Any:
+    """Weights that keep the signal's size: biases 0, norms 1, all else by its fan-in."""
+    if name.endswith(("bias", "vae_shift")):
+        return torch.zeros(shape, dtype=torch.float16)
+    if len(shape) < 2:
+        return torch.ones(shape, dtype=torch.float16)
+    fan_in = int(torch.Size(shape[1:]).numel())
+    scale = 0.02 if "embedding" in name else (1.5 / fan_in) ** 0.5
+    return (torch.randn(shape, generator=generator) * scale).half()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Runs ComfyUI workflows inside this process, for RunPod, a local server, the command line and Python code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from worker.result import Result
+    from worker.settings import Settings
+    from worker.worker import Worker
+
+__all__ = ["Result", "Settings", "Worker"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that the command line's help costs nothing."""
+    if name == "Worker":
+        from worker.worker import Worker
+
+        return Worker
+    if name == "Result":
+        from worker.result import Result
+
+        return Result
+    if name == "Settings":
+        from worker.settings import Settings
+
+        return Settings
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""What runs graphs: one module for each way to do it."""

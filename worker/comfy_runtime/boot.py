@@ -1,0 +1,218 @@
+"""Starting ComfyUI inside this process, through its own ``main`` module.
+
+What ``main`` does when it is imported (flags, logger, paths, prestart scripts, in newer versions the memory manager) is
+each version's own business. Here stands only what ``main`` skips because its name is not ``__main__``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import io
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from worker.comfy_runtime.device import check_device, cpu_flag, cuda_device_count, device_text, torch_build
+from worker.comfy_runtime.node_packs import recording_packs
+from worker.comfy_runtime.prompts import PromptRunner
+from worker.comfy_runtime.runtime import Runtime
+from worker.comfy_runtime.server import make_server
+from worker.comfy_runtime.source import ComfySource, find_source
+from worker.errors import NoDevice, SettingsError, StartError
+from worker.logs import own_logging
+from worker.settings import Settings
+from worker.workspace import StateFolder
+
+Say = Callable[[str], None]
+
+_OUR_FLAGS = ("--output-directory", "--input-directory", "--temp-directory", "--user-directory", "--base-directory")
+_booted: Runtime | None = None
+_boot_lock = threading.Lock()
+
+
+def boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
+    """Start ComfyUI in this process, once; later calls get the same runtime.
+
+    Args:
+        settings: which tree, which flags.
+        state: where its folders lie. Only the first call's counts: ComfyUI's folders never change.
+        say: told of warnings and of each step that begins.
+
+    Raises:
+        StartError: no tree, no device, flags that ComfyUI does not know, or a tree that cannot be imported.
+    """
+    global _booted
+    with _boot_lock:
+        if _booted is None:
+            _booted = _boot(settings, state, say)
+        elif _booted.flags != _flags(settings, _booted.source, _booted.state, cpu="--cpu" in _booted.flags):
+            raise StartError(
+                "ComfyUI already runs in this process with other settings; start another process for these"
+            )
+        return _booted
+
+
+def booted() -> Runtime | None:
+    """The runtime of this process, if ComfyUI was started."""
+    return _booted
+
+
+def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
+    on_pod = settings.runpod_pod_id is not None
+    timings: dict[str, float] = {}
+    with _step("find", timings, say, "looking for ComfyUI"):
+        source = find_source(settings.comfyui_path, settings.comfy_base_dir)
+        cpu, warning = cpu_flag(settings.comfy_args, torch_build(), cuda_device_count(), on_pod=on_pod)
+    if warning:
+        say(f"warning: {warning}")
+    flags = _flags(settings, source, state, cpu=cpu is not None)
+    sys.path.insert(0, str(source.path))
+    # Nothing is written under the ComfyUI tree; scripts/install compiles what it fetched.
+    sys.dont_write_bytecode = True
+    # Where packs that look for ComfyUI's folder find it, since __main__ is not its main.py.
+    os.environ["COMFYUI_PATH"] = str(source.path)
+    with _arguments(flags), own_logging(settings):
+        with _step("core", timings, say, f"importing ComfyUI {source.version}"):
+            _parse_flags()
+            main = _import_main(source, on_pod=on_pod)
+        check_device(importlib.import_module("torch"), _model_management().get_torch_device(), on_pod=on_pod)
+        with _step("nodes", timings, say, "importing nodes"):
+            server, packs = _start_server(main, state)
+    # Samplers' own bars on stderr belong to the log; progress is told by events.
+    main.comfy.utils.set_progress_bar_enabled(settings.comfy_log_level in ("DEBUG", "INFO"))
+    return Runtime(source, state, flags, tuple(packs), timings, PromptRunner(main, server), main)
+
+
+def _flags(settings: Settings, source: ComfySource, state: StateFolder, *, cpu: bool) -> tuple[str, ...]:
+    """ComfyUI's command line. Ours come last where they must win, first where the operator's may."""
+    taken = [flag for flag in _OUR_FLAGS if any(given.split("=")[0] == flag for given in settings.comfy_args)]
+    if taken:
+        raise SettingsError(f"COMFY_ARGS: {taken[0]} is set by the worker; see COMFY_BASE_DIR and WORKER_STATE_DIR")
+    return (
+        *("--verbose", settings.comfy_log_level),
+        *("--database-url", f"sqlite:///{state.user / 'comfyui.db'}"),
+        *settings.comfy_args,
+        *("--base-directory", str(source.base)),
+        *("--output-directory", str(state.output)),
+        *("--input-directory", str(state.input)),
+        *("--user-directory", str(state.user)),
+        *("--front-end-root", str(state.front_end)),
+        *(() if settings.save_metadata else ("--disable-metadata",)),
+        *(("--cpu",) if cpu else ()),
+    )
+
+
+@contextlib.contextmanager
+def _step(name: str, timings: dict[str, float], say: Say, text: str) -> Iterator[None]:
+    say(text)
+    start = time.perf_counter()
+    yield
+    timings[name] = time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def _arguments(flags: tuple[str, ...]) -> Iterator[None]:
+    """ComfyUI and some packs read ``sys.argv``."""
+    given = sys.argv
+    sys.argv = ["main.py", *flags]
+    try:
+        yield
+    finally:
+        sys.argv = given
+
+
+def _parse_flags() -> None:
+    """Let ComfyUI parse its flags, and set the environment that must stand before torch is imported."""
+    importlib.import_module("comfy.options").enable_args_parsing()
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            args = importlib.import_module("comfy.cli_args").args
+    except SystemExit:
+        lines = complaint.getvalue().strip().splitlines() or ["ComfyUI does not take these flags"]
+        raise SettingsError(f"COMFY_ARGS: {lines[-1].removeprefix('main.py: error: ')}") from None
+    for name, value in _device_environment(args).items():
+        os.environ[name] = value
+    # Chooses torch's allocator; it must be set before torch is imported.
+    importlib.import_module("cuda_malloc")
+
+
+def _device_environment(args: Any) -> dict[str, str]:
+    """The variables that ComfyUI's ``main`` derives from its flags when it is run as a program."""
+    environment = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+    environment["TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL"] = "1"
+    devices = getattr(args, "cuda_device", None)
+    if devices is None and getattr(args, "default_device", None) is not None:
+        first = args.default_device
+        devices = ",".join(str(index) for index in [first, *(i for i in range(32) if i != first)])
+    if devices is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = environment["HIP_VISIBLE_DEVICES"] = str(devices)
+        if getattr(args, "cuda_device", None) is not None:
+            environment["ASCEND_RT_VISIBLE_DEVICES"] = str(devices)
+    if getattr(args, "oneapi_device_selector", None) is not None:
+        environment["ONEAPI_DEVICE_SELECTOR"] = args.oneapi_device_selector
+    if getattr(args, "deterministic", False) and "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
+        environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    return environment
+
+
+@contextlib.contextmanager
+def _no_log() -> Iterator[None]:
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _import_main(source: ComfySource, *, on_pod: bool) -> Any:
+    try:
+        return importlib.import_module("main")
+    except ImportError as error:
+        raise StartError(f"ComfyUI {source.version} needs a package that is not installed: {error}") from error
+    except (RuntimeError, AssertionError) as error:
+        # What torch raises where the driver shows a device that it cannot use.
+        if "cuda" in str(error).lower() or "nvidia" in str(error).lower():
+            raise NoDevice(device_text(error, on_pod=on_pod)) from error
+        raise StartError(f"ComfyUI {source.version} cannot be imported: {error}") from error
+
+
+def _model_management() -> Any:
+    return importlib.import_module("comfy.model_management")
+
+
+def _start_server(main: Any, state: StateFolder) -> tuple[Any, list[Any]]:
+    """What ``main.start_comfyui`` does, but for listening and for its thread."""
+    main.folder_paths.set_temp_directory(str(state.temp))
+    loop = asyncio.new_event_loop()
+    server = make_server(main.server.PromptServer, loop)
+    hooks = main.hook_breaker_ac10a0
+    hooks.save_functions()
+    args = main.args
+    with recording_packs(main.nodes) as packs:
+        # On this thread, as in a stock start: some packs install signal handlers when they are imported.
+        loop.run_until_complete(
+            main.nodes.init_extra_nodes(
+                init_custom_nodes=not args.disable_all_custom_nodes or len(args.whitelist_custom_nodes) > 0,
+                init_api_nodes=not args.disable_api_nodes,
+            )
+        )
+    if hasattr(main.comfy.model_management, "set_cudnn_benchmark"):
+        main.comfy.model_management.set_cudnn_benchmark()
+    hooks.restore_functions()
+    main.cuda_malloc = importlib.import_module("cuda_malloc")
+    main.cuda_malloc_warning()
+    if getattr(args, "enable_assets", False):
+        main.setup_database()
+    with _no_log():  # It complains of the front-end packages, which nobody needs here.
+        server.add_routes()
+    main.hijack_progress(server)
+    loop.run_until_complete(server.setup())
+    threading.Thread(target=loop.run_forever, name="comfy-server", daemon=True).start()
+    return server, packs

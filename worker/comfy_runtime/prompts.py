@@ -1,0 +1,246 @@
+"""Prompts through ComfyUI's own route, queue and executor."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.comfy_runtime.server import CLIENT_ID, MessageListener, prompt_route
+from worker.errors import StartError
+
+_GC_INTERVAL_S = 10.0
+_log = logging.getLogger("worker")
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """The ``/prompt`` route's refusal: ``error`` and ``node_errors`` in ComfyUI's own shape."""
+
+    error: dict[str, Any]
+    node_errors: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A queued prompt. ``node_errors``: of outputs that validation dropped while others run."""
+
+    prompt_id: str
+    node_errors: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class NodeFailure:
+    """A node that raised. ``message`` is ComfyUI's text, with nothing taken out."""
+
+    node_id: str
+    node_type: str
+    exception_type: str
+    message: str
+
+
+@dataclass(frozen=True)
+class PromptOutcome:
+    """What became of one prompt.
+
+    ``outputs``: ui dict of each node that has one. ``display_ids``: the node that a user sees in its place.
+    ``status``: ``success``, ``error`` or ``interrupted``.
+    """
+
+    prompt_id: str
+    status: str
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    display_ids: dict[str, str] = field(default_factory=dict)
+    failure: NodeFailure | None = None
+
+
+class PromptRunner:
+    """Queues and runs prompts. ``run_next`` and ``collect_garbage`` belong to one thread, all else to any.
+
+    Args:
+        main: ComfyUI's ``main`` module.
+        server: the ``PromptServer`` of ``make_server``, its loop running.
+    """
+
+    def __init__(self, main: Any, server: Any) -> None:
+        self._main = main
+        self._server = server
+        self._post_prompt = prompt_route(server)
+        self._executor = _build_executor(main, server)
+        self._loop = asyncio.new_event_loop()
+        self._last_gc = time.monotonic()
+
+    def queue_prompt(self, graph: dict[str, Any], extra_data: Mapping[str, Any]) -> Accepted | Rejection:
+        """Put ``graph`` through the server's own ``/prompt`` route, on the server's thread, which may change it."""
+        body = {
+            "prompt": graph,
+            "prompt_id": str(uuid.uuid4()),
+            "client_id": CLIENT_ID,
+            "extra_data": dict(extra_data),
+        }
+        posted = asyncio.run_coroutine_threadsafe(self._route(body), self._server.loop)
+        status, answer = posted.result()
+        if status == 200:
+            return Accepted(answer["prompt_id"], answer.get("node_errors") or {})
+        return Rejection(answer.get("error") or {}, answer.get("node_errors") or {})
+
+    async def _route(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        try:
+            return await self._post_prompt(body)
+        except Exception as error:  # noqa: BLE001 - any node's code runs in validation.
+            # The stock server answers 500 here: a node's INPUT_TYPES or VALIDATE_INPUTS raised.
+            _log.exception("ComfyUI's validation raised")
+            text = f"{type(error).__name__}: {error}"
+            return 500, {"error": {"type": "exception_during_validation", "message": text, "details": ""}}
+
+    def run_next(self, on_message: MessageListener) -> PromptOutcome | None:
+        """Run the next prompt of the server's queue, on the calling thread; None where the queue is empty.
+
+        Raises:
+            BackendFailed: the executor broke outside of what it handles itself; it has been reset.
+        """
+        queue = self._server.prompt_queue
+        taken = queue.get(timeout=0)
+        if taken is None:
+            return None
+        (_, prompt_id, graph, extra_data, outputs, sensitive), item_id = taken
+        self._server.last_prompt_id = prompt_id
+        self._server.on_message = on_message
+        try:
+            outcome = self._execute(prompt_id, graph, {**extra_data, **sensitive}, outputs)
+        finally:
+            self._close_prompt(item_id, prompt_id)
+            self._server.on_message = None
+        self._forget_file_outputs(outcome)
+        return outcome
+
+    def _execute(
+        self, prompt_id: str, graph: dict[str, Any], extra_data: dict[str, Any], outputs: Any
+    ) -> PromptOutcome:
+        executor = self._executor
+        executor.history_result = {"outputs": {}, "meta": {}}
+        executor.status_messages = []
+        try:
+            self._loop.run_until_complete(executor.execute_async(graph, prompt_id, extra_data, outputs))
+        except BaseException as error:  # noqa: BLE001 - nor may a node end this thread.
+            # ComfyUI hands on what is no Exception (SystemExit, KeyboardInterrupt from a node) and leaves its caches
+            # half-written.
+            _log.exception("The executor broke in node %s", self._server.last_node_id)
+            executor.reset()
+            return PromptOutcome(prompt_id, "error", failure=self._escaped(graph, error))
+        finally:
+            self._cancel_leftover_tasks()
+        return _outcome(prompt_id, executor)
+
+    def _escaped(self, graph: dict[str, Any], error: BaseException) -> NodeFailure:
+        node_id = str(self._server.last_node_id)
+        node_type = str(graph.get(node_id, {}).get("class_type", "unknown"))
+        return NodeFailure(node_id, node_type, type(error).__name__, f"{type(error).__name__}: {error}")
+
+    def _cancel_leftover_tasks(self) -> None:
+        """``asyncio.run``, which the stock server uses for each prompt, cancels what a prompt left running."""
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+
+    def _close_prompt(self, item_id: int, prompt_id: str) -> None:
+        executor, queue = self._executor, self._server.prompt_queue
+        status = self._main.execution.PromptQueue.ExecutionStatus(
+            status_str="success" if executor.success else "error",
+            completed=executor.success,
+            messages=executor.status_messages,
+        )
+        queue.task_done(item_id, executor.history_result, status=status, process_item=lambda item: item[:5])
+        self._server.send_sync("executing", {"node": None, "prompt_id": prompt_id}, CLIENT_ID)
+        queue.delete_history_item(prompt_id)
+
+    def _forget_file_outputs(self, outcome: PromptOutcome) -> None:
+        """Make nodes that saved files run again next time: their files leave with the job.
+
+        Only their own cache entries go; what they were given, and what depends on them, stays cached.
+        """
+        for node_id, output in outcome.outputs.items():
+            if any(entry.get("type") == "output" for entry in file_entries(output)):
+                _drop_cached(self._executor.caches.outputs, node_id)
+
+    def drop_queue(self) -> None:
+        """Forget prompts that wait in the server's own queue."""
+        self._server.prompt_queue.wipe_queue()
+
+    def interrupt(self) -> None:
+        """Stop the running prompt at its next step or node, as the server's ``/interrupt`` does."""
+        self._main.nodes.interrupt_processing()
+
+    def collect_garbage(self) -> None:
+        """What the stock server does between prompts, at most every ten seconds."""
+        if time.monotonic() - self._last_gc > _GC_INTERVAL_S:
+            gc.collect()
+            self._main.comfy.model_management.soft_empty_cache()
+            self._main.hook_breaker_ac10a0.restore_functions()
+            self._last_gc = time.monotonic()
+
+
+def file_entries(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The ``{filename, subfolder, type}`` entries in a node's ui dict, under whatever key."""
+    lists = [value for value in output.values() if isinstance(value, list | tuple)]
+    return [entry for entries in lists for entry in entries if isinstance(entry, dict) and "filename" in entry]
+
+
+class _QueueThatStops:
+    """Ends ComfyUI's worker loop at its first look into the queue."""
+
+    class Stop(Exception):
+        """Raised instead of an answer."""
+
+    def get(self, timeout: float | None = None) -> None:  # noqa: ARG002 - called with it.
+        raise self.Stop
+
+
+def _build_executor(main: Any, server: Any) -> Any:
+    """The ``PromptExecutor`` as this version's ``prompt_worker`` builds it: caches and arguments are its choice."""
+    execution = main.execution
+    original, built = execution.PromptExecutor, []
+
+    def keep(*args: Any, **kwargs: Any) -> Any:
+        built.append(original(*args, **kwargs))
+        return built[-1]
+
+    execution.PromptExecutor = keep
+    try:
+        main.prompt_worker(_QueueThatStops(), server)
+    except _QueueThatStops.Stop:
+        pass
+    finally:
+        execution.PromptExecutor = original
+    if not built:
+        raise StartError("This version of ComfyUI starts its executor in a way that the worker does not know")
+    return built[0]
+
+
+def _outcome(prompt_id: str, executor: Any) -> PromptOutcome:
+    """``executor.success`` can be stale (a dependency cycle); the last message is not."""
+    history = executor.history_result
+    name, data = executor.status_messages[-1]
+    status = {"execution_success": "success", "execution_interrupted": "interrupted"}.get(name, "error")
+    failure = None
+    if status == "error":
+        failure = NodeFailure(
+            str(data.get("node_id")), str(data.get("node_type")), str(data.get("exception_type")),
+            str(data.get("exception_message", name)),
+        )  # fmt: skip
+    display_ids = {node_id: str(meta.get("display_node", node_id)) for node_id, meta in history["meta"].items()}
+    return PromptOutcome(prompt_id, status, dict(history["outputs"]), display_ids, failure)
+
+
+def _drop_cached(cache: Any, node_id: str) -> None:
+    find: Callable[[str], Any] = getattr(cache, "_get_cache_for", lambda _: cache)
+    owner = find(node_id)
+    if owner is not None and hasattr(owner, "cache_key_set"):
+        owner.cache.pop(owner.cache_key_set.get_data_key(node_id), None)

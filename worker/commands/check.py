@@ -1,0 +1,89 @@
+"""``python -m worker check``: everything a job would find here."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from worker.comfy_runtime.runtime import Runtime
+from worker.errors import StartError
+from worker.settings import Settings, load_settings
+from worker.worker import Worker
+
+
+def check() -> int:
+    """Print settings, ComfyUI, device, model folders and node packs; 0 where a job could run, else 1.
+
+    Raises:
+        StartError: a setting cannot be read, or ComfyUI cannot start.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    settings = load_settings()
+    console.print(_settings_table(settings))
+    quiet = (
+        settings if settings.explicit("comfy_log_level") else settings.model_copy(update={"comfy_log_level": "ERROR"})
+    )
+    with Worker(quiet, say=lambda text: console.print(text, style="dim", markup=False)) as worker:
+        if worker.runtime is None:
+            raise StartError("ComfyUI did not start")
+        _print_runtime(console, worker.runtime)
+        result = worker.run(_PROBE)
+    if not result.ok or result.images[0].size != (8, 8):
+        console.print("A job cannot run here:", *result.errors, style="bold red", markup=False)
+        return 1
+    console.print(f"A job can run here: a test job took {result.seconds['run'] * 1000:.1f} ms", style="bold green")
+    return 0
+
+
+_PROBE = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "check"}},
+}
+
+
+def _settings_table(settings: Settings) -> Table:
+    table = Table("Setting", "Value", title="Settings", title_justify="left", show_edge=False)
+    for name, value, _ in settings.documented():
+        table.add_row(name, value or "[dim](not set)[/]")
+    return table
+
+
+def _print_runtime(console: Console, runtime: Runtime) -> None:
+    source, device = runtime.source, runtime.device()
+    facts = {
+        "ComfyUI": f"{source.version} from {source.path} ({source.origin})",
+        "Base directory": str(source.base),
+        "State folder": str(runtime.state.root),
+        "torch": device["torch"],
+        "Device": device["name"],
+        "VRAM": f"{_gb(device['free'])} free of {_gb(device['total'])}" if device["type"] != "cpu" else "none",
+        "RAM": f"{_gb(device['ram_free'])} free of {_gb(device['ram_total'])}",
+        "Start": ", ".join(f"{name} {seconds:.2f} s" for name, seconds in runtime.timings.items()),
+    }
+    console.print()
+    for name, text in facts.items():
+        console.print(f"{name + ':':<16}{text}", markup=False)
+    console.print()
+    console.print(_models_table(runtime))
+    console.print()
+    console.print(_packs_table(runtime))
+
+
+def _models_table(runtime: Runtime) -> Table:
+    table = Table("Folder", "Files", "Read from", title="Model folders", title_justify="left", show_edge=False)
+    for name, paths in runtime.model_folders().items():
+        table.add_row(name, str(len(runtime.model_files(name))), ", ".join(paths))
+    return table
+
+
+def _packs_table(runtime: Runtime) -> Table:
+    table = Table("Node pack", "Import", "", title="Custom nodes", title_justify="left", show_edge=False)
+    for pack in runtime.node_packs:
+        table.add_row(pack.name, f"{pack.seconds:.2f} s", f"[red]FAILED: {pack.error}[/]" if pack.error else "ok")
+    if not runtime.node_packs:
+        table.add_row("(none)", "", "")
+    return table
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1024**3:.1f} GiB"

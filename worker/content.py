@@ -1,0 +1,139 @@
+"""What a file is, judged by its bytes alone.
+
+A closed table of the formats that ComfyUI's loaders read, rather than a general detector: those guess by weak evidence
+(a ZIP is a Word document, a Python file is an image), and know neither latents nor 3D models.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import struct
+from dataclasses import dataclass
+
+from PIL import Image
+
+_CONTAINERS: tuple[tuple[int, bytes, str], ...] = (
+    (4, b"ftyp", "video/mp4"),
+    (0, b"\x1aE\xdf\xa3", "video/webm"),
+    (0, b"OggS", "audio/ogg"),
+    (0, b"fLaC", "audio/flac"),
+    (0, b"ID3", "audio/mpeg"),
+    (0, b"FLV\x01", "video/x-flv"),
+    (0, b"\x00\x00\x01\xba", "video/mpeg"),
+    (0, b"\x00\x00\x01\xb3", "video/mpeg"),
+    (0, b"0&\xb2u\x8ef\xcf\x11", "video/x-ms-asf"),
+    (0, b"FORM", "audio/aiff"),
+    (0, b"#!AMR", "audio/amr"),
+    (0, b"glTF", "model/gltf-binary"),
+    (0, b"Kaydara FBX Binary", "model/fbx"),
+    (0, b"ply\n", "model/ply"),
+    (0, b"ply\r\n", "model/ply"),
+    (0, b"NGSP", "model/spz"),
+)
+_RIFF = {b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
+_OBJ_LINE = re.compile(rb"\A(?:\s*(?:#[^\n]*|mtllib [^\n]*|[ogs] ?[^\n]*)?\n)*\s*v(?: +-?[\d.eE+-]+){3}")
+
+
+@dataclass(frozen=True)
+class Content:
+    """A file's media type and, for an image, its pixels over all frames (width × height × frames)."""
+
+    media_type: str
+    pixels: int = 0
+
+
+class TooManyPixels(ValueError):
+    """An image that is larger than allowed; raised before it is decoded."""
+
+
+def identify(data: bytes, max_pixels: int) -> Content | None:
+    """Tell what ``data`` is: an image, video, audio, latent or 3D model; None if it is none of these.
+
+    Args:
+        data: the whole file.
+        max_pixels: most pixels an image may have, all frames together.
+
+    Raises:
+        TooManyPixels: the image has more.
+    """
+    image = _identify_image(data, max_pixels)
+    if image is not None:
+        return image
+    media_type = _media_type(data)
+    return Content(media_type) if media_type else None
+
+
+def _identify_image(data: bytes, max_pixels: int) -> Content | None:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            pixels = image.width * image.height
+            if pixels <= max_pixels:
+                pixels *= getattr(image, "n_frames", 1)
+            media_type = image.get_format_mimetype() or f"image/{(image.format or '').lower()}"
+    except Image.DecompressionBombError:
+        raise TooManyPixels(f"it has more pixels than the limit of {max_pixels}") from None
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error):
+        # What Pillow's format plugins raise for a file that is not theirs or is damaged.
+        return None
+    if pixels > max_pixels:
+        raise TooManyPixels(f"it has {pixels} pixels, the limit is {max_pixels}")
+    return Content(media_type, pixels)
+
+
+def _media_type(data: bytes) -> str | None:
+    for offset, signature, media_type in _CONTAINERS:
+        if data.startswith(signature, offset):
+            return media_type
+    if data.startswith(b"RIFF"):
+        return _RIFF.get(data[8:12])
+    if len(data) > 4 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0 and data[1] & 0x06 and data[2] >> 4 != 0xF:
+        return "audio/mpeg"
+    if data[:2] in (b"\xff\xf1", b"\xff\xf9"):
+        return "audio/aac"
+    if len(data) > 188 and data[0] == 0x47 and data[188] == 0x47:
+        return "video/mp2t"
+    return _latent_or_model(data)
+
+
+def _latent_or_model(data: bytes) -> str | None:
+    if _is_latent(data):
+        return "application/x-latent"
+    if _is_gltf(data):
+        return "model/gltf+json"
+    if re.match(rb"\s*solid[ \t][^\n]*\n\s*facet normal", data):
+        return "model/stl"
+    # A binary STL is an 80-byte header, a count, and 50 bytes a triangle.
+    if len(data) >= 134 and len(data) == 84 + 50 * struct.unpack_from("<I", data, 80)[0]:
+        return "model/stl"
+    if _OBJ_LINE.match(data[:65536]):
+        return "model/obj"
+    return None
+
+
+def _is_latent(data: bytes) -> bool:
+    """SaveLatent writes a safetensors file with a tensor of this name."""
+    if len(data) < 16:
+        return False
+    length = struct.unpack_from("<Q", data)[0]
+    if length > min(len(data) - 8, 1_000_000):
+        return False
+    header = _json_object(data[8 : 8 + length])
+    return header is not None and "latent_tensor" in header
+
+
+def _is_gltf(data: bytes) -> bool:
+    if b'"asset"' not in data or len(data) > 50_000_000:
+        return False
+    document = _json_object(data)
+    asset = document.get("asset") if document else None
+    return isinstance(asset, dict) and "version" in asset
+
+
+def _json_object(data: bytes) -> dict[str, object] | None:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None

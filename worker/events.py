@@ -1,0 +1,79 @@
+"""What a backend reports while a job runs. Frozen values; a listener gets them in order, on the backend's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class PromptStarted:
+    """The graph was accepted and begins. ``node_count``: nodes of the workflow."""
+
+    prompt_id: str
+    node_count: int
+
+
+@dataclass(frozen=True)
+class NodesCached:
+    """Nodes whose results ComfyUI still has; they do not run again."""
+
+    node_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NodeStarted:
+    """A node begins. For a node inside an expanded subgraph, ``display_node_id`` is the node the user sees."""
+
+    node_id: str
+    display_node_id: str
+    class_type: str
+
+
+@dataclass(frozen=True)
+class NodeProgress:
+    """A node is at ``value`` of ``maximum`` steps."""
+
+    node_id: str
+    value: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A preview of what a sampler is making. ``image`` as ComfyUI hands it over, before any encoding."""
+
+    node_id: str | None
+    image: Image
+
+
+@dataclass(frozen=True)
+class NodeOutput:
+    """An output node is done; ``output`` is its ui dict (``{"images": [{filename, subfolder, type}]}`` and so on)."""
+
+    node_id: str
+    output: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PromptEnded:
+    """The last event of a prompt. ``status``: ``success``, ``error`` or ``interrupted``."""
+
+    prompt_id: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """Any other message that ComfyUI or a custom node sends to its clients."""
+
+    name: str
+    data: Any = field(repr=False)
+
+
+Event = PromptStarted | NodesCached | NodeStarted | NodeProgress | Preview | NodeOutput | PromptEnded | Message
+Listener = Callable[[Event], None]

@@ -1,0 +1,50 @@
+"""What every backend takes and gives: a ``GraphRun``, a ``RunResult``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from worker.events import Listener
+from worker.job import Workflow
+from worker.workspace import Workspace
+
+Status = Literal["success", "error", "interrupted"]
+
+
+@dataclass(frozen=True, eq=False)
+class GraphRun:
+    """One graph to run. ``workspace`` holds its input files and gets its output files."""
+
+    workflow: Workflow = field(repr=False)
+    workspace: Workspace
+    api_key: str | None = field(default=None, repr=False)
+    on_event: Listener | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a graph produced.
+
+    ``outputs``: ui dict of each node that has one, in the order of the workflow's nodes; keys are the ids that a user
+    knows. ``errors``: one readable line for each thing that went wrong. ``status``: how the run ended.
+    """
+
+    status: Status
+    outputs: Mapping[str, list[dict[str, Any]]]
+    errors: tuple[str, ...] = ()
+
+
+class Backend(Protocol):
+    """Runs graphs, one after the other."""
+
+    def submit(self, run: GraphRun) -> Future[RunResult]:
+        """Queue ``run``. The future raises WorkflowRejected, JobInterrupted or BackendFailed."""
+
+    def interrupt(self, run: GraphRun) -> None:
+        """Stop ``run``, at its next step if it runs, at once if it waits. No other run is touched."""
+
+    def close(self) -> None:
+        """Interrupt what runs and take no more."""

@@ -1,0 +1,40 @@
+"""The story of one job, from what the platform hands over to the answer; the one ladder from errors to answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from worker.delivery import Answer, inline_answer
+from worker.errors import WorkerError
+from worker.events import Listener
+from worker.job import parse_job
+from worker.worker import Worker
+
+Handler = Callable[[object], Awaitable[Answer]]
+_log = logging.getLogger("worker")
+
+
+def make_handler(worker: Worker, on_event: Listener | None = None) -> Handler:
+    """Build the async handler of ``worker``: job dict → answer dict. It raises nothing but ``CancelledError``.
+
+    Args:
+        worker: an open worker.
+        on_event: gets the events of every job.
+    """
+
+    async def handle(raw: object) -> Answer:
+        try:
+            result = await worker.arun_job(parse_job(raw), on_event)
+            try:
+                return await asyncio.to_thread(inline_answer, result)
+            finally:
+                result.close()
+        except WorkerError as error:
+            return error.answer()
+        except Exception as error:  # noqa: BLE001 - the platform would post a traceback to the caller.
+            _log.exception("The handler failed")
+            return {"error": f"Internal error: {type(error).__name__}", "error_type": "internal"}
+
+    return handle

@@ -1,0 +1,86 @@
+"""A job's input files: from what the caller sent to files in the job's own folder."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.content import TooManyPixels, identify
+from worker.errors import InputsRefused
+from worker.job import InputImage
+
+_DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+_WHITE_SPACE = re.compile(r"\s+")
+
+
+@dataclass(frozen=True)
+class InputLimits:
+    """``max_bytes``: of one decoded file. ``max_pixels``: of one image, all its frames together."""
+
+    max_bytes: int
+    max_pixels: int
+
+
+class _Refusal(Exception):
+    """One file cannot be staged; the text is the caller's line about it."""
+
+
+def stage(images: Iterable[InputImage], folder: Path, limits: InputLimits) -> None:
+    """Write each file under its name into ``folder``, which belongs to this job alone.
+
+    Raises:
+        InputsRefused: with one line for each file that could not be staged.
+    """
+    details = []
+    for image in images:
+        try:
+            _write(folder, image.name, _checked(image, limits))
+        except _Refusal as refusal:
+            details.append(str(refusal))
+    if details:
+        raise InputsRefused(details)
+
+
+def _checked(image: InputImage, limits: InputLimits) -> bytes:
+    data = image.data if isinstance(image.data, bytes) else _decode(image.name, image.data, limits.max_bytes)
+    if len(data) > limits.max_bytes:
+        raise _Refusal(_too_large(image.name, len(data), limits.max_bytes))
+    try:
+        content = identify(data, limits.max_pixels)
+    except TooManyPixels as error:
+        raise _Refusal(f"Error reading {image.name}: {error}") from None
+    if content is None:
+        raise _Refusal(f"Error reading {image.name}: it is no image, video, audio, latent or 3D model")
+    return data
+
+
+def _decode(name: str, text: str, max_bytes: int) -> bytes:
+    if text[:8].lower().startswith(("http://", "https://")):
+        raise _Refusal(f"Error downloading {name}: this worker does not take URLs; send the file as base64")
+    uri = _DATA_URI.match(text)
+    encoded = text[uri.end() :] if uri else text
+    if len(encoded) // 4 * 3 > 2 * max_bytes:  # Not worth copying; white space could make up half at most.
+        raise _Refusal(_too_large(name, len(encoded) // 4 * 3, max_bytes))
+    try:
+        return base64.b64decode(_WHITE_SPACE.sub("", encoded), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _Refusal(f"Error decoding base64 for {name}: {error}") from None
+
+
+def _too_large(name: str, size: int, limit: int) -> str:
+    return f"Error reading {name}: it has {size / 1e6:.1f} MB, the limit is {limit / 1e6:.1f} MB"
+
+
+def _write(folder: Path, name: str, data: bytes) -> None:
+    path = folder / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        raise _Refusal(f"Error storing {name}: another image has the name of one of its folders") from None
+    except OSError as error:
+        raise _Refusal(f"Error storing {name}: {error.strerror}") from None

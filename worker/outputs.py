@@ -1,0 +1,110 @@
+"""A run's ui dicts → the artifacts a caller gets."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.graph_run import RunResult
+from worker.workspace import Workspace
+
+# What Python's own table lacks of the kinds that ComfyUI's nodes save.
+_MEDIA_TYPES = {
+    ".webp": "image/webp",
+    ".avif": "image/avif",
+    ".exr": "image/x-exr",
+    ".mkv": "video/x-matroska",
+    ".flac": "audio/flac",
+    ".opus": "audio/ogg",
+    ".glb": "model/gltf-binary",
+    ".gltf": "model/gltf+json",
+    ".obj": "model/obj",
+    ".stl": "model/stl",
+    ".latent": "application/x-latent",
+    ".safetensors": "application/x-safetensors",
+}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file that a node saved.
+
+    ``key``: the node's ui key (``images``, ``gifs``, ``audio``, …). ``filename`` and ``subfolder`` are ComfyUI's own.
+    """
+
+    node_id: str
+    key: str
+    filename: str
+    subfolder: str
+    media_type: str
+    path: Path
+
+    def read(self) -> bytes:
+        """The whole file."""
+        return self.path.read_bytes()
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text that a node showed."""
+
+    node_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Everything a run leaves behind for its caller. ``errors``: a line for each file that is named but not there."""
+
+    artifacts: tuple[Artifact, ...]
+    texts: tuple[Text, ...]
+    errors: tuple[str, ...]
+
+
+def collect(result: RunResult, workspace: Workspace) -> Collected:
+    """Find the files and texts that ``result`` names; previews (``type`` is ``temp``) are left out."""
+    artifacts: dict[tuple[str, str, str], Artifact] = {}
+    texts: list[Text] = []
+    errors: list[str] = []
+    for node_id, key, values in _lists(result):
+        for value in values:
+            if key == "text":
+                texts.append(Text(node_id, value if isinstance(value, str) else str(value)))
+            elif isinstance(value, Mapping) and "filename" in value and value.get("type") != "temp":
+                artifact = _artifact(node_id, key, value, workspace)
+                if isinstance(artifact, str):
+                    errors.append(artifact)
+                else:
+                    artifacts.setdefault((key, artifact.subfolder, artifact.filename), artifact)
+    return Collected(tuple(artifacts.values()), tuple(texts), tuple(errors))
+
+
+def _lists(result: RunResult) -> Iterator[tuple[str, str, list[Any]]]:
+    for node_id, outputs in result.outputs.items():
+        for output in outputs:
+            for key, values in output.items():
+                if isinstance(values, list | tuple):
+                    yield node_id, key, list(values)
+                elif key == "text":
+                    yield node_id, key, [values]
+
+
+def _artifact(node_id: str, key: str, entry: Mapping[str, Any], workspace: Workspace) -> Artifact | str:
+    """The artifact, or a line that says why there is none."""
+    filename, subfolder = str(entry["filename"]), str(entry.get("subfolder") or "")
+    base = workspace.input if entry.get("type") == "input" else workspace.output
+    path = base / subfolder / filename
+    if not path.resolve().is_relative_to(base.resolve()):
+        return f"Node {node_id} named an output outside of the output folder: {filename}"
+    if not path.is_file():
+        return f"Node {node_id} named an output that is not there: {filename}"
+    return Artifact(node_id, key, filename, subfolder, media_type(filename), path)
+
+
+def media_type(filename: str) -> str:
+    """The media type that ``filename`` stands for; ``application/octet-stream`` where it is unknown."""
+    known = _MEDIA_TYPES.get(Path(filename).suffix.lower())
+    return known or mimetypes.guess_type(filename)[0] or "application/octet-stream"

@@ -1,0 +1,107 @@
+"""ComfyUI's validation errors → one text with a bullet for each problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+_HEADLINE = "Workflow validation failed:"
+_SHOWN_CHOICES = 20
+
+
+def explain_rejection(
+    error: Mapping[str, Any],
+    node_errors: Mapping[str, Any],
+    workflow: Mapping[str, Any],
+    *,
+    has_node_class: Callable[[str], bool],
+    checkpoints: Callable[[], list[str]],
+) -> str:
+    """The text for a graph that ComfyUI refuses.
+
+    Args:
+        error: the ``error`` of ``/prompt``'s answer.
+        node_errors: the ``node_errors`` of ``/prompt``'s answer.
+        workflow: the graph as the caller sent it.
+        has_node_class: whether a node class is installed.
+        checkpoints: names of the checkpoints there are; asked only where one was missed.
+    """
+    bullets = [*_missing_classes(workflow, has_node_class), *explain_nodes(node_errors)] or [_general(error)]
+    text = "\n".join([_HEADLINE, *(f"• {bullet}" for bullet in bullets)])
+    if not _misses_checkpoint(node_errors):
+        return text
+    names = checkpoints()
+    if names:
+        return f"{text}\n\nAvailable checkpoint models: {', '.join(names)}"
+    return f"{text}\n\nNo checkpoint models appear to be available. Please check your model installation."
+
+
+def explain_nodes(node_errors: Mapping[str, Any]) -> list[str]:
+    """One line for each problem: node id, class, input, what is wrong."""
+    return [
+        f"Node {node_id} ({entry.get('class_type', 'unknown')}){_input_name(problem)}: {_problem(problem)}"
+        for node_id, entry in node_errors.items()
+        for problem in entry.get("errors", [])
+    ]
+
+
+def _missing_classes(workflow: Mapping[str, Any], has_node_class: Callable[[str], bool]) -> Iterator[str]:
+    for node_id, node in workflow.items():
+        if not has_node_class(node["class_type"]):
+            yield f"Node {node_id} ({node['class_type']}): this node class is not installed"
+
+
+def _general(error: Mapping[str, Any]) -> str:
+    if error.get("type") == "prompt_no_outputs":
+        return "The workflow has no output node, such as SaveImage"
+    message, details = str(error.get("message") or "ComfyUI gave no reason"), str(error.get("details") or "")
+    return f"{message}: {details}" if details else message
+
+
+def _input_name(problem: Mapping[str, Any]) -> str:
+    name = _extra(problem).get("input_name")
+    return f" {name}" if name else ""
+
+
+def _problem(problem: Mapping[str, Any]) -> str:
+    extra = _extra(problem)
+    kind = problem.get("type")
+    if kind == "value_not_in_list":
+        return _not_in_list(extra)
+    if kind == "required_input_missing":
+        return "this input is required and missing"
+    message, details = str(problem.get("message", kind)), str(problem.get("details") or "")
+    name = extra.get("input_name")
+    if name and details.startswith(str(name)):
+        details = details[len(str(name)) :].lstrip(" ,:-")
+    return f"{message} ({details})" if details else message
+
+
+def _not_in_list(extra: Mapping[str, Any]) -> str:
+    text = f"{extra.get('received_value')!r} is not in the list"
+    choices = _choices(extra.get("input_config"))
+    if extra.get("input_name") == "ckpt_name" or not 0 < len(choices) <= _SHOWN_CHOICES:
+        return text
+    return f"{text} ({', '.join(map(str, choices))})"
+
+
+def _choices(config: Any) -> list[Any]:
+    """The options of a combo input: ``[[…], {…}]``, or ``["COMBO", {"options": […]}]``."""
+    if not isinstance(config, list | tuple) or not config:
+        return []
+    if isinstance(config[0], list):
+        return config[0]
+    options = config[1].get("options") if len(config) > 1 and isinstance(config[1], dict) else None
+    return options if isinstance(options, list) else []
+
+
+def _extra(problem: Mapping[str, Any]) -> Mapping[str, Any]:
+    return problem.get("extra_info") or {}
+
+
+def _misses_checkpoint(node_errors: Mapping[str, Any]) -> bool:
+    return any(
+        problem.get("type") == "value_not_in_list" and _extra(problem).get("input_name") == "ckpt_name"
+        for entry in node_errors.values()
+        for problem in entry.get("errors", [])
+    )

@@ -1,0 +1,136 @@
+"""Every environment variable that the worker reads: type, default, meaning. Nothing else reads the environment."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.errors import SettingsError
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+def _boolean(value: object) -> object:
+    text = str(value).strip().lower()
+    if text not in ("true", "false"):
+        raise ValueError("not a boolean")
+    return text == "true"
+
+
+def _upper(value: object) -> object:
+    return value.strip().upper() if isinstance(value, str) else value
+
+
+def _split_flags(value: object) -> object:
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
+
+
+Boolean = Annotated[bool, BeforeValidator(_boolean)]
+
+
+def _setting(default: Any, takes: str, description: str) -> Any:
+    return Field(default=default, description=description, json_schema_extra={"takes": takes})
+
+
+class Settings(BaseSettings):
+    """The worker's settings. An empty variable counts as not set."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, enable_decoding=False)
+
+    comfy_log_level: Annotated[LogLevel, BeforeValidator(_upper)] = _setting(
+        "DEBUG",
+        "DEBUG, INFO, WARNING, ERROR or CRITICAL",
+        "How much ComfyUI and its nodes log. `run` and the Python class use WARNING unless it is set.",
+    )
+    comfy_org_api_key: SecretStr | None = _setting(
+        None,
+        "a Comfy.org API key",
+        "Key for ComfyUI's API nodes, sent with every workflow; a request's own `comfy_org_api_key` wins.",
+    )
+    comfyui_path: Path | None = _setting(
+        None,
+        "a folder that holds ComfyUI's main.py",
+        "The ComfyUI tree to run, instead of `vendor/ComfyUI` or the packaged copy.",
+    )
+    comfy_base_dir: Path | None = _setting(
+        None,
+        "a folder",
+        "Where `models/`, `custom_nodes/` and the static `input/` are read from. Default: the ComfyUI tree, "
+        "or `comfy_base/` in the project for the packaged copy.",
+    )
+    comfy_args: Annotated[tuple[str, ...], BeforeValidator(_split_flags)] = _setting(
+        (),
+        "ComfyUI's command line flags, quoted as in a shell",
+        "Further flags for ComfyUI, for example `--highvram --fast`.",
+    )
+    save_metadata: Boolean = _setting(
+        False,
+        "true or false",
+        "Write the workflow into saved files. Off by default: a file then tells nothing of how it was made.",
+    )
+    worker_state_dir: Path | None = _setting(
+        None,
+        "a folder that can be written",
+        "Where ComfyUI's input, output, temp and user folders and the jobs' own folders are made, and removed at the "
+        "end. Default: `/dev/shm` with at least 2 GiB free, otherwise the system's temporary folder.",
+    )
+    max_input_mb: float = _setting(100.0, "a number above 0", "Largest size of one input file, in MB, decoded.")
+    max_image_pixels: int = _setting(
+        178_956_970, "a whole number above 0", "Most pixels one input image may have, all its frames together."
+    )
+    runpod_pod_id: str | None = _setting(
+        None, "set by RunPod", "Set by the platform. Where it is set, a worker without a CUDA device refuses to start."
+    )
+
+    def explicit(self, name: str) -> bool:
+        """Whether the variable behind field ``name`` was set, rather than left at its default."""
+        return name in self.model_fields_set
+
+    def documented(self) -> list[tuple[str, str, str]]:
+        """``(variable, value, description)`` of every setting; secrets are masked."""
+        return [
+            (name.upper(), _shown(getattr(self, name)), field.description or "")
+            for name, field in type(self).model_fields.items()
+        ]
+
+
+def _shown(value: object) -> str:
+    if value is None or value == ():
+        return ""
+    if isinstance(value, SecretStr):
+        return "********"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return shlex.join(value) if isinstance(value, tuple) else str(value)
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: one line that names each variable that cannot be read, what it holds and what it takes.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(problem) for problem in error.errors())) from None
+    for name in ("max_input_mb", "max_image_pixels"):
+        if not getattr(settings, name) > 0:
+            raise SettingsError(_unreadable(name, getattr(settings, name)))
+    return settings
+
+
+def _explain(problem: Any) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else "settings"
+    return _unreadable(name.lower(), problem["input"])
+
+
+def _unreadable(name: str, value: object) -> str:
+    field = Settings.model_fields[name]
+    extra = field.json_schema_extra
+    takes = extra["takes"] if isinstance(extra, dict) else "another value"
+    return f"{name.upper()}={str(value)[:80]!r} cannot be read: it takes {takes}"

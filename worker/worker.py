@@ -1,0 +1,241 @@
+"""``Worker``: the one class that the command line, the handler and Python code stand on."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from worker.backends.embedded import EmbeddedBackend
+from worker.comfy_runtime.boot import boot, booted
+from worker.comfy_runtime.runtime import Runtime
+from worker.errors import InvalidJob, StartError
+from worker.events import Listener
+from worker.graph_run import GraphRun, RunResult
+from worker.inputs import InputLimits, stage
+from worker.job import InputImage, Job, check_name, parse_job
+from worker.outputs import collect
+from worker.result import Result
+from worker.settings import Settings, load_settings
+from worker.workflow_file import load_request
+from worker.workspace import open_state
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    ImageSource = str | PathLike[str] | bytes | Image
+
+_log = logging.getLogger("worker")
+
+
+class Worker:
+    """Runs ComfyUI workflows in this process::
+
+        with Worker() as worker:
+            result = worker.run("workflow.json", images={"in.png": "photo.png"})
+            result.images[0].show()
+
+    A process has one ComfyUI: it is started by the first Worker and kept, and one Worker is open at a time.
+
+    Args:
+        settings: default: the environment's, with ComfyUI's log at WARNING unless ``COMFY_LOG_LEVEL`` is set.
+        say: told, in a few words, of each step of the start and of warnings. Default: the log.
+    """
+
+    _open: Worker | None = None
+
+    def __init__(self, settings: Settings | None = None, *, say: Callable[[str], None] | None = None) -> None:
+        self.settings = settings or _quiet(load_settings())
+        self._say = say or _log.info
+        self._backend: EmbeddedBackend | None = None
+        self.runtime: Runtime | None = None
+
+    def start(self) -> Worker:
+        """Start ComfyUI, if this process has not done so.
+
+        Raises:
+            StartError: it cannot start, or another Worker is open.
+        """
+        if Worker._open is not None:
+            raise StartError("A Worker is open in this process already; close it first")
+        runtime = booted()
+        state = runtime.state if runtime else open_state(self.settings.worker_state_dir)
+        try:
+            self.runtime = boot(self.settings, state, self._say)
+        except BaseException:
+            if runtime is None:
+                state.close()
+            raise
+        self._backend = EmbeddedBackend(self.runtime)
+        self._backend.start()
+        Worker._open = self
+        return self
+
+    def close(self) -> None:
+        """Interrupt what runs and take no more. Results stay readable."""
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
+            Worker._open = None
+
+    def __enter__(self) -> Worker:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Worker:
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)
+
+    def run(
+        self,
+        workflow: str | PathLike[str] | Mapping[str, Any],
+        images: Mapping[str, ImageSource] | None = None,
+        on_event: Listener | None = None,
+    ) -> Result:
+        """Run a workflow and wait for it. ``KeyboardInterrupt`` stops it.
+
+        Args:
+            workflow: an API-format graph or a request, as a dict, or a file that holds one (JSON, or a PNG made by
+                ComfyUI).
+            images: input files by the names that the workflow uses: a path, bytes or a PIL image each.
+            on_event: gets every event of ``worker.events``, on another thread.
+
+        Raises:
+            InvalidJob, InputsRefused, WorkflowRejected: it was not run, and why.
+            JobInterrupted: it was interrupted before it produced anything.
+            BackendFailed: ComfyUI broke.
+        """
+        return self.run_job(make_job(workflow, images), on_event)
+
+    async def arun(
+        self,
+        workflow: str | PathLike[str] | Mapping[str, Any],
+        images: Mapping[str, ImageSource] | None = None,
+        on_event: Listener | None = None,
+    ) -> Result:
+        """``run`` for asyncio. Cancelling it interrupts the workflow and waits until it has stopped."""
+        job = await asyncio.to_thread(make_job, workflow, images)
+        return await self.arun_job(job, on_event)
+
+    def run_job(self, job: Job, on_event: Listener | None = None) -> Result:
+        """``run`` for a parsed job."""
+        pending = self._begin(job, on_event)
+        try:
+            return pending.finish(pending.future.result())
+        except KeyboardInterrupt:
+            pending.interrupt()
+            # Whoever is at the keyboard may lose patience; a second Ctrl-C ends the wait.
+            pending.wait()
+            raise
+
+    async def arun_job(self, job: Job, on_event: Listener | None = None) -> Result:
+        """``arun`` for a parsed job."""
+        pending = await asyncio.to_thread(self._begin, job, on_event)
+        try:
+            outcome = await asyncio.shield(asyncio.wrap_future(pending.future))
+        except asyncio.CancelledError:
+            pending.interrupt()
+            await asyncio.to_thread(pending.wait)
+            raise
+        return await asyncio.to_thread(pending.finish, outcome)
+
+    def _begin(self, job: Job, on_event: Listener | None) -> _Pending:
+        if self._backend is None or self.runtime is None:
+            raise StartError("The Worker is not open: use it as 'with Worker() as worker:', or call start()")
+        limits = InputLimits(int(self.settings.max_input_mb * 1e6), self.settings.max_image_pixels)
+        key = job.api_key or (self.settings.comfy_org_api_key and self.settings.comfy_org_api_key.get_secret_value())
+        start = time.perf_counter()
+        workspace = self.runtime.state.new_workspace()
+        try:
+            stage(job.images, workspace.input, limits)
+            run = GraphRun(job.workflow, workspace, key or None, on_event)
+            return _Pending(run, self._backend, start)
+        except BaseException:
+            workspace.close()
+            raise
+
+
+class _Pending:
+    """A run on its way: what is needed to stop it, or to turn its outcome into a ``Result``."""
+
+    def __init__(self, run: GraphRun, backend: EmbeddedBackend, start: float) -> None:
+        self._run = run
+        self._backend = backend
+        self._start = start
+        self._staged = time.perf_counter()
+        self.future: Future[RunResult] = backend.submit(run)
+
+    def interrupt(self) -> None:
+        self._backend.interrupt(self._run)
+
+    def wait(self) -> None:
+        """Wait until the run has stopped, however it ended."""
+        self.future.exception()
+
+    def finish(self, outcome: RunResult) -> Result:
+        ended = time.perf_counter()
+        collected = collect(outcome, self._run.workspace)
+        seconds = {
+            "stage": self._staged - self._start,
+            "run": ended - self._staged,
+            "collect": time.perf_counter() - ended,
+        }
+        errors = (*outcome.errors, *collected.errors)
+        return Result(outcome.status, collected.artifacts, collected.texts, errors, seconds, self._run.workspace)
+
+
+def make_job(workflow: str | PathLike[str] | Mapping[str, Any], images: Mapping[str, ImageSource] | None = None) -> Job:
+    """Build a job from what Python code and the command line give; arguments as in ``Worker.run``.
+
+    Raises:
+        InvalidJob: it is no workflow, or an input file cannot be read.
+    """
+    request = workflow if isinstance(workflow, Mapping) else load_request(Path(workflow))
+    job = parse_job({"id": request.get("id"), "input": _as_input(request)})
+    given = {image.name: image for image in job.images}
+    for name, source in (images or {}).items():
+        check_name(name)
+        given[name] = InputImage(name, _read_image(name, source))
+    return Job(job.id, job.workflow, tuple(given.values()), job.api_key)
+
+
+def _as_input(request: Mapping[str, Any]) -> object:
+    """A request holds its workflow under ``input`` or at its top; anything else is the graph itself."""
+    if "input" in request and not _is_node(request["input"]):
+        return request["input"]
+    if "workflow" in request and not _is_node(request["workflow"]):
+        return request
+    return {"workflow": dict(request)}
+
+
+def _is_node(value: object) -> bool:
+    return isinstance(value, Mapping) and "class_type" in value
+
+
+def _read_image(name: str, source: ImageSource) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, str | PathLike):
+        try:
+            return Path(source).read_bytes()
+        except OSError as error:
+            raise InvalidJob(f"image {name!r}: {source} cannot be read ({error.strerror})") from None
+    buffer = io.BytesIO()
+    source.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _quiet(settings: Settings) -> Settings:
+    if settings.explicit("comfy_log_level"):
+        return settings
+    return settings.model_copy(update={"comfy_log_level": "WARNING"})

@@ -1,0 +1,141 @@
+"""Folders: ComfyUI's constant ones, and one for each job.
+
+ComfyUI's input, output and temp folders never change while the process lives, since node instances keep the paths they
+saw first. A job's files lie in a workspace of its own and visit ComfyUI's folders only while its graph runs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.errors import StartError
+
+_PREFIX = "comfy-worker-"
+_SHM = Path("/dev/shm")  # noqa: S108 - folders in it are made by mkdtemp.
+_SHM_MIN_FREE = 2 * 1024**3
+_SWEEP_AGE_S = 60
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """The process's own folder. What a killed process left is removed by the next one."""
+
+    root: Path
+    _lock: int
+
+    @property
+    def input(self) -> Path:
+        """What LoadImage reads from."""
+        return self.root / "input"
+
+    @property
+    def output(self) -> Path:
+        """What SaveImage writes to."""
+        return self.root / "output"
+
+    @property
+    def temp(self) -> Path:
+        """What PreviewImage writes to."""
+        return self.root / "temp"
+
+    @property
+    def user(self) -> Path:
+        """ComfyUI's user data."""
+        return self.root / "user"
+
+    @property
+    def front_end(self) -> Path:
+        """An empty folder: given one, ``PromptServer`` does not look for the front-end package."""
+        return self.root / "front_end"
+
+    def new_workspace(self) -> Workspace:
+        """Make the folder of one job."""
+        root = Path(tempfile.mkdtemp(prefix="job-", dir=self.root / "jobs"))
+        for name in ("input", "output", "temp"):
+            (root / name).mkdir()
+        return Workspace(root)
+
+    def close(self) -> None:
+        """Remove the folder and all that is in it. Happens by itself when the process ends."""
+        atexit.unregister(self.close)
+        shutil.rmtree(self.root, ignore_errors=True)
+        os.close(self._lock)
+
+
+class Workspace:
+    """A job's own ``input``, ``output`` and ``temp``. Removed with ``close``, or when nobody refers to it any more."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.input = root / "input"
+        self.output = root / "output"
+        self.temp = root / "temp"
+        self._remove = weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
+
+    def close(self) -> None:
+        """Remove the job's files. May be called again."""
+        self._remove()
+
+
+def open_state(parent: Path | None) -> StateFolder:
+    """Make a fresh state folder in ``parent`` (default: tmpfs where there is room), and sweep those of dead processes.
+
+    Raises:
+        StartError: the folder cannot be made.
+    """
+    parent = parent or _default_parent()
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        _sweep(parent)
+        root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        lock = _lock(root / "lock")
+        for name in ("input", "output", "temp", "user", "front_end", "jobs"):
+            (root / name).mkdir()
+    except OSError as error:
+        raise StartError(
+            f"The worker's state folder cannot be made in {parent} ({error.strerror}): set WORKER_STATE_DIR"
+        ) from None
+    state = StateFolder(root, lock)
+    atexit.register(state.close)
+    return state
+
+
+def _default_parent() -> Path:
+    try:
+        if shutil.disk_usage(_SHM).free >= _SHM_MIN_FREE and os.access(_SHM, os.W_OK):
+            return _SHM
+    except OSError:  # No /dev/shm here.
+        pass
+    return Path(tempfile.gettempdir())
+
+
+def _lock(path: Path) -> int:
+    """Hold ``path`` for as long as this process lives; BlockingIOError where another process holds it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _sweep(parent: Path) -> None:
+    """Remove state folders that nobody holds; a young one may be in the making."""
+    for left in parent.glob(_PREFIX + "*"):
+        try:
+            if left.stat().st_mtime > time.time() - _SWEEP_AGE_S:
+                continue
+            lock = _lock(left / "lock")
+        except OSError:  # Held by a live worker, or another one sweeps it now.
+            continue
+        shutil.rmtree(left, ignore_errors=True)
+        os.close(lock)
