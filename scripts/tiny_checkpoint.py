@@ -1,7 +1,7 @@
-"""Makes a checkpoint of Stable Diffusion 1's layout, small and with random weights, that ComfyUI's own loader accepts.
+"""Makes a checkpoint of Stable Diffusion 1's layout, small and with random weights, that ComfyUI itself can load.
 
-The UNet has one level (25.8 M parameters), the autoencoder is TAESD's, the text encoder has CLIP-L's shape (it cannot be
-made smaller: the loader knows it by its size). As fp16 it takes 304 MB. Its pictures mean nothing; they are always the
+The UNet has one level (25.8 M parameters), the autoencoder is TAESD's, the text encoder has CLIP-L's shape (it can be
+no smaller: the loader knows it by its size). As fp16 it takes 304 MB. Its pictures mean nothing; they are always the
 same for the same seed, and everything that makes them is the real thing.
 """
 
@@ -65,8 +65,8 @@ def _shapes(source: ComfySource) -> Mapping[str, tuple[int, ...]]:
     torch = importlib.import_module("torch")
     unet = importlib.import_module("comfy.ldm.modules.diffusionmodules.openaimodel").UNetModel(
         image_size=32, in_channels=4, out_channels=4, model_channels=320, channel_mult=(1,), num_res_blocks=[1],
-        transformer_depth=[1], transformer_depth_output=[1, 1], transformer_depth_middle=1, context_dim=768, num_heads=8,
-        use_spatial_transformer=True, operations=ops, device="meta", dtype=torch.float16,
+        transformer_depth=[1], transformer_depth_output=[1, 1], transformer_depth_middle=1, context_dim=768,
+        num_heads=8, use_spatial_transformer=True, operations=ops, device="meta", dtype=torch.float16,
     )  # fmt: skip
     config = json.loads((source.path / "comfy" / "sd1_clip_config.json").read_text(encoding="utf-8"))
     clip = importlib.import_module("comfy.clip_model").CLIPTextModel(config, torch.float16, "meta", ops)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from worker.delivery import Answer, inline_answer
 from worker.errors import WorkerError
@@ -12,7 +13,7 @@ from worker.events import Listener
 from worker.job import parse_job
 from worker.worker import Worker
 
-Handler = Callable[[object], Awaitable[Answer]]
+Handler = Callable[[object], Coroutine[Any, Any, Answer]]
 _log = logging.getLogger("worker")
 
 

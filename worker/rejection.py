@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 _HEADLINE = "Workflow validation failed:"
@@ -26,7 +27,8 @@ def explain_rejection(
         has_node_class: whether a node class is installed.
         checkpoints: names of the checkpoints there are; asked only where one was missed.
     """
-    bullets = [*_missing_classes(workflow, has_node_class), *explain_nodes(node_errors)] or [_general(error)]
+    bullets = [*_missing_classes(workflow, has_node_class), *explain_nodes(node_errors), *_cycle(workflow, node_errors)]
+    bullets = bullets or [_general(error)]
     text = "\n".join([_HEADLINE, *(f"• {bullet}" for bullet in bullets)])
     if not _misses_checkpoint(node_errors):
         return text
@@ -49,6 +51,24 @@ def _missing_classes(workflow: Mapping[str, Any], has_node_class: Callable[[str]
     for node_id, node in workflow.items():
         if not has_node_class(node["class_type"]):
             yield f"Node {node_id} ({node['class_type']}): this node class is not installed"
+
+
+def _cycle(workflow: Mapping[str, Any], node_errors: Mapping[str, Any]) -> Iterator[str]:
+    """A cycle, which older versions refuse without a word."""
+    if node_errors:
+        return
+    sources = {
+        node_id: {link[0] for link in node["inputs"].values() if _is_link(link, workflow)}
+        for node_id, node in workflow.items()
+    }
+    try:
+        TopologicalSorter(sources).prepare()
+    except CycleError as error:
+        yield f"The nodes {' → '.join(reversed(error.args[1]))} form a cycle"
+
+
+def _is_link(value: Any, workflow: Mapping[str, Any]) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in workflow
 
 
 def _general(error: Mapping[str, Any]) -> str:

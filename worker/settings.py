@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,8 +33,8 @@ def _split_flags(value: object) -> object:
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 
 
-def _setting(default: Any, takes: str, description: str) -> Any:
-    return Field(default=default, description=description, json_schema_extra={"takes": takes})
+def _setting(default: Any, takes: str, description: str, **limits: Any) -> Any:
+    return Field(default=default, description=description, json_schema_extra={"takes": takes}, **limits)
 
 
 class Settings(BaseSettings):
@@ -78,9 +79,9 @@ class Settings(BaseSettings):
         "Where ComfyUI's input, output, temp and user folders and the jobs' own folders are made, and removed at the "
         "end. Default: `/dev/shm` with at least 2 GiB free, otherwise the system's temporary folder.",
     )
-    max_input_mb: float = _setting(100.0, "a number above 0", "Largest size of one input file, in MB, decoded.")
+    max_input_mb: float = _setting(100.0, "a number above 0", "Largest size of one input file, in MB, decoded.", gt=0)
     max_image_pixels: int = _setting(
-        178_956_970, "a whole number above 0", "Most pixels one input image may have, all its frames together."
+        178_956_970, "a whole number above 0", "Most pixels one input image may have, all its frames together.", gt=0
     )
     runpod_pod_id: str | None = _setting(
         None, "set by RunPod", "Set by the platform. Where it is set, a worker without a CUDA device refuses to start."
@@ -115,22 +116,12 @@ def load_settings() -> Settings:
         SettingsError: one line that names each variable that cannot be read, what it holds and what it takes.
     """
     try:
-        settings = Settings()
+        return Settings()
     except ValidationError as error:
-        raise SettingsError("; ".join(_explain(problem) for problem in error.errors())) from None
-    for name in ("max_input_mb", "max_image_pixels"):
-        if not getattr(settings, name) > 0:
-            raise SettingsError(_unreadable(name, getattr(settings, name)))
-    return settings
+        raise SettingsError("; ".join(_explain(str(problem["loc"][0])) for problem in error.errors())) from None
 
 
-def _explain(problem: Any) -> str:
-    name = str(problem["loc"][0]) if problem["loc"] else "settings"
-    return _unreadable(name.lower(), problem["input"])
-
-
-def _unreadable(name: str, value: object) -> str:
-    field = Settings.model_fields[name]
-    extra = field.json_schema_extra
+def _explain(name: str) -> str:
+    variable, extra = name.upper(), Settings.model_fields[name.lower()].json_schema_extra
     takes = extra["takes"] if isinstance(extra, dict) else "another value"
-    return f"{name.upper()}={str(value)[:80]!r} cannot be read: it takes {takes}"
+    return f"{variable}={os.environ.get(variable, '')[:80]!r} cannot be read: it takes {takes}"

@@ -1,0 +1,96 @@
+"""Fixtures: one real ComfyUI in this process for all tests, with the test node pack and a small checkpoint."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from worker import Settings, Worker
+from worker.settings import load_settings
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    from worker.comfy_runtime.device import cuda_device_count
+
+    if any(item.get_closest_marker("gpu") for item in items) and not cuda_device_count():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and the driver shows none"))
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The project's root."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base directory with the test node pack; models are put in by those who need them."""
+    base = tmp_path_factory.mktemp("base")
+    for name in ("models/checkpoints", "custom_nodes", "input"):
+        (base / name).mkdir(parents=True)
+    shutil.copytree(PROJECT / "tests" / "nodes", base / "custom_nodes" / "test_nodes")
+    return base
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(base_dir: Path) -> Path:
+    """The small Stable Diffusion checkpoint, among the models."""
+    path = base_dir / "models" / "checkpoints" / "tiny-sd.safetensors"
+    subprocess.run([PROJECT / "scripts" / "make_tiny_checkpoint", "--out", path], check=True, capture_output=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def settings(base_dir: Path) -> Settings:
+    """The settings of ``worker``."""
+    return load_settings().model_copy(update={"comfy_base_dir": base_dir, "comfy_log_level": "WARNING"})
+
+
+@pytest.fixture(scope="session")
+def worker(settings: Settings) -> Iterator[Worker]:
+    """An open worker."""
+    with Worker(settings) as open_worker:
+        yield open_worker
+
+
+@pytest.fixture(scope="session")
+def command(base_dir: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """``python -m worker ARGUMENTS`` as a process of its own, on the tests' base directory."""
+
+    def run(*arguments: str | Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "worker", *map(str, arguments)],
+            cwd=PROJECT,
+            env=os.environ | {"COMFY_BASE_DIR": str(base_dir)} | environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def png() -> Callable[..., bytes]:
+    """Makes a PNG of one colour: ``png(color, size)``."""
+
+    def make(color: object = "red", size: tuple[int, int] = (16, 16), mode: str = "RGB") -> bytes:
+        buffer = io.BytesIO()
+        Image.new(mode, size, color).save(buffer, "PNG")  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+    return make

@@ -1,0 +1,132 @@
+"""A custom node pack for the tests: nodes that behave as some in the wild do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import comfy.utils
+import folder_paths
+from comfy_execution.graph import ExecutionBlocker
+
+
+class Raises:
+    """Raises with a text that names a folder of the machine and the caller's API key."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name.
+        return {"required": {"image": ("IMAGE",)}, "optional": {"kind": ("STRING", {"default": "ValueError"})},
+                "hidden": {"key": "API_KEY_COMFY_ORG"}}  # fmt: skip
+
+    def run(self, image: Any, kind: str = "ValueError", key: str | None = None) -> tuple[Any]:
+        text = f"cannot read {Path(folder_paths.get_output_directory()).absolute()}/secret.bin with {key}"
+        if kind == "SystemExit":
+            raise SystemExit(text)
+        if kind == "KeyboardInterrupt":
+            raise KeyboardInterrupt(text)
+        raise ValueError(text)
+
+
+class Sleeps:
+    """Takes ``steps`` steps of 20 ms, and tells each; it can be interrupted at each."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+    started: ClassVar[list[str]] = []
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",), "steps": ("INT", {"default": 5, "min": 1, "max": 100000})},
+                "hidden": {"node_id": "UNIQUE_ID"}}  # fmt: skip
+
+    @classmethod
+    def IS_CHANGED(cls, **_: Any) -> float:  # noqa: N802
+        return float("nan")
+
+    def run(self, image: Any, steps: int, node_id: str) -> tuple[Any]:
+        self.started.append(node_id)
+        bar = comfy.utils.ProgressBar(steps)
+        for _ in range(steps):
+            time.sleep(0.02)
+            bar.update(1)
+        return (image,)
+
+
+class ShowsText:
+    """An output node that shows a text, and passes on what it was asked for."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"text": ("STRING", {"default": ""})}, "hidden": {"key": "API_KEY_COMFY_ORG"}}
+
+    def run(self, text: str, key: str | None = None) -> dict[str, Any]:
+        return {"ui": {"text": [text.replace("{key}", str(key))]}}
+
+
+class SavesFile:
+    """Saves ``content`` under any ui key and name, as packs with formats of their own do."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"key": ("STRING", {}), "subfolder": ("STRING", {}), "filename": ("STRING", {}),
+                             "content": ("STRING", {})},
+                "optional": {"named": ("STRING", {"default": ""})}}  # fmt: skip
+
+    def run(self, key: str, subfolder: str, filename: str, content: str, named: str = "") -> dict[str, Any]:
+        path = Path(folder_paths.get_output_directory()) / subfolder / filename
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        return {"ui": {key: [{"filename": named or filename, "subfolder": subfolder, "type": "output"}]}}
+
+
+class Blocks:
+    """Hands on a blocker with a message in place of the image."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",)}}
+
+    def run(self, image: Any) -> tuple[Any]:
+        return (ExecutionBlocker("nothing to see"),)
+
+
+class CountsRuns:
+    """Passes the image on; how often it ran stands in ``runs``."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+    runs: ClassVar[list[int]] = []
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",)}}
+
+    def run(self, image: Any) -> tuple[Any]:
+        self.runs.append(1)
+        return (image,)
+
+
+NODE_CLASS_MAPPINGS = {
+    f"Test{node.__name__}": node for node in (Raises, Sleeps, ShowsText, SavesFile, Blocks, CountsRuns)
+}

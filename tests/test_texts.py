@@ -1,0 +1,58 @@
+"""Texts for callers: validation bullets to the letter, and nothing of the machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from worker.redact import public_text
+from worker.rejection import explain_rejection
+
+CHECKPOINT = {"type": "value_not_in_list", "message": "Value not in list", "details": "…",
+              "extra_info": {"input_name": "ckpt_name", "received_value": "x.safetensors",
+                             "input_config": [["a", "b"], {}]}}  # fmt: skip
+WORKFLOW = {"4": {"class_type": "CheckpointLoaderSimple", "inputs": {}}}
+
+
+def explained(node_errors: dict[str, Any], checkpoints: list[str]) -> str:
+    """The text for ``node_errors``."""
+    return explain_rejection(
+        {"type": "prompt_outputs_failed_validation"}, node_errors, WORKFLOW,
+        has_node_class=lambda name: name != "Missing", checkpoints=lambda: checkpoints,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "ending"),
+    [
+        (["a", "b"], "Available checkpoint models: a, b"),
+        ([], "No checkpoint models appear to be available. Please check your model installation."),
+    ],
+)
+def test_a_missing_checkpoint_to_the_letter(checkpoints: list[str], ending: str) -> None:
+    text = explained({"4": {"class_type": "CheckpointLoaderSimple", "errors": [CHECKPOINT]}}, checkpoints)
+    assert text == (
+        "Workflow validation failed:\n"
+        "• Node 4 (CheckpointLoaderSimple) ckpt_name: 'x.safetensors' is not in the list\n\n" + ending
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "public"),
+    [
+        ("cannot open /root/models/a b.bin", "cannot open a b.bin"),
+        ("'/dev/shm/comfy-worker-x/output/y.png' is missing", "'y.png' is missing"),
+        ("see https://example.com/a/b?c=/d/e", "see https://example.com/a/b?c=e"),
+        ("and/or 1/2 a/b/c", "and/or 1/2 a/b/c"),
+        ("key sk-123 refused", "key ******** refused"),
+        ("bad \udc80 text", "bad \\udc80 text"),
+        ("  spaces \n", "spaces"),
+    ],
+)
+def test_what_a_caller_may_read(text: str, public: str) -> None:
+    assert public_text(text, ["sk-123", None, ""]) == public
+
+
+def test_a_text_has_an_end() -> None:
+    assert len(public_text("x" * 1_000_000)) < 2100
