@@ -25,10 +25,24 @@ class _LastWarning(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.text: str | None = None
+        self.text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.text = record.getMessage()
+        self.text = record.getMessage().strip()
+
+
+@contextmanager
+def _last_warning() -> Iterator[_LastWarning]:
+    """Listen to the log, at whatever level it is kept."""
+    root, handler = logging.getLogger(), _LastWarning()
+    level = root.level
+    root.setLevel(min(level, logging.WARNING))
+    root.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
 
 
 @contextmanager
@@ -43,17 +57,14 @@ def recording_packs(nodes: Any) -> Iterator[list[NodePack]]:
     async def load_custom_node(module_path: str, *args: Any, **kwargs: Any) -> bool:
         if kwargs.get("module_parent", "custom_nodes") != "custom_nodes":
             return bool(await load(module_path, *args, **kwargs))
-        reason = _LastWarning()
-        logging.getLogger().addHandler(reason)
         start = time.perf_counter()
-        try:
-            loaded = bool(await load(module_path, *args, **kwargs))
-        except SystemExit as error:
-            loaded, reason.text = False, f"it called sys.exit({error.code!r}) while it was imported"
-            logging.warning("Cannot import %s: %s", module_path, reason.text)
-        finally:
-            logging.getLogger().removeHandler(reason)
-        error_text = None if loaded else (reason.text or "it gave no reason").strip()
+        with _last_warning() as reason:
+            try:
+                loaded = bool(await load(module_path, *args, **kwargs))
+            except SystemExit as error:
+                loaded = False
+                logging.warning("Cannot import %s: it called sys.exit(%r)", module_path, error.code)
+        error_text = None if loaded else reason.text or "it gave no reason"
         packs.append(NodePack(Path(module_path).name, time.perf_counter() - start, error_text))
         return loaded
 

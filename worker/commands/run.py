@@ -28,7 +28,8 @@ def run(options: argparse.Namespace) -> int:
         InvalidJob, StartError, KeyboardInterrupt: told by ``worker.__main__``.
     """
     job = _job(options)
-    console = Console(stderr=True)
+    # This very stream: ComfyUI replaces sys.stderr while it starts.
+    console = Console(file=sys.stderr)
     with _own_stdout(), TerminalProgress(console) as progress:
         start = time.perf_counter()
         with Worker(say=progress.say) as worker:
