@@ -229,7 +229,7 @@ def test_ctrl_c_stops_a_run_in_a_terminal(project: Path, base_dir: Path, tmp_pat
             seen += chunk
     except OSError:  # The terminal's other end is closed: the process has ended.
         pass
-    assert process.wait(30) == 130
+    assert process.wait(30) == 130, seen[-2000:]
     assert time.perf_counter() - start < 10
     os.close(controller)
     assert seen.rstrip().endswith(b"worker: interrupted")

@@ -31,7 +31,14 @@ def copy(project: Path, tmp_path: Path) -> Path:
         if (project / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(project / name, target / name)
-    (target / ".venv").symlink_to(project / ".venv")
+    # Its packages are those of the project, and count as installed: nothing may change what the tests run on.
+    (target / ".venv").mkdir()
+    (target / ".venv" / "bin").symlink_to(project / ".venv" / "bin")
+    stamp = subprocess.run(
+        ["/bin/sh", "-c", "cat requirements*.txt pyproject.toml scripts/install | sha256sum"],
+        cwd=target, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (target / ".venv" / "installed").write_text(stamp.stdout)
     subprocess.run([*GIT, "init", "-q"], cwd=target, check=True)
     return target
 
@@ -71,6 +78,7 @@ def test_a_tree_of_one_s_own_wins(copy: Path, tmp_path: Path) -> None:
         (tmp_path / "mine" / name).write_text("")
     answer = install(copy, COMFYUI_PATH=str(tmp_path / "mine"), **NO_INDEX)
     assert answer.returncode == 0, answer.stderr
+    assert "packages are up to date" in answer.stdout
     assert f"ComfyUI: {tmp_path / 'mine'} (COMFYUI_PATH)" in answer.stdout
     answer = install(copy, COMFYUI_PATH=str(tmp_path))
     assert answer.returncode == 1

@@ -16,10 +16,14 @@ Status = Literal["success", "error", "interrupted"]
 
 @dataclass(frozen=True, eq=False)
 class GraphRun:
-    """One graph to run. ``workspace`` holds its input files and gets its output files."""
+    """One graph to run.
+
+    ``workspace`` holds its input files and gets its output files. ``staged``: content hash of each input file by name.
+    """
 
     workflow: Workflow = field(repr=False)
     workspace: Workspace
+    staged: Mapping[str, str] = field(default_factory=dict)
     api_key: str | None = field(default=None, repr=False)
     on_event: Listener | None = None
 

@@ -157,8 +157,8 @@ class Worker:
         start = time.perf_counter()
         workspace = self.runtime.state.new_workspace()
         try:
-            stage(job.images, workspace.input, limits)
-            run = GraphRun(job.workflow, workspace, key or None, on_event)
+            staged = stage(job.images, workspace.input, limits)
+            run = GraphRun(job.workflow, workspace, staged, key or None, on_event)
             return _Pending(run, self._backend, start)
         except BaseException:
             workspace.close()

@@ -52,6 +52,11 @@ class StateFolder:
         return self.root / "user"
 
     @property
+    def kept(self) -> Path:
+        """Files that are kept for nodes which ComfyUI's cache answers for."""
+        return self.root / "kept"
+
+    @property
     def front_end(self) -> Path:
         """An empty folder: given one, ``PromptServer`` does not look for the front-end package."""
         return self.root / "front_end"
@@ -97,7 +102,7 @@ def open_state(parent: Path | None) -> StateFolder:
         _sweep(parent)
         root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         lock = _lock(root / "lock")
-        for name in ("input", "output", "temp", "user", "front_end", "jobs"):
+        for name in ("input", "output", "temp", "user", "kept", "front_end", "jobs"):
             (root / name).mkdir()
     except OSError as error:
         raise StartError(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import queue
-import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
+from worker.comfy_runtime.fingerprint import JobContent
 from worker.comfy_runtime.messages import translate
 from worker.comfy_runtime.prompts import NodeFailure, PromptOutcome, Rejection
 from worker.comfy_runtime.runtime import Runtime
@@ -110,14 +108,28 @@ class EmbeddedBackend:
         run = turn.run
         # ComfyUI, its nodes and their handlers write into the graph they are given.
         graph = copy.deepcopy(run.workflow)
+        for node in graph.values():
+            node.pop("is_changed", None)  # ComfyUI's own note in a graph, which it would believe.
         extra_data = {"extra_pnginfo": {}, **({"api_key_comfy_org": run.api_key} if run.api_key else {})}
-        with _visit(run, self._runtime):
+        with self._visit(run):
             queued = self._runtime.prompts.queue_prompt(graph, extra_data)
             if isinstance(queued, Rejection):
                 raise WorkflowRejected(self._explain(queued, run))
             outcomes = self._run_queue(turn)
         dropped = [f"Output dropped by validation: {line}" for line in explain_nodes(queued.node_errors)]
         return _result(run, outcomes, dropped)
+
+    @contextmanager
+    def _visit(self, run: GraphRun) -> Iterator[None]:
+        """Let the job's files and what it knows into ComfyUI, and out again."""
+        folders, prompts = self._runtime.folders, self._runtime.prompts
+        prompts.begin_job(JobContent(run.staged, run.api_key))
+        try:
+            folders.place(run.workspace)
+            yield
+        finally:
+            prompts.end_job()
+            folders.take(run.workspace)
 
     def _run_queue(self, turn: _Turn) -> list[PromptOutcome]:
         """Run the job's prompt, and those that its nodes put into the server's queue meanwhile."""
@@ -128,7 +140,6 @@ class EmbeddedBackend:
             outcomes.append(outcome)
             if outcome.status != "success":
                 break
-        self._runtime.prompts.drop_queue()
         if turn.interrupted and not outcomes:
             raise JobInterrupted
         return [*outcomes, *messages.blocked]
@@ -176,32 +187,6 @@ def _blocked(data: Mapping[str, Any]) -> PromptOutcome:
     """A node that an ExecutionBlocker with a message stopped; the rest of the graph goes on."""
     failure = NodeFailure(str(data["node_id"]), str(data["node_type"]), "ExecutionBlocked", data["exception_message"])
     return PromptOutcome(str(data["prompt_id"]), "success", failure=failure)
-
-
-@contextmanager
-def _visit(run: GraphRun, runtime: Runtime) -> Iterator[None]:
-    """Put the job's files where ComfyUI looks for them, and take away all that is there afterwards."""
-    state, workspace = runtime.state, run.workspace
-    for folder in (state.input, state.output, state.temp):
-        folder.mkdir(parents=True, exist_ok=True)  # A node may have removed it.
-    _move_content(workspace.input, state.input)
-    try:
-        yield
-    finally:
-        _move_content(state.input, workspace.input)
-        _move_content(state.output, workspace.output)
-        _move_content(state.temp, workspace.temp)
-
-
-def _move_content(source: Path, target: Path) -> None:
-    if not source.is_dir():
-        return
-    with os.scandir(source) as entries:
-        for entry in entries:
-            place = target / entry.name
-            if place.is_dir() and not place.is_symlink():
-                shutil.rmtree(place)
-            Path(entry.path).replace(place)
 
 
 def _result(run: GraphRun, outcomes: list[PromptOutcome], dropped: list[str]) -> RunResult:

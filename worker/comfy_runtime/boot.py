@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from worker.comfy_runtime.device import check_device, cpu_flag, cuda_device_count, device_text, torch_build
+from worker.comfy_runtime.folders import ComfyFolders
+from worker.comfy_runtime.guards import guard_dataset_nodes, guard_paths
 from worker.comfy_runtime.node_packs import recording_packs
 from worker.comfy_runtime.prompts import PromptRunner
 from worker.comfy_runtime.runtime import Runtime
@@ -80,13 +82,18 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     with _arguments(flags), own_logging(settings):
         with _step("core", timings, say, f"importing ComfyUI {source.version}"):
             _parse_flags()
+            guard_paths(importlib.import_module("folder_paths"), source.base / "input")
             main = _import_main(source, on_pod=on_pod)
         check_device(importlib.import_module("torch"), _model_management().get_torch_device(), on_pod=on_pod)
         with _step("nodes", timings, say, "importing nodes"):
             server, packs = _start_server(main, state)
     # Samplers' own bars on stderr belong to the log; progress is told by events.
     main.comfy.utils.set_progress_bar_enabled(settings.comfy_log_level in ("DEBUG", "INFO"))
-    return Runtime(source, state, flags, tuple(packs), timings, PromptRunner(main, server), main)
+    guard_dataset_nodes(main.nodes.NODE_CLASS_MAPPINGS)
+    _keep_datasets_apart(main.folder_paths, state)
+    folders = ComfyFolders(state, source.base / "input")
+    folders.mirror_static_input()
+    return Runtime(source, folders, flags, tuple(packs), timings, PromptRunner(main, server, state), main)
 
 
 def _flags(settings: Settings, source: ComfySource, state: StateFolder, *, cpu: bool) -> tuple[str, ...]:
@@ -181,6 +188,12 @@ def _import_main(source: ComfySource, *, on_pod: bool) -> Any:
         if "cuda" in str(error).lower() or "nvidia" in str(error).lower():
             raise NoDevice(device_text(error, on_pod=on_pod)) from error
         raise StartError(f"ComfyUI {source.version} cannot be imported: {error}") from error
+
+
+def _keep_datasets_apart(folder_paths: Any, state: StateFolder) -> None:
+    """New datasets are written into the first of their folders: let that be one which leaves with the job."""
+    if "datasets" in folder_paths.folder_names_and_paths:
+        folder_paths.add_model_folder_path("datasets", str(state.output / "datasets"), is_default=True)
 
 
 def _model_management() -> Any:

@@ -7,12 +7,15 @@ import gc
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.comfy_runtime.fingerprint import JobContent, install_fingerprints
+from worker.comfy_runtime.reuse import FileReuse
 from worker.comfy_runtime.server import CLIENT_ID, MessageListener, prompt_route
 from worker.errors import StartError
+from worker.workspace import StateFolder
 
 _GC_INTERVAL_S = 10.0
 _log = logging.getLogger("worker")
@@ -65,13 +68,17 @@ class PromptRunner:
     Args:
         main: ComfyUI's ``main`` module.
         server: the ``PromptServer`` of ``make_server``, its loop running.
+        state: ComfyUI's folders.
     """
 
-    def __init__(self, main: Any, server: Any) -> None:
+    def __init__(self, main: Any, server: Any, state: StateFolder) -> None:
         self._main = main
         self._server = server
         self._post_prompt = prompt_route(server)
-        self._executor = _build_executor(main, server)
+        self._executor = build_executor(main, server)
+        self._reuse = FileReuse(self._executor, state.output, state.temp, state.kept)
+        self._content = JobContent()
+        install_fingerprints(main.execution, main.nodes.NODE_CLASS_MAPPINGS, lambda: self._content)
         self._loop = asyncio.new_event_loop()
         self._last_gc = time.monotonic()
 
@@ -110,13 +117,19 @@ class PromptRunner:
             return None
         (_, prompt_id, graph, extra_data, outputs, sensitive), item_id = taken
         self._server.last_prompt_id = prompt_id
-        self._server.on_message = on_message
+
+        def listen(name: Any, data: Any) -> None:
+            if name == "execution_cached":
+                data = {**data, "nodes": self._reuse.before(data["nodes"])}
+            on_message(name, data)
+
+        self._server.on_message = listen
         try:
             outcome = self._execute(prompt_id, graph, {**extra_data, **sensitive}, outputs)
         finally:
             self._close_prompt(item_id, prompt_id)
             self._server.on_message = None
-        self._forget_file_outputs(outcome)
+        self._reuse.after(outcome.outputs, graph)
         return outcome
 
     def _execute(
@@ -159,20 +172,16 @@ class PromptRunner:
         )
         queue.task_done(item_id, executor.history_result, status=status, process_item=lambda item: item[:5])
         self._server.send_sync("executing", {"node": None, "prompt_id": prompt_id}, CLIENT_ID)
-        queue.delete_history_item(prompt_id)
 
-    def _forget_file_outputs(self, outcome: PromptOutcome) -> None:
-        """Make nodes that saved files run again next time: their files leave with the job.
+    def begin_job(self, content: JobContent) -> None:
+        """From here on, prompts belong to a job that brings ``content``."""
+        self._content = content
 
-        Only their own cache entries go; what they were given, and what depends on them, stays cached.
-        """
-        for node_id, output in outcome.outputs.items():
-            if any(entry.get("type") == "output" for entry in file_entries(output)):
-                _drop_cached(self._executor.caches.outputs, node_id)
-
-    def drop_queue(self) -> None:
-        """Forget prompts that wait in the server's own queue."""
+    def end_job(self) -> None:
+        """Forget the job's prompts: those that still wait, and the server's history of those that ran."""
         self._server.prompt_queue.wipe_queue()
+        self._server.prompt_queue.wipe_history()
+        self._content = JobContent()
 
     def interrupt(self) -> None:
         """Stop the running prompt at its next step or node, as the server's ``/interrupt`` does."""
@@ -187,12 +196,6 @@ class PromptRunner:
             self._last_gc = time.monotonic()
 
 
-def file_entries(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The ``{filename, subfolder, type}`` entries in a node's ui dict, under whatever key."""
-    lists = [value for value in output.values() if isinstance(value, list | tuple)]
-    return [entry for entries in lists for entry in entries if isinstance(entry, dict) and "filename" in entry]
-
-
 class _QueueThatStops:
     """Ends ComfyUI's worker loop at its first look into the queue."""
 
@@ -203,7 +206,7 @@ class _QueueThatStops:
         raise self.Stop
 
 
-def _build_executor(main: Any, server: Any) -> Any:
+def build_executor(main: Any, server: Any) -> Any:
     """The ``PromptExecutor`` as this version's ``prompt_worker`` builds it: caches and arguments are its choice."""
     execution = main.execution
     original, built = execution.PromptExecutor, []
@@ -237,10 +240,3 @@ def _outcome(prompt_id: str, executor: Any) -> PromptOutcome:
         )  # fmt: skip
     display_ids = {node_id: str(meta.get("display_node", node_id)) for node_id, meta in history["meta"].items()}
     return PromptOutcome(prompt_id, status, dict(history["outputs"]), display_ids, failure)
-
-
-def _drop_cached(cache: Any, node_id: str) -> None:
-    find: Callable[[str], Any] = getattr(cache, "_get_cache_for", lambda _: cache)
-    owner = find(node_id)
-    if owner is not None and hasattr(owner, "cache_key_set"):
-        owner.cache.pop(owner.cache_key_set.get_data_key(node_id), None)

@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 
+from worker.comfy_runtime.folders import ComfyFolders
 from worker.comfy_runtime.node_packs import NodePack
 from worker.comfy_runtime.prompts import PromptRunner
 from worker.comfy_runtime.source import ComfySource
@@ -20,7 +21,7 @@ class Runtime:
 
     Attributes:
         source: the tree it runs from.
-        state: where its folders lie.
+        folders: its constant folders, which jobs' files visit.
         flags: the command line it was started with.
         node_packs: custom node packs, with import times and failures.
         timings: seconds of each step of the start.
@@ -28,12 +29,17 @@ class Runtime:
     """
 
     source: ComfySource
-    state: StateFolder
+    folders: ComfyFolders
     flags: tuple[str, ...]
     node_packs: tuple[NodePack, ...]
     timings: dict[str, float]
     prompts: PromptRunner
     _main: Any = field(repr=False)
+
+    @property
+    def state(self) -> StateFolder:
+        """The process's state folder."""
+        return self.folders.state
 
     def has_node_class(self, class_type: str) -> bool:
         """Whether a node class of this name is loaded."""
