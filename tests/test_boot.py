@@ -23,7 +23,8 @@ from worker import Worker
 with Worker() as worker:
     same = sys.argv == arguments and (sys.stdout, sys.stderr) == streams
     names = "PYTORCH_CUDA_ALLOC_CONF CUDA_VISIBLE_DEVICES CUBLAS_WORKSPACE_CONFIG COMFYUI_PATH".split()
-    print(json.dumps({"same": same, "flags": worker.runtime.flags} | {name: seen.get(name) for name in names}))
+    facts = {"same": same, "flags": worker.runtime.flags, "prestartup": os.environ.get("TEST_NODES_PRESTARTUP")}
+    print(json.dumps(facts | {name: seen.get(name) for name in names}))
 """
 
 
@@ -48,6 +49,7 @@ def test_flags_for_the_device_stand_before_torch(base_dir: Path) -> None:
     assert found["PYTORCH_CUDA_ALLOC_CONF"] == "backend:cudaMallocAsync"
     assert found["CUDA_VISIBLE_DEVICES"] == "3"
     assert found["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert found["prestartup"] == "torch imported: False"
     assert found["same"], "arguments and streams of the process are as they were"
 
 

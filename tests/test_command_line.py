@@ -216,6 +216,8 @@ def test_ctrl_c_stops_a_run_in_a_terminal(project: Path, base_dir: Path, tmp_pat
         env=os.environ | {"COMFY_BASE_DIR": str(base_dir), "TERM": "xterm", "COLUMNS": "100"},
         stdout=subprocess.DEVNULL,
         stderr=terminal,
+        # A shell that runs these tests in the background has them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     os.close(terminal)
     seen = b""

@@ -66,7 +66,7 @@ class Collected:
 
 def collect(result: RunResult, workspace: Workspace) -> Collected:
     """Find the files and texts that ``result`` names; previews (``type`` is ``temp``) are left out."""
-    artifacts: dict[tuple[str, str, str], Artifact] = {}
+    artifacts: dict[tuple[str, str, str, str], Artifact] = {}
     texts: list[Text] = []
     errors: list[str] = []
     for node_id, key, values in _lists(result):
@@ -78,7 +78,7 @@ def collect(result: RunResult, workspace: Workspace) -> Collected:
                 if isinstance(artifact, str):
                     errors.append(artifact)
                 else:
-                    artifacts.setdefault((key, artifact.subfolder, artifact.filename), artifact)
+                    artifacts[node_id, key, artifact.subfolder, artifact.filename] = artifact
     return Collected(tuple(artifacts.values()), tuple(texts), tuple(errors))
 
 

@@ -10,6 +10,8 @@ import comfy.utils
 import folder_paths
 from comfy_execution.graph import ExecutionBlocker
 
+from . import stock
+
 
 class Raises:
     """Raises with a text that names a folder of the machine and the caller's API key."""
@@ -127,6 +129,7 @@ class CountsRuns:
         return (image,)
 
 
+WEB_DIRECTORY = "./web"
 NODE_CLASS_MAPPINGS = {
-    f"Test{node.__name__}": node for node in (Raises, Sleeps, ShowsText, SavesFile, Blocks, CountsRuns)
+    f"Test{node.__name__}": node for node in (Raises, Sleeps, ShowsText, SavesFile, Blocks, CountsRuns, *stock.CLASSES)
 }

@@ -52,4 +52,4 @@ def _binary(number: Any, data: Any) -> Event:
         return Preview(metadata.get("node_id"), image)
     if number == kinds.UNENCODED_PREVIEW_IMAGE:
         return Preview(None, data[1])
-    return Message(getattr(number, "name", str(number)), data)
+    return Message(next((name for name, value in vars(kinds).items() if value == number), str(number)), data)

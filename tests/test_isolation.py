@@ -1,0 +1,300 @@
+"""Each job is alone: files, names, caches, keys."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import graphs
+import numpy as np
+import pytest
+
+from worker import Worker
+from worker.errors import WorkflowRejected
+from worker.events import Event, NodeStarted
+
+Png = Callable[..., bytes]
+
+
+def run_and_watch(worker: Worker, workflow: Any, **arguments: Any) -> tuple[Any, list[str]]:
+    """The result, and the classes of the nodes that ran."""
+    events: list[Event] = []
+    result = worker.run(workflow, on_event=events.append, **arguments)
+    return result, [event.class_type for event in events if isinstance(event, NodeStarted)]
+
+
+def pixel(result: Any, index: int = 0) -> Any:
+    """The first pixel of a result's picture."""
+    return result.images[index].convert("RGB").getpixel((0, 0))
+
+
+@pytest.fixture
+def static(worker: Worker, png: Png) -> Any:
+    """Static files in the base directory's input folder, mirrored as they are at a start."""
+    assert worker.runtime is not None
+    folders = worker.runtime.folders
+    files = {"shipped.png": png("blue"), "sub/deep/shipped.png": png("lime"), "plain": png("white")}
+    for name, data in files.items():
+        path = folders.static_input / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    folders.mirror_static_input()
+    return folders
+
+
+def test_static_files_are_readable_and_cannot_be_replaced_for_others(worker: Worker, static: Any, png: Png) -> None:
+    before = {path: path.read_bytes() for path in static.static_input.rglob("*") if path.is_file()}
+    for _ in range(2):
+        assert pixel(worker.run(graphs.load("shipped.png"))) == (0, 0, 255)
+        assert pixel(worker.run(graphs.load("sub/deep/shipped.png"))) == (0, 255, 0)
+        assert pixel(worker.run(graphs.load("shipped.png"), images={"shipped.png": png("red")})) == (255, 0, 0)
+        mine = {"sub/deep/shipped.png": png("red"), "sub/deep/mine.png": png("gray"), "sub/new/a.png": png("red")}
+        assert pixel(worker.run(graphs.load("sub/deep/shipped.png"), images=mine)) == (255, 0, 0)
+        # A file where the static ones have a folder, and a folder where they have a file.
+        assert pixel(worker.run(graphs.load("sub"), images={"sub": png("red")})) == (255, 0, 0)
+        assert pixel(worker.run(graphs.load("plain/a.png"), images={"plain/a.png": png("red")})) == (255, 0, 0)
+    for name in ("sub/deep/mine.png", "sub/new/a.png", "plain/a.png"):
+        with pytest.raises(WorkflowRejected):
+            worker.run(graphs.load(name))
+    assert pixel(worker.run(graphs.load("plain"))) == (255, 255, 255)
+    assert before == {path: path.read_bytes() for path in static.static_input.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def outside(tmp_path: Path, png: Png) -> Path:
+    """A picture, a latent and a sound that no job may read."""
+    (tmp_path / "secret.png").write_bytes(png("red"))
+    for name in ("secret.latent", "secret.wav", "secret.glb", "secret.mp4"):
+        (tmp_path / name).write_bytes(b"secret")
+    return tmp_path
+
+
+LOADERS = [
+    ("LoadImage", "image", "png", {}),
+    ("LoadImageMask", "image", "png", {"channel": "red"}),
+    ("LoadImageOutput", "image", "png", {}),
+    ("LoadLatent", "latent", "latent", {}),
+    ("LoadAudio", "audio", "wav", {}),
+    ("LoadVideo", "file", "mp4", {}),
+]
+
+
+@pytest.mark.parametrize("annotation", ["", " [input]", " [output]", " [temp]"])
+@pytest.mark.parametrize(("loader", "field", "suffix", "more"), LOADERS)
+def test_no_loader_leaves_its_folder(
+    worker: Worker, outside: Path, loader: str, field: str, suffix: str, more: dict[str, Any], annotation: str
+) -> None:
+    assert worker.runtime is not None
+    if not worker.runtime.has_node_class(loader):
+        pytest.skip("this version has no such node")
+    secret = outside / f"secret.{suffix}"
+    up = "../" * 20
+    for name in (str(secret), up + str(secret)[1:], f"sub/{up}{str(secret)[1:]}"):
+        graph = {
+            "1": graphs.node(loader, **{field: name + annotation}, **more),
+            "2": graphs.node("PreviewAny", source=["1", 0]),
+        }
+        with pytest.raises(WorkflowRejected) as caught:
+            worker.run(graph)
+        assert "Node 1" in str(caught.value)
+        assert str(outside) + "/" not in str(caught.value).replace(name, "")
+
+
+def test_a_link_in_the_input_folder_leads_nowhere_else(worker: Worker, outside: Path) -> None:
+    assert worker.runtime is not None
+    link = worker.runtime.state.input / "link.png"
+    link.symlink_to(outside / "secret.png")
+    with pytest.raises(WorkflowRejected):
+        worker.run(graphs.load("link.png"))
+    assert not link.is_symlink(), "what lies in the folder leaves with the job"
+
+
+@pytest.mark.parametrize("folder", ["../../../../../../../../tmp", "/tmp", "a/../../b", "..\\.."])
+@pytest.mark.parametrize("class_type", ["LoadImageDataSetFromFolder", "LoadImageTextDataSetFromFolder"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_dataset_folders_are_contained(worker: Worker, class_type: str, folder: str, linked: bool) -> None:
+    graph = {
+        "1": graphs.node(class_type, folder=["3", 0] if linked else folder),
+        "2": graphs.node("PreviewAny", source=["1", 0]),
+        "3": graphs.node("PrimitiveString", value=folder),
+    }
+    try:
+        (complaint,) = worker.run(graph).errors
+    except WorkflowRejected as rejected:
+        complaint = str(rejected)
+    assert re.search(r"Node (ID: )?1\b", complaint)
+
+
+def test_nothing_is_written_outside(worker: Worker, tmp_path: Path) -> None:
+    target = "../" * 20 + str(tmp_path)[1:]
+    graph = graphs.solid()
+    graph["2"]["inputs"]["filename_prefix"] = f"{target}/x"
+    graph["3"] = graphs.node("SaveImageDataSetToFolder", images=["1", 0], folder_name=target, filename_prefix="x")
+    result = worker.run(graph)
+    assert result.status == "error"
+    assert not list(tmp_path.iterdir())
+
+
+def video(shade: int) -> bytes:
+    """Four frames of one shade of grey."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as file:
+        stream: Any = file.add_stream("h264", rate=8)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for _ in range(4):
+            frame = np.full((64, 64, 3), shade, np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
+    return buffer.getvalue()
+
+
+VIDEO = {
+    "1": graphs.node("LoadVideo", file="in.mp4"),
+    "2": graphs.node("GetVideoComponents", video=["1", 0]),
+    "3": graphs.node("TestCountsRuns", image=["2", 0]),
+    "4": graphs.node("SaveImage", images=["3", 0], filename_prefix="frame"),
+}
+BY_NAME = {
+    "1": graphs.node("TestLoadsByName", file="in.png"),
+    "2": graphs.node("PreviewAny", source=["1", 0]),
+}
+
+
+def test_equal_names_with_other_content_are_other_files(worker: Worker, png: Png) -> None:
+    for graph, name, dark, light in (
+        (graphs.load("in.png"), "in.png", png("#000000"), png("#ffffff")),
+        (VIDEO, "in.mp4", video(16), video(235)),
+    ):
+        seen = [pixel(worker.run(graph, images={name: data}))[0] for data in (dark, light, dark)]
+        assert seen[0] == seen[2] < 60 < 200 < seen[1]
+    texts = [worker.run(BY_NAME, images={"in.png": png(color)}).text for color in ("red", "blue", "red")]
+    assert texts == [["(255, 0, 0)"], ["(0, 0, 255)"], ["(255, 0, 0)"]]
+
+
+@pytest.mark.parametrize("kind", ["image", "video", "by name"])
+def test_equal_files_staged_again_cost_nothing(worker: Worker, png: Png, kind: str) -> None:
+    graph, name, data = {
+        "image": (graphs.load("in.png"), "in.png", png("#123456")),
+        "video": (VIDEO, "in.mp4", video(99)),
+        "by name": (BY_NAME, "in.png", png("#654321")),
+    }[kind]
+    first, _ = run_and_watch(worker, graph, images={name: data})
+    second, ran = run_and_watch(worker, graph, images={name: data})
+    assert set(ran) <= {"SaveImage", "PreviewAny"}
+    assert [image.tobytes() for image in first.images] == [image.tobytes() for image in second.images]
+    assert first.text == second.text
+
+
+SAMPLED = {
+    "1": graphs.node("EmptyImage", width=8, height=8, batch_size=1, color=0xFFFFFF),
+    "2": graphs.node("TestSamplesAndSaves", image=["1", 0], filename_prefix="sampled"),
+    "3": graphs.node("TestCountsRuns", image=["2", 0]),
+    "4": graphs.node("SaveImage", images=["3", 0], filename_prefix="sampled"),
+}
+
+
+def test_a_sampler_that_saves_is_not_run_again(worker: Worker) -> None:
+    first, ran = run_and_watch(worker, SAMPLED)
+    assert "TestSamplesAndSaves" in ran
+    for _ in range(2):
+        again, ran = run_and_watch(worker, SAMPLED)
+        assert ran == ["SaveImage"]
+        assert [a.filename for a in again.artifacts] == [a.filename for a in first.artifacts]
+        assert [a.read() for a in again.artifacts] == [a.read() for a in first.artifacts]
+    assert [a.filename for a in first.artifacts] == ["sampled_00001_.png", "sampled_00002_.png"]
+
+
+def test_where_a_sampler_s_files_are_gone_it_runs_again(worker: Worker) -> None:
+    assert worker.runtime is not None
+    first, _ = run_and_watch(worker, SAMPLED)
+    reuse = worker.runtime.prompts._reuse
+    assert reuse._kept
+    for key in list(reuse._kept):
+        reuse._drop(key)
+    again, ran = run_and_watch(worker, SAMPLED)
+    assert "TestSamplesAndSaves" in ran
+    assert [a.read() for a in again.artifacts] == [a.read() for a in first.artifacts]
+
+
+def test_kept_files_have_a_limit(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert worker.runtime is not None
+    reuse = worker.runtime.prompts._reuse
+    monkeypatch.setattr(reuse, "limit_bytes", 10)
+    worker.run(SAMPLED)
+    assert not reuse._kept
+    assert not list(worker.runtime.state.kept.iterdir())
+    result, ran = run_and_watch(worker, SAMPLED)
+    assert "TestSamplesAndSaves" in ran
+    assert len(result.images) == 2
+
+
+def test_another_caller_s_job_in_between_changes_nothing(worker: Worker, png: Png) -> None:
+    graph = graphs.load("in.png") | {"5": SAMPLED["2"] | {"inputs": {"image": ["1", 0], "filename_prefix": "s"}}}
+    mine = [worker.run(graph, images={"in.png": png("red")})]
+    worker.run(graph, images={"in.png": png("blue")})
+    worker.run(graphs.solid())
+    mine.append(worker.run(graph, images={"in.png": png("red")}))
+    assert [image.tobytes() for image in mine[0].images] == [image.tobytes() for image in mine[1].images]
+    assert [a.filename for a in mine[0].artifacts] == [a.filename for a in mine[1].artifacts]
+
+
+def test_a_node_behind_a_save_node_stays_cached(worker: Worker) -> None:
+    graph = graphs.solid(0x778899)
+    assert worker.runtime is not None
+    import nodes  # type: ignore[import-not-found]  # ComfyUI's.
+
+    if not nodes.SaveImage.RETURN_TYPES:
+        pytest.skip("this version's SaveImage hands nothing on")
+    graph["3"] = graphs.node("TestCountsRuns", image=["2", 0])
+    graph["4"] = graphs.node("SaveImage", images=["3", 0], filename_prefix="b")
+    worker.run(graph)
+    result, ran = run_and_watch(worker, graph)
+    assert ran == ["SaveImage", "SaveImage"]
+    assert len(result.images) == 2
+
+
+def test_names_start_at_one_in_every_job(worker: Worker) -> None:
+    two = graphs.solid(0x0A0A0A)
+    two["4"] = graphs.node("EmptyImage", width=8, height=8, batch_size=1, color=7)
+    two["3"] = graphs.node("SaveImage", images=["4", 0], filename_prefix="ComfyUI")
+    assert sorted(a.filename for a in worker.run(two).artifacts) == ["ComfyUI_00001_.png", "ComfyUI_00002_.png"]
+    two.pop("2")
+    assert [a.filename for a in worker.run(two).artifacts] == ["ComfyUI_00001_.png"]
+
+
+def test_is_changed_in_a_caller_s_graph_is_not_believed(worker: Worker, png: Png) -> None:
+    graph = graphs.load("in.png")
+    graph["1"]["is_changed"] = ["pinned"]
+    assert pixel(worker.run(graph, images={"in.png": png("red")})) == (255, 0, 0)
+    assert pixel(worker.run(graph, images={"in.png": png("blue")})) == (0, 0, 255)
+
+
+def test_a_failed_or_interrupted_job_leaves_no_trace(worker: Worker, png: Png) -> None:
+    reference = worker.run(graphs.load("in.png"), images={"in.png": png("teal")}).images[0].tobytes()
+    for kind in ("ValueError", "SystemExit"):
+        broken = graphs.load("in.png") | {"3": graphs.node("TestRaises", image=["1", 0], kind=kind)}
+        broken["4"] = graphs.node("SaveImage", images=["3", 0], filename_prefix="x")
+        assert worker.run(broken, images={"in.png": png("black")}).status == "error"
+        result = worker.run(graphs.load("in.png"), images={"in.png": png("teal")})
+        assert (result.images[0].tobytes(), result.artifacts[0].filename) == (reference, "ComfyUI_00001_.png")
+
+
+def test_a_folder_that_a_node_removed_is_there_again(worker: Worker) -> None:
+    assert worker.runtime is not None
+    for folder in (worker.runtime.state.output, worker.runtime.state.temp, worker.runtime.state.input):
+        for path in sorted(folder.rglob("*"), reverse=True):
+            path.unlink() if path.is_file() or path.is_symlink() else path.rmdir()
+        folder.rmdir()
+    assert worker.run(graphs.solid()).ok
+
+
+def test_two_equal_save_nodes_are_one_to_comfyui_and_two_to_the_caller(worker: Worker) -> None:
+    graph = graphs.solid(0x0B0B0B) | {"3": graphs.node("SaveImage", images=["1", 0], filename_prefix="ComfyUI")}
+    for _ in range(2):
+        found = [(a.node_id, a.filename) for a in worker.run(graph).artifacts]
+        assert found == [("2", "ComfyUI_00001_.png"), ("3", "ComfyUI_00001_.png")]
