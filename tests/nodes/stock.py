@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import threading
 import time
 from pathlib import Path
@@ -13,15 +14,15 @@ import folder_paths
 from aiohttp import web
 from server import PromptServer
 
-import nodes
-
+# ComfyUI's module, which has the name of the folder this file lies in.
+nodes: Any = importlib.import_module("nodes")
 SERVER_AT_IMPORT = PromptServer.instance
 LOOP_AT_IMPORT = PromptServer.instance.loop
 OUTPUT_AT_IMPORT = folder_paths.get_output_directory()
 MAIN_THREAD_AT_IMPORT = threading.current_thread() is threading.main_thread()
 
 
-@PromptServer.instance.routes.get("/test_nodes/hello")
+@PromptServer.instance.routes.get("/test_nodes/hello")  # type: ignore[untyped-decorator]
 async def hello(_: web.Request) -> web.Response:
     """A route of the pack's own."""
     return web.json_response({"hello": "from the pack"})
@@ -65,7 +66,7 @@ class Populated:
         return {"ui": {"text": [text]}}
 
 
-class SavesSomewhereElse(nodes.SaveImage):
+class SavesSomewhereElse(nodes.SaveImage):  # type: ignore[misc]  # ComfyUI has no types.
     """A save node that inherits from SaveImage and saves where the output folder was when it was imported."""
 
     def __init__(self) -> None:

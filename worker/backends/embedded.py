@@ -193,7 +193,9 @@ def _result(run: GraphRun, outcomes: list[PromptOutcome], dropped: list[str]) ->
     outputs: dict[str, list[dict[str, Any]]] = {}
     for outcome in outcomes:
         for node_id, output in outcome.outputs.items():
-            outputs.setdefault(outcome.display_ids.get(node_id, node_id), []).append(output)
+            # A node of the workflow keeps its id; one from an expansion has that of the node which the user sees.
+            seen_as = node_id if node_id in run.workflow else outcome.display_ids.get(node_id, node_id)
+            outputs.setdefault(seen_as, []).append(output)
     order = {node_id: index for index, node_id in enumerate(run.workflow)}
     errors = [*dropped, *(_failure_line(o.failure, run.api_key) for o in outcomes if o.failure)]
     statuses = [outcome.status for outcome in outcomes]
