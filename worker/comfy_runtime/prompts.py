@@ -171,7 +171,7 @@ class PromptRunner:
             messages=executor.status_messages,
         )
         queue.task_done(item_id, executor.history_result, status=status, process_item=lambda item: item[:5])
-        self._server.send_sync("executing", {"node": None, "prompt_id": prompt_id}, CLIENT_ID)
+        self._server.send_sync("executing", {"node": None, "prompt_id": prompt_id}, self._server.client_id)
 
     def begin_job(self, content: JobContent) -> None:
         """From here on, prompts belong to a job that brings ``content``."""

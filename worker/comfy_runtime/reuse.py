@@ -1,13 +1,14 @@
 """Files of nodes that ComfyUI's cache answers for.
 
-A node that is served from the cache names files of an earlier job, and those have left with it. A save node, whose
-outputs are just what it was given, is made to run again; a node that computes something and saves it as well, such as
-a sampler pack's, keeps its files as long as the cache keeps its outputs, within a limit of bytes.
+A node that is served from the cache names files of an earlier job, and those have left with it. So they are kept, for
+as long as the cache keeps the node's outputs and within a limit of bytes, and brought back before the next prompt that
+needs them. Where they are gone, that node alone runs again: its entry is taken out of the cache, nothing else changes.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 _KEEP_BYTES = 512 * 1024**2
+_NUMBERED = re.compile(r"(.*?)_(\d{5,})_?\.\w+")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,19 @@ class _KeptFile:
     relative: Path
     copy: Path
     size: int
+
+    def counter(self) -> tuple[str, int] | None:
+        """What ``ComfyUI_00002_.png`` is numbered under, and its number."""
+        numbered = _NUMBERED.fullmatch(str(self.relative))
+        return (numbered[1], int(numbered[2])) if numbered else None
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A node's files. ``only_saves``: its outputs are the very objects that it was given, so it costs no computing."""
+
+    files: tuple[_KeptFile, ...]
+    only_saves: bool
 
 
 @dataclass
@@ -41,48 +56,48 @@ class FileReuse:
     temp: Path
     keep: Path
     limit_bytes: int = _KEEP_BYTES
-    _kept: OrderedDict[Hashable, list[_KeptFile]] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def before(self, cached_nodes: Sequence[str]) -> list[str]:
-        """Bring back the files of ``cached_nodes``; where they are gone, let that node run again.
+        """Bring back the files of ``cached_nodes``; where that cannot be, let the node run again.
 
         Called between ComfyUI's look into its cache and its first node. Returns the nodes that stay cached.
         """
-        return [node_id for node_id in cached_nodes if self._bring_back(node_id)]
+        saved = {node_id: self._kept.get(self._key(node_id)) for node_id in cached_nodes if self._saved(node_id)}
+        gone = {node_id for node_id, kept in saved.items() if kept is None}
+        found = {node_id: kept for node_id, kept in saved.items() if kept is not None}
+        for node_id in gone | _out_of_order(found):
+            self._forget(node_id)
+            found.pop(node_id, None)
+        for node_id, kept in found.items():
+            self._bring_back(node_id, kept)
+        return [node_id for node_id in cached_nodes if node_id in found or node_id not in saved]
 
     def after(self, outputs: Mapping[str, Mapping[str, Any]], graph: Mapping[str, Any]) -> None:
         """Look at what a prompt left in the cache, while its files still lie in ComfyUI's folders."""
         for node_id, output in outputs.items():
             files = [entry for entry in file_entries(output) if entry.get("type") == "output"]
-            if not files:
-                continue
-            if node_id not in graph or self._only_saves(node_id, graph) or not self._keep(node_id, files):
+            if files and (node_id not in graph or not self._keep(node_id, files, graph)):
                 self._forget(node_id)
         for node_id in graph:
-            if (entry := self._entry(node_id)) is not None and self._mentions_folder(entry.outputs):
+            entry = self._entry(node_id)
+            if entry is not None and any(not self._is_kept(node_id, path) for path in self._paths(entry.outputs)):
                 self._forget(node_id)
         self._purge()
 
-    def _bring_back(self, node_id: str) -> bool:
-        entry = self._entry(node_id)
-        ui = getattr(entry, "ui", None)
-        wanted = [e for e in file_entries((ui or {}).get("output", {})) if e.get("type") == "output"]
-        if not wanted:
-            return True
-        kept = self._kept.get(self._key(node_id))
-        if kept is None:
-            self._forget(node_id)
-            return False
-        for file in kept:
+    def _saved(self, node_id: str) -> bool:
+        ui = getattr(self._entry(node_id), "ui", None) or {}
+        return any(entry.get("type") == "output" for entry in file_entries(ui.get("output", {})))
+
+    def _bring_back(self, node_id: str, kept: _Kept) -> None:
+        for file in kept.files:
             target = self.output / file.relative
             target.parent.mkdir(parents=True, exist_ok=True)
             _link(file.copy, target)
         self._kept.move_to_end(self._key(node_id))
-        return True
 
     def _only_saves(self, node_id: str, graph: Mapping[str, Any]) -> bool:
-        """Whether a node's outputs are the very objects that it was given."""
         entry = self._entry(node_id)
         if entry is None or entry.outputs is None:
             return True
@@ -96,8 +111,10 @@ class FileReuse:
         outputs = getattr(entry, "outputs", None)
         return outputs[link[1]] if outputs is not None and link[1] < len(outputs) else ()
 
-    def _keep(self, node_id: str, files: Sequence[Mapping[str, Any]]) -> bool:
+    def _keep(self, node_id: str, files: Sequence[Mapping[str, Any]], graph: Mapping[str, Any]) -> bool:
         key, kept = self._key(node_id), []
+        if self._entry(node_id) is None:
+            return False  # This cache keeps nothing.
         self._drop(key)
         for entry in files:
             relative = Path(str(entry.get("subfolder") or "")) / str(entry["filename"])
@@ -107,31 +124,38 @@ class FileReuse:
             copy = self.keep / str(next(self._numbers))
             _link(source, copy)
             kept.append(_KeptFile(relative, copy, source.stat().st_size))
-        self._kept[key] = kept
+        self._kept[key] = _Kept(tuple(kept), self._only_saves(node_id, graph))
         return True
+
+    def _is_kept(self, node_id: str, path: str) -> bool:
+        kept = self._kept.get(self._key(node_id))
+        return kept is not None and any(str(self.output / file.relative) == path for file in kept.files)
 
     def _purge(self) -> None:
         """Let go of files whose node the cache has forgotten, and of the oldest over the limit."""
         cache = getattr(self.executor.caches.outputs, "cache", {})
         for key in [key for key in self._kept if key not in cache]:
             self._drop(key)
-        size = sum(file.size for files in self._kept.values() for file in files)
+        size = sum(file.size for kept in self._kept.values() for file in kept.files)
         while size > self.limit_bytes:
             size -= self._drop(next(iter(self._kept)))
 
     def _drop(self, key: Hashable) -> int:
-        files = self._kept.pop(key, [])
-        for file in files:
+        kept = self._kept.pop(key, None)
+        if kept is None:
+            return 0
+        for file in kept.files:
             file.copy.unlink(missing_ok=True)
-        return sum(file.size for file in files)
+        return sum(file.size for file in kept.files)
 
-    def _mentions_folder(self, value: Any) -> bool:
-        """Whether ``value`` holds a path into folders that are emptied after the job."""
+    def _paths(self, value: Any) -> Iterator[str]:
+        """Paths in ``value`` that lead into folders which are emptied after the job."""
         if isinstance(value, str):
-            return value.startswith((f"{self.output}/", f"{self.temp}/"))
-        if isinstance(value, dict):
-            return any(map(self._mentions_folder, value.values()))
-        return isinstance(value, list | tuple) and any(map(self._mentions_folder, value))
+            if value.startswith((f"{self.output}/", f"{self.temp}/")):
+                yield value
+        elif isinstance(value, dict | list | tuple):
+            for inner in value.values() if isinstance(value, dict) else value:
+                yield from self._paths(inner)
 
     def _entry(self, node_id: str) -> Any:
         owner = self._owner(node_id)
@@ -159,6 +183,20 @@ class FileReuse:
             return None
         find = getattr(cache, "_get_cache_for", None)
         return find(node_id) if find is not None else cache
+
+
+def _out_of_order(found: Mapping[str, _Kept]) -> set[str]:
+    """Nodes that only save, and whose files have numbers that the job would not have given them on its own."""
+    numbers: dict[str, set[int]] = {}
+    counters = {node_id: [c for file in kept.files if (c := file.counter())] for node_id, kept in found.items()}
+    for prefix, number in itertools.chain.from_iterable(counters.values()):
+        numbers.setdefault(prefix, set()).add(number)
+    first_gap = {prefix: next(n for n in itertools.count(1) if n not in used) for prefix, used in numbers.items()}
+    return {
+        node_id
+        for node_id, used in counters.items()
+        if found[node_id].only_saves and any(number > first_gap[prefix] for prefix, number in used)
+    }
 
 
 def file_entries(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
