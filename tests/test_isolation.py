@@ -310,3 +310,32 @@ def test_two_equal_save_nodes_are_one_to_comfyui_and_two_to_the_caller(worker: W
     for _ in range(2):
         found = [(a.node_id, a.filename) for a in worker.run(graph).artifacts]
         assert found == [("2", "ComfyUI_00001_.png"), ("3", "ComfyUI_00001_.png")]
+
+
+def test_a_node_that_overwrites_a_file_does_not_reach_into_another_job(worker: Worker) -> None:
+    mine = {"1": graphs.node("TestSavesFile", key="files", subfolder="", filename="fix.txt", content="mine")}
+    other = mine | {
+        "2": graphs.node("TestSavesFile", key="files", subfolder="", filename="fix.txt", content="theirs"),
+    }
+    assert worker.run(mine).files[0].read() == b"mine"
+    delivered = worker.run(other).files
+    delivered[0].path.write_bytes(b"changed by its owner")
+    again = worker.run(mine).files
+    assert [file.read() for file in again] == [b"mine"]
+
+
+def test_a_batch_that_was_cut_short_does_not_go_on_in_the_next_job(worker: Worker) -> None:
+    batch = {
+        "1": graphs.node("TestCounter", start=10),
+        "2": graphs.node("TestCounts", counter=["1", 0], fail=False),
+    }
+    failing = {**batch, "2": graphs.node("TestCounts", counter=["1", 0], fail=True)}
+    assert worker.run(failing).status == "error"
+    assert worker.run(batch).text == ["11"]
+
+
+def test_texts_name_no_folder_of_the_machine(worker: Worker) -> None:
+    assert worker.runtime is not None
+    text = f"saved to {worker.runtime.state.output}/a.png and /etc/hostname"
+    graph = {"1": graphs.node("TestShowsText", text=text)}
+    assert worker.run(graph).text == ["saved to output/a.png and /etc/hostname"]

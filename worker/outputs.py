@@ -72,7 +72,7 @@ def collect(result: RunResult, workspace: Workspace) -> Collected:
     for node_id, key, values in _lists(result):
         for value in values:
             if key == "text":
-                texts.append(Text(node_id, value if isinstance(value, str) else str(value)))
+                texts.append(Text(node_id, str(value).replace(f"{workspace.state_root}/", "")))
             elif isinstance(value, Mapping) and "filename" in value and value.get("type") != "temp":
                 artifact = _artifact(node_id, key, value, workspace)
                 if isinstance(artifact, str):
@@ -88,8 +88,6 @@ def _lists(result: RunResult) -> Iterator[tuple[str, str, list[Any]]]:
             for key, values in output.items():
                 if isinstance(values, list | tuple):
                     yield node_id, key, list(values)
-                elif key == "text":
-                    yield node_id, key, [values]
 
 
 def _artifact(node_id: str, key: str, entry: Mapping[str, Any], workspace: Workspace) -> Artifact | str:

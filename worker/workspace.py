@@ -83,6 +83,7 @@ class Workspace:
         self.input = root / "input"
         self.output = root / "output"
         self.temp = root / "temp"
+        self.state_root = root.parents[1]
         self._remove = weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
 
     def close(self) -> None:

@@ -225,7 +225,42 @@ class LeavesTaskRunning:
         return (image,)
 
 
+class Counter:
+    """Hands on itself, as batch packs do: what it has counted stays with the instance."""
+
+    RETURN_TYPES = ("COUNTER",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"start": ("INT", {"default": 0})}}
+
+    def run(self, start: int) -> tuple[Any]:
+        self.value = start
+        return (self,)
+
+
+class Counts:
+    """Counts on with a Counter, and shows where it stands."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"counter": ("COUNTER",), "fail": ("BOOLEAN", {"default": False})}}
+
+    def run(self, counter: Any, fail: bool) -> dict[str, Any]:
+        counter.value += 1
+        if fail:
+            raise ValueError("cut short")
+        return {"ui": {"text": [str(counter.value)]}}
+
+
 CLASSES = (
     Populated, SavesSomewhereElse, UsesLoop, QueuesAgain, SamplesAndSaves, LoadsByName, ValidationRaises, Expands,
-    LeavesTaskRunning,
+    LeavesTaskRunning, Counter, Counts,
 )  # fmt: skip

@@ -24,6 +24,19 @@ from worker.rejection import explain_nodes, explain_rejection
 _log = logging.getLogger("worker")
 
 
+class _NoEditorGraph(dict[str, Any]):
+    """``extra_pnginfo`` of a job that has no editor graph.
+
+    Some packs look into it and need a dict, some take its ``workflow`` without asking; to those that only pass it on,
+    and to files' metadata, it is empty.
+    """
+
+    def __missing__(self, key: str) -> dict[str, Any]:
+        if key != "workflow":
+            raise KeyError(key)
+        return {"nodes": [], "links": [], "groups": [], "config": {}, "extra": {}}
+
+
 class _Turn:
     """A run in the queue: its future, and whether it was told to stop."""
 
@@ -110,7 +123,7 @@ class EmbeddedBackend:
         graph = copy.deepcopy(run.workflow)
         for node in graph.values():
             node.pop("is_changed", None)  # ComfyUI's own note in a graph, which it would believe.
-        extra_data = {"extra_pnginfo": {}, **({"api_key_comfy_org": run.api_key} if run.api_key else {})}
+        extra_data = {"extra_pnginfo": _NoEditorGraph(), **({"api_key_comfy_org": run.api_key} if run.api_key else {})}
         with self._visit(run):
             queued = self._runtime.prompts.queue_prompt(graph, extra_data)
             if isinstance(queued, Rejection):

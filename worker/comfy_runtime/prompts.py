@@ -125,11 +125,15 @@ class PromptRunner:
 
         self._server.on_message = listen
         try:
-            outcome = self._execute(prompt_id, graph, {**extra_data, **sensitive}, outputs)
+            # Validation names outputs in an order that changes from process to process; file names follow it.
+            ordered = sorted(outputs, key=list(graph).index)
+            outcome = self._execute(prompt_id, graph, {**extra_data, **sensitive}, ordered)
         finally:
             self._close_prompt(item_id, prompt_id)
             self._server.on_message = None
         self._reuse.after(outcome.outputs, graph)
+        if outcome.status != "success":
+            self._reuse.after_failure(graph)
         return outcome
 
     def _execute(

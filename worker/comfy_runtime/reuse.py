@@ -7,11 +7,12 @@ needs them. Where they are gone, that node alone runs again: its entry is taken 
 
 from __future__ import annotations
 
+import gc
 import itertools
 import re
 import shutil
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class FileReuse:
         executor: ComfyUI's ``PromptExecutor``.
         output: its output folder.
         temp: its temp folder.
-        keep: where files are kept; on the same file system.
+        keep: where copies of files are kept.
     """
 
     executor: Any
@@ -58,6 +59,7 @@ class FileReuse:
     limit_bytes: int = _KEEP_BYTES
     _kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _brought_back: set[str] = field(default_factory=set)
 
     def before(self, cached_nodes: Sequence[str]) -> list[str]:
         """Bring back the files of ``cached_nodes``; where that cannot be, let the node run again.
@@ -72,29 +74,52 @@ class FileReuse:
             found.pop(node_id, None)
         for node_id, kept in found.items():
             self._bring_back(node_id, kept)
+        self._brought_back = set(found)
         return [node_id for node_id in cached_nodes if node_id in found or node_id not in saved]
 
     def after(self, outputs: Mapping[str, Mapping[str, Any]], graph: Mapping[str, Any]) -> None:
         """Look at what a prompt left in the cache, while its files still lie in ComfyUI's folders."""
-        for node_id, output in outputs.items():
-            files = [entry for entry in file_entries(output) if entry.get("type") == "output"]
+        for node_id in dict.fromkeys([*outputs, *graph]):
+            if node_id in self._brought_back:
+                continue  # What is kept of it is right; a node of this job may have overwritten the file.
+            files = self._files(node_id, outputs.get(node_id, {}))
             if files and (node_id not in graph or not self._keep(node_id, files, graph)):
-                self._forget(node_id)
-        for node_id in graph:
-            entry = self._entry(node_id)
-            if entry is not None and any(not self._is_kept(node_id, path) for path in self._paths(entry.outputs)):
                 self._forget(node_id)
         self._purge()
 
+    def after_failure(self, graph: Mapping[str, Any]) -> None:
+        """Let go of nodes that hand on themselves: a batch that was cut short would go on in the next job."""
+        objects = self.executor.caches.objects
+        if not hasattr(objects, "cache_key_set"):
+            return
+        found = False
+        for node_id in graph:
+            key = objects.cache_key_set.get_data_key(node_id)
+            instance, entry = objects.cache.get(key), self._entry(node_id)
+            if instance is None or entry is None or entry.outputs is None:
+                continue
+            if any(item is instance for slot in entry.outputs for item in slot):
+                self._forget(node_id)
+                objects.cache.pop(key)
+                found = True
+        if found:
+            gc.collect()  # What they left open is closed while their files are still the job's.
+
+    def _files(self, node_id: str, output: Mapping[str, Any]) -> set[Path]:
+        """Files of the output and temp folders that a node's ui or its outputs name."""
+        entry = self._entry(node_id)
+        named = {self.output / str(e.get("subfolder") or "") / str(e["filename"]) for e in _saved_entries(output)}
+        return named | {Path(path) for path in self._paths(getattr(entry, "outputs", None))}
+
     def _saved(self, node_id: str) -> bool:
         ui = getattr(self._entry(node_id), "ui", None) or {}
-        return any(entry.get("type") == "output" for entry in file_entries(ui.get("output", {})))
+        return bool(self._files(node_id, ui.get("output", {})))
 
     def _bring_back(self, node_id: str, kept: _Kept) -> None:
         for file in kept.files:
             target = self.output / file.relative
             target.parent.mkdir(parents=True, exist_ok=True)
-            _link(file.copy, target)
+            shutil.copyfile(file.copy, target)
         self._kept.move_to_end(self._key(node_id))
 
     def _only_saves(self, node_id: str, graph: Mapping[str, Any]) -> bool:
@@ -111,25 +136,19 @@ class FileReuse:
         outputs = getattr(entry, "outputs", None)
         return outputs[link[1]] if outputs is not None and link[1] < len(outputs) else ()
 
-    def _keep(self, node_id: str, files: Sequence[Mapping[str, Any]], graph: Mapping[str, Any]) -> bool:
+    def _keep(self, node_id: str, files: Iterable[Path], graph: Mapping[str, Any]) -> bool:
         key, kept = self._key(node_id), []
         if self._entry(node_id) is None:
             return False  # This cache keeps nothing.
         self._drop(key)
-        for entry in files:
-            relative = Path(str(entry.get("subfolder") or "")) / str(entry["filename"])
-            source = self.output / relative
+        for source in files:
             if not source.is_file() or not source.resolve().is_relative_to(self.output.resolve()):
                 return False
             copy = self.keep / str(next(self._numbers))
-            _link(source, copy)
-            kept.append(_KeptFile(relative, copy, source.stat().st_size))
+            shutil.copyfile(source, copy)
+            kept.append(_KeptFile(source.relative_to(self.output), copy, source.stat().st_size))
         self._kept[key] = _Kept(tuple(kept), self._only_saves(node_id, graph))
         return True
-
-    def _is_kept(self, node_id: str, path: str) -> bool:
-        kept = self._kept.get(self._key(node_id))
-        return kept is not None and any(str(self.output / file.relative) == path for file in kept.files)
 
     def _purge(self) -> None:
         """Let go of files whose node the cache has forgotten, and of the oldest over the limit."""
@@ -199,15 +218,11 @@ def _out_of_order(found: Mapping[str, _Kept]) -> set[str]:
     }
 
 
+def _saved_entries(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [entry for entry in file_entries(output) if entry.get("type") == "output"]
+
+
 def file_entries(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The ``{filename, subfolder, type}`` entries in a node's ui dict, under whatever key."""
     lists = [value for value in output.values() if isinstance(value, list | tuple)]
     return [entry for entries in lists for entry in entries if isinstance(entry, dict) and "filename" in entry]
-
-
-def _link(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    try:
-        target.hardlink_to(source)
-    except OSError:  # A file system without hard links.
-        shutil.copyfile(source, target)
