@@ -19,7 +19,7 @@ def test_a_workspace_goes_with_its_last_owner(tmp_path: Path) -> None:
     state = open_state(tmp_path)
     workspace = state.new_workspace()
     root = workspace.root
-    assert {entry.name for entry in root.iterdir()} == {"input", "output", "temp"}
+    assert root.is_dir()
     del workspace
     gc.collect()
     assert not root.exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -11,6 +10,7 @@ from worker.delivery import Answer, inline_answer
 from worker.errors import WorkerError
 from worker.events import Listener
 from worker.job import parse_job
+from worker.result import Result
 from worker.worker import Worker
 
 Handler = Callable[[object], Coroutine[Any, Any, Answer]]
@@ -27,11 +27,7 @@ def make_handler(worker: Worker, on_event: Listener | None = None) -> Handler:
 
     async def handle(raw: object) -> Answer:
         try:
-            result = await worker.arun_job(parse_job(raw), on_event)
-            try:
-                return await asyncio.to_thread(inline_answer, result)
-            finally:
-                result.close()
+            return await worker.deliver_job(parse_job(raw), _answer, on_event)
         except WorkerError as error:
             return error.answer()
         except Exception as error:  # noqa: BLE001 - the platform would post a traceback to the caller.
@@ -39,3 +35,10 @@ def make_handler(worker: Worker, on_event: Listener | None = None) -> Handler:
             return {"error": f"Internal error: {type(error).__name__}", "error_type": "internal"}
 
     return handle
+
+
+def _answer(result: Result) -> Answer:
+    try:
+        return inline_answer(result)
+    finally:
+        result.close()

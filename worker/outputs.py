@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ def _artifact(node_id: str, key: str, entry: Mapping[str, Any], workspace: Works
     filename, subfolder = str(entry["filename"]), str(entry.get("subfolder") or "")
     base = workspace.input if entry.get("type") == "input" else workspace.output
     path = base / subfolder / filename
-    if not path.resolve().is_relative_to(base.resolve()):
+    if not os.path.realpath(path).startswith(os.path.realpath(base) + "/"):
         return f"Node {node_id} named an output outside of the output folder: {filename}"
     if not path.is_file():
         return f"Node {node_id} named an output that is not there: {filename}"

@@ -43,6 +43,11 @@ class Result:
         """Whether the workflow ran to its end with nothing to complain about."""
         return self.status == "success" and not self.errors
 
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(artifact.path.stat().st_size for artifact in self.artifacts)
+
     @cached_property
     def images(self) -> list[Image]:
         """The saved images, decoded, in order. Videos and all else are in ``files``."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from worker.backends.embedded import EmbeddedBackend
 from worker.comfy_runtime.boot import boot, booted
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
     ImageSource = str | PathLike[str] | bytes | Image
 
+T = TypeVar("T")
+
+# Up to here a job's files are looked at and encoded on the event loop: it takes less than a trip to another thread.
+_FEW_NODES = 8
+_FEW_BYTES = 200_000
 _log = logging.getLogger("worker")
 
 
@@ -140,14 +145,26 @@ class Worker:
 
     async def arun_job(self, job: Job, on_event: Listener | None = None) -> Result:
         """``arun`` for a parsed job."""
-        pending = await asyncio.to_thread(self._begin, job, on_event)
+        return await self.deliver_job(job, lambda result: result, on_event)
+
+    async def deliver_job(self, job: Job, deliver: Callable[[Result], T], on_event: Listener | None = None) -> T:
+        """Run a parsed job, and give what ``deliver`` makes of its result. What takes long leaves the event loop."""
+        pending = await (asyncio.to_thread(self._begin, job, on_event) if job.images else self._begun(job, on_event))
         try:
             outcome = await asyncio.shield(asyncio.wrap_future(pending.future))
         except asyncio.CancelledError:
             pending.interrupt()
             await asyncio.to_thread(pending.wait)
             raise
-        return await asyncio.to_thread(pending.finish, outcome)
+        if sum(map(len, outcome.outputs.values())) > _FEW_NODES:
+            return await asyncio.to_thread(lambda: deliver(pending.finish(outcome)))
+        result = pending.finish(outcome)
+        if result.size > _FEW_BYTES:
+            return await asyncio.to_thread(deliver, result)
+        return deliver(result)
+
+    async def _begun(self, job: Job, on_event: Listener | None) -> _Pending:
+        return self._begin(job, on_event)
 
     def _begin(self, job: Job, on_event: Listener | None) -> _Pending:
         if self._backend is None or self.runtime is None:

@@ -63,10 +63,7 @@ class StateFolder:
 
     def new_workspace(self) -> Workspace:
         """Make the folder of one job."""
-        root = Path(tempfile.mkdtemp(prefix="job-", dir=self.root / "jobs"))
-        for name in ("input", "output", "temp"):
-            (root / name).mkdir()
-        return Workspace(root)
+        return Workspace(Path(tempfile.mkdtemp(prefix="job-", dir=self.root / "jobs")))
 
     def close(self) -> None:
         """Remove the folder and all that is in it. Happens by itself when the process ends."""
@@ -76,7 +73,10 @@ class StateFolder:
 
 
 class Workspace:
-    """A job's own ``input``, ``output`` and ``temp``. Removed with ``close``, or when nobody refers to it any more."""
+    """A job's own folder. Removed with ``close``, or when nobody refers to it any more.
+
+    Its ``input``, ``output`` and ``temp`` are made by those who put something in.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -48,7 +48,10 @@ class ComfyFolders:
     def place(self, workspace: Workspace) -> None:
         """Move the job's input files into the input folder; static files of their names step aside."""
         for folder in (self.state.input, self.state.output, self.state.temp):
-            folder.mkdir(parents=True, exist_ok=True)  # A node may have removed it.
+            if not folder.is_dir():  # A node may have removed it.
+                folder.mkdir()
+        if not workspace.input.is_dir():
+            return
         for folder_name, _, files in os.walk(workspace.input):
             folder = self.state.input / Path(folder_name).relative_to(workspace.input)
             if files:
@@ -61,12 +64,12 @@ class ComfyFolders:
 
     def take(self, workspace: Workspace) -> None:
         """Move all that the job left into its workspace, and leave the folders as the next job expects them."""
-        move_content(self.state.output, workspace.output)
-        move_content(self.state.temp, workspace.temp)
+        _move_content(self.state.output, workspace.output)
+        _move_content(self.state.temp, workspace.temp)
         if self._mirror:
             self._take_input(workspace)
         else:
-            move_content(self.state.input, workspace.input)
+            _move_content(self.state.input, workspace.input)
 
     def _take_input(self, workspace: Workspace) -> None:
         for place, mirrored in self._mirror.items():
@@ -114,9 +117,12 @@ def _make_folder(folder: Path, root: Path) -> None:
         place.mkdir(exist_ok=True)
 
 
-def move_content(source: Path, target: Path) -> None:
-    """Move everything in ``source`` into ``target``; what has its name there is replaced."""
-    for entry in _entries(source):
+def _move_content(source: Path, target: Path) -> None:
+    """Move everything in ``source`` into ``target``, which is made if need be."""
+    entries = _entries(source)
+    if entries:
+        target.mkdir(exist_ok=True)
+    for entry in entries:
         _move(Path(entry.path), target / entry.name)
 
 

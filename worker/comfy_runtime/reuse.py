@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 import re
 import shutil
 from collections import OrderedDict
@@ -61,6 +62,10 @@ class FileReuse:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _brought_back: set[str] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self._real_output = os.path.realpath(self.output) + "/"
+        self._folders = (f"{self.output}/", f"{self.temp}/")
+
     def before(self, cached_nodes: Sequence[str]) -> list[str]:
         """Bring back the files of ``cached_nodes``; where that cannot be, let the node run again.
 
@@ -105,11 +110,16 @@ class FileReuse:
         if found:
             gc.collect()  # What they left open is closed while their files are still the job's.
 
-    def _files(self, node_id: str, output: Mapping[str, Any]) -> set[Path]:
+    def _files(self, node_id: str, output: Mapping[str, Any]) -> set[str]:
         """Files of the output and temp folders that a node's ui or its outputs name."""
         entry = self._entry(node_id)
-        named = {self.output / str(e.get("subfolder") or "") / str(e["filename"]) for e in _saved_entries(output)}
-        return named | {Path(path) for path in self._paths(getattr(entry, "outputs", None))}
+        folder = str(self.output)
+        # Strings, not paths: this is done for every node of every job.
+        named = {
+            os.path.join(folder, str(e.get("subfolder") or ""), str(e["filename"]))  # noqa: PTH118
+            for e in _saved_entries(output)
+        }
+        return named | set(self._paths(getattr(entry, "outputs", None)))
 
     def _saved(self, node_id: str) -> bool:
         ui = getattr(self._entry(node_id), "ui", None) or {}
@@ -136,17 +146,18 @@ class FileReuse:
         outputs = getattr(entry, "outputs", None)
         return outputs[link[1]] if outputs is not None and link[1] < len(outputs) else ()
 
-    def _keep(self, node_id: str, files: Iterable[Path], graph: Mapping[str, Any]) -> bool:
+    def _keep(self, node_id: str, files: Iterable[str], graph: Mapping[str, Any]) -> bool:
         key, kept = self._key(node_id), []
         if self._entry(node_id) is None:
             return False  # This cache keeps nothing.
         self._drop(key)
         for source in files:
-            if not source.is_file() or not source.resolve().is_relative_to(self.output.resolve()):
+            real = os.path.realpath(source)
+            if not os.path.isfile(real) or not real.startswith(self._real_output):  # noqa: PTH113 - as below.
                 return False
             copy = self.keep / str(next(self._numbers))
-            shutil.copyfile(source, copy)
-            kept.append(_KeptFile(source.relative_to(self.output), copy, source.stat().st_size))
+            shutil.copyfile(real, copy)
+            kept.append(_KeptFile(Path(source).relative_to(self.output), copy, os.path.getsize(copy)))  # noqa: PTH202
         self._kept[key] = _Kept(tuple(kept), self._only_saves(node_id, graph))
         return True
 
@@ -170,7 +181,7 @@ class FileReuse:
     def _paths(self, value: Any) -> Iterator[str]:
         """Paths in ``value`` that lead into folders which are emptied after the job."""
         if isinstance(value, str):
-            if value.startswith((f"{self.output}/", f"{self.temp}/")):
+            if value.startswith(self._folders):
                 yield value
         elif isinstance(value, dict | list | tuple):
             for inner in value.values() if isinstance(value, dict) else value:

@@ -1,0 +1,125 @@
+"""What the worker adds to ComfyUI's bare executor: EmptyImage 64² → SaveImage, warm, alternating in one process.
+
+``ours`` is the handler, from the job's dict to the answer's dict. ``bare`` is what every design must do: validate,
+execute, read the file, encode it as base64. Each run has a colour of its own, so that nothing comes from a cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import gc
+import json
+import platform
+import statistics
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from worker import Worker
+from worker.comfy_runtime.prompts import build_executor
+from worker.errors import WorkerError
+from worker.handler import make_handler
+
+
+def main() -> int:
+    """Run the benchmark; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="scripts/benchmark_overhead", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--runs", type=int, default=200, help="pairs to measure (default: 200)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there as well")
+    options = parser.parse_args()
+    try:
+        with Worker() as worker:
+            figures = measure(worker, options.runs)
+    except WorkerError as error:
+        print(f"benchmark_overhead: {error}", file=sys.stderr)
+        return 3
+    print(report(figures))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def graph(color: int) -> dict[str, Any]:
+    """EmptyImage 64² → SaveImage."""
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": color}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "ComfyUI"}},
+    }
+
+
+def measure(worker: Worker, runs: int) -> dict[str, Any]:
+    """Milliseconds of ``runs`` pairs after a warm-up, ``ours`` and ``bare`` in turn."""
+    if worker.runtime is None:
+        raise RuntimeError("the worker is not open")
+    bare = bare_executor(worker)
+    handle = make_handler(worker)
+    times: dict[str, list[float]] = {"ours": [], "bare": []}
+    with asyncio.Runner() as runner:
+        for index in range(-20, runs):
+            color = (index + 21) * 97
+            if index == 0:
+                gc.collect()
+            start = time.perf_counter()
+            answer = runner.run(handle({"id": "b", "input": {"workflow": graph(color)}}))
+            ours = time.perf_counter() - start
+            start = time.perf_counter()
+            encoded = bare(graph(color + 1))
+            if index >= 0:
+                times["ours"].append(ours * 1000)
+                times["bare"].append((time.perf_counter() - start) * 1000)
+            if not answer["images"][0]["data"] or not encoded:
+                raise RuntimeError("a run gave no picture")
+    return {
+        "comfyui": worker.runtime.source.version,
+        "python": platform.python_version(),
+        "torch": worker.runtime.device()["torch"],
+        "device": worker.runtime.device()["name"],
+        "runs": runs,
+        "milliseconds": times,
+        "added_ms": statistics.median(times["ours"]) - statistics.median(times["bare"]),
+    }
+
+
+def bare_executor(worker: Worker) -> Callable[[dict[str, Any]], str]:
+    """A second ``PromptExecutor`` on the caller's thread, without anything of the worker around it."""
+    runtime = worker.runtime
+    if runtime is None:
+        raise RuntimeError("the worker is not open")
+    prompts: Any = runtime.prompts
+    execution, output = prompts._main.execution, runtime.state.output
+    executor = build_executor(prompts._main, prompts._server)
+
+    def run(workflow: dict[str, Any]) -> str:
+        prompt_id = str(uuid.uuid4())
+        valid = asyncio.run(execution.validate_prompt(prompt_id, workflow, None))
+        executor.execute(workflow, prompt_id, {"client_id": "bare"}, valid[2])
+        entry = executor.history_result["outputs"]["2"]["images"][0]
+        path = output / entry["filename"]
+        encoded = base64.b64encode(path.read_bytes()).decode("ascii")
+        path.unlink()
+        return encoded
+
+    return run
+
+
+def report(figures: dict[str, Any]) -> str:
+    """The table that is printed."""
+    lines = [
+        f"ComfyUI {figures['comfyui']}, torch {figures['torch']}, Python {figures['python']}, {figures['device']}, "
+        f"{figures['runs']} pairs",
+        f"{'':<6}{'median':>9}{'p5':>9}{'p95':>9}   ms",
+    ]
+    for name, values in figures["milliseconds"].items():
+        cuts = statistics.quantiles(values, n=20)
+        lines.append(f"{name:<6}{statistics.median(values):>9.2f}{cuts[0]:>9.2f}{cuts[-1]:>9.2f}")
+    lines.append(f"the worker adds {figures['added_ms']:.2f} ms to the median")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
