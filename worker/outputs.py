@@ -96,11 +96,18 @@ def _artifact(node_id: str, key: str, entry: Mapping[str, Any], workspace: Works
     filename, subfolder = str(entry["filename"]), str(entry.get("subfolder") or "")
     base = workspace.input if entry.get("type") == "input" else workspace.output
     path = base / subfolder / filename
-    if not os.path.realpath(path).startswith(os.path.realpath(base) + "/"):
+    if not _is_inside(path, base, plain=not subfolder and "/" not in filename):
         return f"Node {node_id} named an output outside of the output folder: {filename}"
     if not path.is_file():
         return f"Node {node_id} named an output that is not there: {filename}"
     return Artifact(node_id, key, filename, subfolder, media_type(filename), path)
+
+
+def _is_inside(path: Path, base: Path, *, plain: bool) -> bool:
+    """Whether ``path``, with every link followed, lies in ``base``. ``plain``: it names no folder below it."""
+    if plain and path.name not in ("..", ".") and not path.is_symlink():
+        return True
+    return os.path.realpath(path).startswith(os.path.realpath(base) + "/")
 
 
 def media_type(filename: str) -> str:

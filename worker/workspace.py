@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import itertools
 import os
 import shutil
 import tempfile
 import time
 import weakref
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.errors import StartError
@@ -30,6 +32,7 @@ class StateFolder:
 
     root: Path
     _lock: int
+    _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False)
 
     @property
     def input(self) -> Path:
@@ -63,7 +66,9 @@ class StateFolder:
 
     def new_workspace(self) -> Workspace:
         """Make the folder of one job."""
-        return Workspace(Path(tempfile.mkdtemp(prefix="job-", dir=self.root / "jobs")))
+        root = self.root / "jobs" / str(next(self._numbers))
+        root.mkdir()
+        return Workspace(root)
 
     def close(self) -> None:
         """Remove the folder and all that is in it. Happens by itself when the process ends."""

@@ -181,9 +181,10 @@ class _Messages:
             self._runtime.prompts.interrupt()
         if name == "execution_error" and data.get("exception_type") == "ExecutionBlocked":
             self.blocked.append(_blocked(data))
-        event = translate(name, data, self._turn.run.workflow)
-        if event is not None:
-            self.tell(event)
+        if self._turn.run.on_event is not None:
+            event = translate(name, data, self._turn.run.workflow)
+            if event is not None:
+                self.tell(event)
 
     def tell(self, event: Event) -> None:
         listener = self._turn.run.on_event

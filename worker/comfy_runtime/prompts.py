@@ -90,8 +90,7 @@ class PromptRunner:
             "client_id": CLIENT_ID,
             "extra_data": dict(extra_data),
         }
-        posted = asyncio.run_coroutine_threadsafe(self._route(body), self._server.loop)
-        status, answer = posted.result()
+        status, answer = asyncio.run_coroutine_threadsafe(self._route(body), self._server.loop).result()
         if status == 200:
             return Accepted(answer["prompt_id"], answer.get("node_errors") or {})
         return Rejection(answer.get("error") or {}, answer.get("node_errors") or {})

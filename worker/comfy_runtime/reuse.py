@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 _KEEP_BYTES = 512 * 1024**2
+_KEEP_NODES = 1000
+_PURGED_AT_ONCE = 4
 _NUMBERED = re.compile(r"(.*?)_(\d{5,})_?\.\w+")
 
 
@@ -61,6 +63,7 @@ class FileReuse:
     _kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _brought_back: set[str] = field(default_factory=set)
+    _size: int = 0
 
     def __post_init__(self) -> None:
         self._real_output = os.path.realpath(self.output) + "/"
@@ -77,10 +80,8 @@ class FileReuse:
         for node_id in gone | _out_of_order(found):
             self._forget(node_id)
             found.pop(node_id, None)
-        for node_id, kept in found.items():
-            self._bring_back(node_id, kept)
-        self._brought_back = set(found)
-        return [node_id for node_id in cached_nodes if node_id in found or node_id not in saved]
+        self._brought_back = {node_id for node_id, kept in found.items() if self._bring_back(node_id, kept)}
+        return [node_id for node_id in cached_nodes if node_id in self._brought_back or node_id not in saved]
 
     def after(self, outputs: Mapping[str, Mapping[str, Any]], graph: Mapping[str, Any]) -> None:
         """Look at what a prompt left in the cache, while its files still lie in ComfyUI's folders."""
@@ -125,12 +126,17 @@ class FileReuse:
         ui = getattr(self._entry(node_id), "ui", None) or {}
         return bool(self._files(node_id, ui.get("output", {})))
 
-    def _bring_back(self, node_id: str, kept: _Kept) -> None:
-        for file in kept.files:
-            target = self.output / file.relative
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file.copy, target)
+    def _bring_back(self, node_id: str, kept: _Kept) -> bool:
+        try:
+            for file in kept.files:
+                target = self.output / file.relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file.copy, target)
+        except OSError:  # No room, for example: then the node shall find that out itself.
+            self._forget(node_id)
+            return False
         self._kept.move_to_end(self._key(node_id))
+        return True
 
     def _only_saves(self, node_id: str, graph: Mapping[str, Any]) -> bool:
         entry = self._entry(node_id)
@@ -147,36 +153,45 @@ class FileReuse:
         return outputs[link[1]] if outputs is not None and link[1] < len(outputs) else ()
 
     def _keep(self, node_id: str, files: Iterable[str], graph: Mapping[str, Any]) -> bool:
-        key, kept = self._key(node_id), []
-        if self._entry(node_id) is None:
-            return False  # This cache keeps nothing.
+        """Keep copies of ``files``; False where that cannot be: the cache has no entry, a file is gone, no room."""
+        key = self._key(node_id)
         self._drop(key)
-        for source in files:
-            real = os.path.realpath(source)
-            if not os.path.isfile(real) or not real.startswith(self._real_output):  # noqa: PTH113 - as below.
-                return False
-            copy = self.keep / str(next(self._numbers))
-            shutil.copyfile(real, copy)
-            kept.append(_KeptFile(Path(source).relative_to(self.output), copy, os.path.getsize(copy)))  # noqa: PTH202
+        if self._entry(node_id) is None:
+            return False
+        kept: list[_KeptFile] = []
+        try:
+            for source in files:
+                kept.append(self._copy(source))
+        except OSError:
+            for file in kept:
+                file.copy.unlink(missing_ok=True)
+            return False
         self._kept[key] = _Kept(tuple(kept), self._only_saves(node_id, graph))
+        self._size += sum(file.size for file in kept)
         return True
 
-    def _purge(self) -> None:
-        """Let go of files whose node the cache has forgotten, and of the oldest over the limit."""
-        cache = getattr(self.executor.caches.outputs, "cache", {})
-        for key in [key for key in self._kept if key not in cache]:
-            self._drop(key)
-        size = sum(file.size for kept in self._kept.values() for file in kept.files)
-        while size > self.limit_bytes:
-            size -= self._drop(next(iter(self._kept)))
+    def _copy(self, source: str) -> _KeptFile:
+        real = os.path.realpath(source)
+        if not real.startswith(self._real_output):
+            raise FileNotFoundError(source)
+        copy = self.keep / str(next(self._numbers))
+        shutil.copyfile(real, copy)
+        return _KeptFile(Path(source).relative_to(self.output), copy, copy.stat().st_size)
 
-    def _drop(self, key: Hashable) -> int:
+    def _purge(self) -> None:
+        """Let go of files whose node the cache has forgotten, oldest first, and of the oldest over the limits."""
+        cache = getattr(self.executor.caches.outputs, "cache", {})
+        for key in list(itertools.islice(self._kept, _PURGED_AT_ONCE)):
+            if key not in cache:
+                self._drop(key)
+        while self._size > self.limit_bytes or len(self._kept) > _KEEP_NODES:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, key: Hashable) -> None:
         kept = self._kept.pop(key, None)
-        if kept is None:
-            return 0
-        for file in kept.files:
+        for file in kept.files if kept else ():
             file.copy.unlink(missing_ok=True)
-        return sum(file.size for file in kept.files)
+            self._size -= file.size
 
     def _paths(self, value: Any) -> Iterator[str]:
         """Paths in ``value`` that lead into folders which are emptied after the job."""
