@@ -68,6 +68,8 @@ def test_help_imports_nothing_heavy() -> None:
         (["{graph}", "--set", "8.width=1"], "there is no node '8'; the workflow has 1 (EmptyImage), 2 (SaveImage)"),
         (["{graph}", "--set", "1.widht=1"], "node 1 (EmptyImage) has no input 'widht'; it has width, height"),
         (["{graph}", "--image", "a.png=/no/such.png"], "image 'a.png': /no/such.png cannot be read"),
+        (["{graph}", "--out", "{graph}"], "cannot be written"),
+        (["{graph}", "--set", "1.color=" + "[" * 9000, "--out", "{graph}"], "cannot be written"),
         (["{graph}", "--image", "../a.png={graph}"], "must not contain '..'"),
     ],
 )
@@ -89,6 +91,8 @@ def test_mistakes_cost_no_start(
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
+        ({"MAX_INPUT_MB": "inf"}, "MAX_INPUT_MB='inf' cannot be read: it takes a number above 0"),
+        ({"COMFY_ARGS": "--help"}, "COMFY_ARGS: "),
         ({"MAX_INPUT_MB": "abc"}, "MAX_INPUT_MB='abc' cannot be read: it takes a number above 0"),
         ({"COMFYUI_PATH": "/no/such/tree"}, "COMFYUI_PATH='/no/such/tree' is no ComfyUI"),
         ({"COMFY_BASE_DIR": "/no/such/base"}, "COMFY_BASE_DIR='/no/such/base' is no folder"),
@@ -237,6 +241,19 @@ def test_ctrl_c_stops_a_run_in_a_terminal(project: Path, base_dir: Path, tmp_pat
     assert seen.rstrip().endswith(b"worker: interrupted")
     assert b"Traceback" not in seen
     assert not list(tmp_path.glob("*.png"))
+
+
+def test_an_output_that_is_gone_is_told(project: Path, base_dir: Path, tmp_path: Path) -> None:
+    graph = write(tmp_path / "g.json", graphs.solid())
+    with Path("/dev/full").open("w") as full:
+        answer = subprocess.run(
+            [sys.executable, "-m", "worker", "run", graph, "--out", tmp_path / "out"],
+            cwd=project, env=os.environ | {"COMFY_BASE_DIR": str(base_dir)}, stdout=full, stderr=subprocess.PIPE,
+            text=True, check=False,
+        )  # fmt: skip
+    assert answer.returncode == 1
+    assert "the output cannot be written" in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
 def test_a_killed_worker_leaves_no_model_in_memory_for_ever(command: Command, tmp_path: Path) -> None:

@@ -153,6 +153,9 @@ def test_models_and_latents(data: bytes, media_type: str) -> None:
         save({"model.weight": torch.zeros(4)}),
         struct.pack("<Q", 2**60) + b"{}" * 10,
         b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
+        b"#EXTM3U\nv 1 2 3\n#EXTINF:1,\n/dev/shm/x.ts\n",
+        b"# EXT\nv 1 2 3\n/dev/shm/x.ts\n",
+        b"ffconcat version 1.0\nv 1 2 3\nfile '/etc/passwd'\n",
     ],
 )
 def test_everything_else_is_refused(data: bytes) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -339,3 +341,55 @@ def test_texts_name_no_folder_of_the_machine(worker: Worker) -> None:
     text = f"saved to {worker.runtime.state.output}/a.png and /etc/hostname"
     graph = {"1": graphs.node("TestShowsText", text=text)}
     assert worker.run(graph).text == ["saved to output/a.png and /etc/hostname"]
+
+
+def test_another_caller_s_graph_is_not_shown_from_the_cache(worker: Worker) -> None:
+    for text in ("mine", "theirs"):
+        graph = {"1": graphs.node("TestSeesGraph"), "2": graphs.node("TestShowsText", text=text)}
+        assert sorted(worker.run(graph).text) == sorted(["None", text, text])
+
+
+def test_a_prompt_queued_after_its_job_runs_in_none(worker: Worker) -> None:
+    worker.run({"1": graphs.node("TestQueuesLate")})
+    time.sleep(0.3)
+    assert worker.run({"1": graphs.node("TestShowsText", text="next")}).text == ["next"]
+
+
+@pytest.mark.parametrize("name", ["sub//in.png", "sub/./in.png", "./sub/in.png"])
+def test_other_spellings_of_a_name_are_the_same_file(worker: Worker, png: Png, name: str) -> None:
+    graph = BY_NAME | {"1": graphs.node("TestLoadsByName", file=name)}
+    texts = [worker.run(graph, images={"sub/in.png": png(color)}).text for color in ("red", "blue")]
+    assert texts == [["(255, 0, 0)"], ["(0, 0, 255)"]]
+    assert worker.run(graph).status == "error"
+
+
+@pytest.mark.parametrize("class_type", ["SaveImageDataSetToFolder", "SaveImageTextDataSetToFolder"])
+def test_a_prefix_of_a_dataset_stays_in_its_folder(worker: Worker, tmp_path: Path, class_type: str) -> None:
+    graph = graphs.solid()
+    for index, prefix in enumerate((f"{tmp_path}/x", "../" * 20 + f"{tmp_path}/x"[1:])):
+        node = graphs.node(class_type, images=["1", 0], folder_name="set", filename_prefix=prefix, mode="overwrite")
+        if "Text" in class_type:
+            node["inputs"]["texts"] = "caption"
+        graph["3"] = node
+        result = worker.run(graph)
+        assert result.status == "error", index
+        assert "TestRaises" not in result.errors[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_a_refused_job_go_at_once(worker: Worker, png: Png) -> None:
+    assert worker.runtime is not None
+    jobs = worker.runtime.state.root / "jobs"
+    gc.collect()
+    before = set(jobs.iterdir())
+    with pytest.raises(WorkflowRejected):
+        worker.run(graphs.load("b.png"), images={"a.png": png()})
+    assert set(jobs.iterdir()) == before
+
+
+def test_static_folders_may_be_links(worker: Worker, static: Any, png: Png, tmp_path: Path) -> None:
+    (tmp_path / "linked.png").write_bytes(png("yellow"))
+    (static.static_input / "folder").symlink_to(tmp_path)
+    (tmp_path / "ring").symlink_to(static.static_input)
+    static.mirror_static_input()
+    assert pixel(worker.run(graphs.load("folder/linked.png"))) == (255, 255, 0)

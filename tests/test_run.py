@@ -18,6 +18,7 @@ from worker import Worker
 from worker.errors import BackendFailed, InvalidJob, JobInterrupted, StartError, WorkflowRejected
 from worker.events import (
     Event,
+    Message,
     NodeOutput,
     NodeProgress,
     NodesCached,
@@ -392,3 +393,52 @@ def test_a_broken_backend_is_told_and_survived(worker: Worker, monkeypatch: pyte
         with pytest.raises(BackendFailed, match=r"^Internal error: RuntimeError$"):
             worker.run(graphs.solid())
     assert worker.run(graphs.solid()).ok
+
+
+def test_an_interrupted_job_is_no_success(worker: Worker) -> None:
+    graph = graphs.through("TestInterrupts", color=0x313233, interrupt=True) | {
+        "9": graphs.node("TestShowsText", text="early")
+    }
+    result = worker.run(graph)
+    assert result.status == "interrupted"
+    assert result.errors == ("The job was interrupted before it ended",)
+
+
+def test_a_message_of_another_shape_is_passed_on(worker: Worker) -> None:
+    events: list[Event] = []
+    graph = graphs.through("TestInterrupts", color=0x343536, interrupt=False)
+    assert worker.run(graph, on_event=events.append).ok
+    assert [event.data for event in events if isinstance(event, Message)] == [{"node": "1", "text": "not a number"}]
+
+
+def test_a_validation_that_exits_hangs_nothing(worker: Worker) -> None:
+    with pytest.raises(WorkflowRejected, match="SystemExit"):
+        worker.run({"1": graphs.node("TestValidationExits", value=3)})
+    assert worker.run(graphs.solid()).ok
+
+
+def test_a_job_cancelled_while_it_is_staged_does_not_run(worker: Worker, png: Callable[..., bytes]) -> None:
+    async def scenario() -> None:
+        graph = graphs.load("a.png") | {"3": graphs.node("TestSleeps", image=["1", 0], steps=5000)}
+        graph["2"]["inputs"]["images"] = ["3", 0]
+        task = asyncio.create_task(worker.arun(graph, images={"a.png": png("red", (1000, 1000))}))
+        await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        start = time.perf_counter()
+        assert (await worker.arun(graphs.solid())).ok
+        assert time.perf_counter() - start < 5
+
+    asyncio.run(scenario())
+
+
+def test_files_live_as_long_as_somebody_knows_them(worker: Worker) -> None:
+    assert worker.run(graphs.solid()).artifacts[0].read()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("named", ["a\0b", "\udc80.bin"])
+def test_names_that_no_answer_can_hold(worker: Worker, named: str) -> None:
+    node = graphs.node("TestSavesFile", key="files", subfolder="", filename="x.bin", content="", named=named)
+    (line,) = worker.run({"1": node}).errors
+    line.encode()

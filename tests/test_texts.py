@@ -43,7 +43,8 @@ def test_a_missing_checkpoint_to_the_letter(checkpoints: list[str], ending: str)
     [
         ("cannot open /root/models/a b.bin", "cannot open a b.bin"),
         ("'/dev/shm/comfy-worker-x/output/y.png' is missing", "'y.png' is missing"),
-        ("see https://example.com/a/b?c=/d/e", "see https://example.com/a/b?c=e"),
+        ("see https://example.com/a/b?c=/d/e", "see https://example.com/a/b?c=/d/e"),
+        ("Error:/root/secret/key.bin and file:///etc/secret/x", "Error:key.bin and file://x"),
         ("and/or 1/2 a/b/c", "and/or 1/2 a/b/c"),
         ("key sk-123 refused", "key ******** refused"),
         ("bad \udc80 text", "bad \\udc80 text"),
@@ -56,3 +57,21 @@ def test_what_a_caller_may_read(text: str, public: str) -> None:
 
 def test_a_text_has_an_end() -> None:
     assert len(public_text("x" * 1_000_000)) < 2100
+
+
+def test_many_problems_keep_the_ending() -> None:
+    problem = {"type": "custom", "message": "m" * 3000, "details": "", "extra_info": {}}
+    text = explained({"4": {"class_type": "X", "errors": [CHECKPOINT, *([problem] * 100)]}}, ["a"])
+    assert "• and 76 more" in text
+    assert text.endswith("Available checkpoint models: a")
+    assert len(text) < 15_000
+
+
+def test_a_link_to_nowhere_is_named() -> None:
+    workflow = {"2": {"class_type": "SaveImage", "inputs": {"images": ["9", 0]}}}
+    raised = {"type": "exception_during_inner_validation", "message": "Exception", "details": "'9'"}
+    text = explain_rejection(
+        {}, {"2": {"class_type": "SaveImage", "errors": [raised]}}, workflow,
+        has_node_class=lambda _: True, checkpoints=list,
+    )  # fmt: skip
+    assert text == "Workflow validation failed:\n• Node 2 (SaveImage) images: linked to node 9, which is not there"

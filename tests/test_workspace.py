@@ -55,3 +55,16 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartError, match="WORKER_STATE_DIR"):
         open_state(tmp_path / "file" / "below")
+
+
+def test_a_forked_child_takes_nothing_with_it(tmp_path: Path) -> None:
+    state = open_state(tmp_path)
+    workspace = state.new_workspace()
+    child = os.fork()
+    if child == 0:
+        workspace.close()
+        state.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert workspace.root.is_dir()
+    state.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from pathlib import Path
 
@@ -29,6 +31,9 @@ examples:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; ``arguments`` default to the process's own. Returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # A path may have letters that the terminal's coding lacks.
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -43,13 +48,18 @@ def main(arguments: list[str] | None = None) -> int:
             return check()
         from worker.commands.run import run
 
-        return run(options)
+        code = run(options)
+        sys.stdout.flush()
+        return code
     except InvalidJob as error:
         return _fail(error, EXIT_USAGE)
     except StartError as error:
         return _fail(error, EXIT_CANNOT_START)
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
+    except OSError as error:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - or Python complains again when it ends.
+        return _fail(f"the output cannot be written ({error.strerror})", EXIT_FAILED)
 
 
 def _parser() -> argparse.ArgumentParser:

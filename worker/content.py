@@ -35,7 +35,9 @@ _CONTAINERS: tuple[tuple[int, bytes, str], ...] = (
 # Taken before any node pack can replace it: one that installs packages where a picture cannot be read exists.
 _open_image = Image.open
 _RIFF = {b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
-_OBJ_LINE = re.compile(rb"\A(?:\s*(?:#[^\n]*|mtllib [^\n]*|[ogs] ?[^\n]*)?\n)*\s*v(?: +-?[\d.eE+-]+){3}")
+# A comment that begins as a playlist's tags do is none: FFmpeg would follow the file names between them.
+_OBJ_LINE = re.compile(rb"\s*(?:#(?!EXT)[^\n]*|(?:v[ntp]?|f|l|p|o|g|s|mtllib|usemtl)(?:[ \t][^\n]*)?)?\s*")
+_OBJ_VERTEX = re.compile(rb"^\s*v(?:[ \t]+-?[\d.eE+-]+){3}", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,14 @@ def _latent_or_model(data: bytes) -> str | None:
     # A binary STL is an 80-byte header, a count, and 50 bytes a triangle.
     if len(data) >= 134 and len(data) == 84 + 50 * struct.unpack_from("<I", data, 80)[0]:
         return "model/stl"
-    if _OBJ_LINE.match(data[:65536]):
-        return "model/obj"
-    return None
+    return "model/obj" if _is_obj(data) else None
+
+
+def _is_obj(data: bytes) -> bool:
+    """Every line is one of the format's own, and one of the first is a vertex."""
+    if not _OBJ_VERTEX.search(data, 0, 65536):
+        return False
+    return all(_OBJ_LINE.fullmatch(line) for line in data.split(b"\n"))
 
 
 def _is_latent(data: bytes) -> bool:

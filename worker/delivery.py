@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from worker.errors import JobInterrupted
 from worker.outputs import Artifact
+from worker.redact import encodable
 from worker.result import Result
 
 Answer = dict[str, Any]
@@ -21,10 +23,12 @@ def inline_answer(result: Result) -> Answer:
     files = [_inline(artifact) for artifact in result.artifacts if artifact.key != "images"]
     texts = [{"node_id": text.node_id, "text": text.text} for text in result.texts]
     if result.errors and not (images or files or texts):
+        if result.status == "interrupted":
+            return JobInterrupted().answer()
         return {
             "error": "Job processing failed",
             "details": list(result.errors),
-            "error_type": "interrupted" if result.status == "interrupted" else "workflow_execution",
+            "error_type": "workflow_execution",
         }
     answer: Answer = {"images": images}
     if not images and not result.errors:
@@ -35,7 +39,7 @@ def inline_answer(result: Result) -> Answer:
 
 def _inline(artifact: Artifact) -> dict[str, str]:
     return {
-        "filename": artifact.filename,
+        "filename": encodable(artifact.filename),
         "type": "base64",
         "data": base64.b64encode(artifact.read()).decode("ascii"),
         "node_id": artifact.node_id,

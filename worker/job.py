@@ -15,6 +15,7 @@ from worker.errors import InvalidJob
 Workflow = dict[str, Any]
 
 _IMAGES_TEXT = "'images' must be a list of objects with 'name' and 'image' keys"
+_MAX_DEPTH = 100
 _ANNOTATION = re.compile(r"\[(input|output|temp)\]\s*$")
 
 
@@ -98,7 +99,24 @@ def parse_workflow(workflow: object) -> Workflow:
                 f"'workflow': node {_quoted(node_id)} must be an object with 'class_type' (a string) and "
                 "'inputs' (an object)"
             )
+    if _is_deeper(workflow, _MAX_DEPTH):
+        raise InvalidJob(f"'workflow' is nested more than {_MAX_DEPTH} levels deep")
     return workflow
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    """Whether lists and objects stand in each other more than ``depth`` times."""
+    level: list[Any] = [value]
+    for _ in range(depth):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def parse_images(images: object) -> tuple[InputImage, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import mimetypes
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from worker.graph_run import RunResult
+from worker.redact import encodable
 from worker.workspace import Workspace
 
 # What Python's own table lacks of the kinds that ComfyUI's nodes save.
@@ -34,6 +35,7 @@ class Artifact:
     """One file that a node saved.
 
     ``key``: the node's ui key (``images``, ``gifs``, ``audio``, …). ``filename`` and ``subfolder`` are ComfyUI's own.
+    The file lives as long as this object.
     """
 
     node_id: str
@@ -42,6 +44,7 @@ class Artifact:
     subfolder: str
     media_type: str
     path: Path
+    _workspace: Workspace = field(repr=False)
 
     def read(self) -> bytes:
         """The whole file."""
@@ -73,7 +76,7 @@ def collect(result: RunResult, workspace: Workspace) -> Collected:
     for node_id, key, values in _lists(result):
         for value in values:
             if key == "text":
-                texts.append(Text(node_id, str(value).replace(f"{workspace.state_root}/", "")))
+                texts.append(Text(node_id, encodable(str(value).replace(f"{workspace.state_root}/", ""))))
             elif isinstance(value, Mapping) and "filename" in value and value.get("type") != "temp":
                 artifact = _artifact(node_id, key, value, workspace)
                 if isinstance(artifact, str):
@@ -94,13 +97,16 @@ def _lists(result: RunResult) -> Iterator[tuple[str, str, list[Any]]]:
 def _artifact(node_id: str, key: str, entry: Mapping[str, Any], workspace: Workspace) -> Artifact | str:
     """The artifact, or a line that says why there is none."""
     filename, subfolder = str(entry["filename"]), str(entry.get("subfolder") or "")
+    if "\0" in filename + subfolder:
+        return f"Node {node_id} named an output that no file can have: {filename!r}"
     base = workspace.input if entry.get("type") == "input" else workspace.output
     path = base / subfolder / filename
     if not _is_inside(path, base, plain=not subfolder and "/" not in filename):
-        return f"Node {node_id} named an output outside of the output folder: {filename}"
+        return f"Node {node_id} named an output outside of the output folder: {encodable(path.name)}"
     if not path.is_file():
-        return f"Node {node_id} named an output that is not there: {filename}"
-    return Artifact(node_id, key, filename, subfolder, media_type(filename), path)
+        return f"Node {node_id} named an output that is not there: {encodable(path.name)}"
+    inside = os.path.relpath(path, base) if subfolder or "/" in filename else filename
+    return Artifact(node_id, key, filename, os.path.dirname(inside), media_type(filename), path, workspace)  # noqa: PTH120
 
 
 def _is_inside(path: Path, base: Path, *, plain: bool) -> bool:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-# An absolute path of two parts and more, where it is not the path of a URL; its last part may stay.
-_PATH = re.compile(r"(?<![\w:/.\\-])(?:/[\w.@+~-]+){1,}/(?=[\w.@+~-])")
-_MAX_LENGTH = 2000
+# An address stays as it is; of an absolute path of two parts and more the last part stays.
+_PATH = re.compile(r"(https?://\S+)|(?<![\w.@+~-])(?:/[\w.@+~-]+)+/(?=[\w.@+~-])")
 
 
-def public_text(text: str, secrets: Iterable[str | None] = ()) -> str:
-    """``text`` without folders of this machine and ``secrets``, at most 2,000 characters, encodable as UTF-8."""
+def public_text(text: str, secrets: Iterable[str | None] = (), max_length: int = 2000) -> str:
+    """``text`` without folders of this machine and ``secrets``, cut at ``max_length``, encodable as UTF-8."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, "********")
-    text = _PATH.sub("", text).strip()
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= _MAX_LENGTH else text[:_MAX_LENGTH] + " …"
+    text = _PATH.sub(lambda found: found[1] or "", text).strip()
+    text = encodable(text)
+    return text if len(text) <= max_length else text[:max_length] + " …"
+
+
+def encodable(text: str) -> str:
+    """``text`` with what UTF-8 cannot hold (lone surrogates) written out."""
+    return text.encode("utf-8", "backslashreplace").decode()

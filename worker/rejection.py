@@ -8,6 +8,8 @@ from typing import Any
 
 _HEADLINE = "Workflow validation failed:"
 _SHOWN_CHOICES = 20
+_SHOWN_BULLETS = 25
+_BULLET_LENGTH = 500
 
 
 def explain_rejection(
@@ -27,9 +29,12 @@ def explain_rejection(
         has_node_class: whether a node class is installed.
         checkpoints: names of the checkpoints there are; asked only where one was missed.
     """
-    bullets = [*_missing_classes(workflow, has_node_class), *explain_nodes(node_errors), *_cycle(workflow, node_errors)]
-    bullets = bullets or [_general(error)]
-    text = "\n".join([_HEADLINE, *(f"• {bullet}" for bullet in bullets)])
+    found = [*_missing_classes(workflow, has_node_class), *_dangling_links(workflow)]
+    # What ComfyUI says of a link to nowhere is the exception that it ran into.
+    bullets = [*found, *explain_nodes(node_errors, exceptions=not found), *_cycle(workflow, node_errors)]
+    text = "\n".join([_HEADLINE, *(f"• {_cut(bullet)}" for bullet in bullets[:_SHOWN_BULLETS] or [_general(error)])])
+    if len(bullets) > _SHOWN_BULLETS:
+        text += f"\n• and {len(bullets) - _SHOWN_BULLETS} more"
     if not _misses_checkpoint(node_errors):
         return text
     names = checkpoints()
@@ -38,12 +43,13 @@ def explain_rejection(
     return f"{text}\n\nNo checkpoint models appear to be available. Please check your model installation."
 
 
-def explain_nodes(node_errors: Mapping[str, Any]) -> list[str]:
-    """One line for each problem: node id, class, input, what is wrong."""
+def explain_nodes(node_errors: Mapping[str, Any], *, exceptions: bool = True) -> list[str]:
+    """One line for each problem: node id, class, input, what is wrong. ``exceptions``: also those that were raised."""
     return [
         f"Node {node_id} ({entry.get('class_type', 'unknown')}){_input_name(problem)}: {_problem(problem)}"
         for node_id, entry in node_errors.items()
         for problem in entry.get("errors", [])
+        if exceptions or not str(problem.get("type", "")).startswith("exception_during")
     ]
 
 
@@ -53,12 +59,23 @@ def _missing_classes(workflow: Mapping[str, Any], has_node_class: Callable[[str]
             yield f"Node {node_id} ({node['class_type']}): this node class is not installed"
 
 
+def _dangling_links(workflow: Mapping[str, Any]) -> Iterator[str]:
+    for node_id, node in workflow.items():
+        for name, link in node["inputs"].items():
+            if _is_link(link) and link[0] not in workflow:
+                yield f"Node {node_id} ({node['class_type']}) {name}: linked to node {link[0]}, which is not there"
+
+
+def _cut(bullet: str) -> str:
+    return bullet if len(bullet) <= _BULLET_LENGTH else bullet[:_BULLET_LENGTH] + " …"
+
+
 def _cycle(workflow: Mapping[str, Any], node_errors: Mapping[str, Any]) -> Iterator[str]:
     """A cycle, which older versions refuse without a word."""
     if node_errors:
         return
     sources = {
-        node_id: {link[0] for link in node["inputs"].values() if _is_link(link, workflow)}
+        node_id: {link[0] for link in node["inputs"].values() if _is_link(link) and link[0] in workflow}
         for node_id, node in workflow.items()
     }
     try:
@@ -67,8 +84,8 @@ def _cycle(workflow: Mapping[str, Any], node_errors: Mapping[str, Any]) -> Itera
         yield f"The nodes {' → '.join(reversed(error.args[1]))} form a cycle"
 
 
-def _is_link(value: Any, workflow: Mapping[str, Any]) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in workflow
+def _is_link(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and type(value[1]) is int
 
 
 def _general(error: Mapping[str, Any]) -> str:

@@ -26,9 +26,9 @@ class Result:
         artifacts: every file that was saved, in the order of the workflow's nodes.
         texts: every text that a node showed.
         errors: one readable line for each thing that went wrong.
-        seconds: duration of each part: ``stage``, ``wait`` (for earlier runs), ``run``, ``collect``.
+        seconds: duration of each part: ``stage``, ``run`` (with the wait for earlier runs), ``collect``.
 
-    The files live as long as this object, or until ``close``.
+    The files live as long as this object or one of its artifacts, or until ``close``.
     """
 
     status: Status
@@ -72,7 +72,7 @@ class Result:
         folder = Path(folder)
         paths = []
         for artifact in self.artifacts:
-            target = _free_name(folder / artifact.subfolder / artifact.filename)
+            target = _free_name(folder / artifact.subfolder / artifact.path.name)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(artifact.path, target)
             paths.append(target)

@@ -79,7 +79,9 @@ class Settings(BaseSettings):
         "Where ComfyUI's input, output, temp and user folders and the jobs' own folders are made, and removed at the "
         "end. Default: `/dev/shm` with at least 2 GiB free, otherwise the system's temporary folder.",
     )
-    max_input_mb: float = _setting(100.0, "a number above 0", "Largest size of one input file, in MB, decoded.", gt=0)
+    max_input_mb: float = _setting(
+        100.0, "a number above 0", "Largest size of one input file, in MB, decoded.", gt=0, allow_inf_nan=False
+    )
     max_image_pixels: int = _setting(
         178_956_970, "a whole number above 0", "Most pixels one input image may have, all its frames together.", gt=0
     )

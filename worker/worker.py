@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+from PIL import Image
 
 from worker.backends.embedded import EmbeddedBackend
 from worker.comfy_runtime.boot import boot, booted
@@ -26,16 +29,14 @@ from worker.settings import Settings, load_settings
 from worker.workflow_file import load_request
 from worker.workspace import open_state
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    ImageSource = str | PathLike[str] | bytes | Image
+ImageSource = str | PathLike[str] | bytes | Image.Image
 
 T = TypeVar("T")
 
 # Up to here a job's files are looked at and encoded on the event loop: it takes less than a trip to another thread.
 _FEW_NODES = 8
 _FEW_BYTES = 200_000
+_start_lock = threading.Lock()
 _log = logging.getLogger("worker")
 
 
@@ -67,23 +68,34 @@ class Worker:
         Raises:
             StartError: it cannot start, or another Worker is open.
         """
-        if Worker._open is not None:
-            raise StartError("A Worker is open in this process already; close it first")
-        runtime = booted()
-        state = runtime.state if runtime else open_state(self.settings.worker_state_dir)
-        try:
-            self.runtime = boot(self.settings, state, self._say)
-        except BaseException:
-            if runtime is None:
-                state.close()
-            raise
-        self._backend = EmbeddedBackend(self.runtime)
-        self._backend.start()
-        Worker._open = self
+        with _start_lock:
+            if Worker._open is not None:
+                raise StartError("A Worker is open in this process already; close it first")
+            # Pillow refuses pictures by a limit of its own, the double of this one.
+            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self.settings.max_image_pixels)
+            self.runtime = self._boot()
+            self._backend = EmbeddedBackend(self.runtime)
+            self._backend.start()
+            Worker._open = self
         return self
 
+    def _boot(self) -> Runtime:
+        running = booted()
+        if running is not None:
+            return boot(self.settings, running.state, self._say)
+        state = open_state(self.settings.worker_state_dir)
+        try:
+            return boot(self.settings, state, self._say)
+        except BaseException:
+            state.close()
+            raise
+
     def close(self) -> None:
-        """Interrupt what runs and take no more. Results stay readable."""
+        """Interrupt what runs and take no more. Results stay readable.
+
+        Raises:
+            BackendFailed: a node does not stop; no other Worker can be opened in this process.
+        """
         if self._backend is not None:
             self._backend.close()
             self._backend = None
@@ -137,10 +149,12 @@ class Worker:
         pending = self._begin(job, on_event)
         try:
             return pending.finish(pending.future.result())
-        except KeyboardInterrupt:
-            pending.interrupt()
-            # Whoever is at the keyboard may lose patience; a second Ctrl-C ends the wait.
-            pending.wait()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                pending.interrupt()
+                # Whoever is at the keyboard may lose patience; a second Ctrl-C ends the wait.
+                pending.wait()
+            pending.discard()
             raise
 
     async def arun_job(self, job: Job, on_event: Listener | None = None) -> Result:
@@ -149,12 +163,17 @@ class Worker:
 
     async def deliver_job(self, job: Job, deliver: Callable[[Result], T], on_event: Listener | None = None) -> T:
         """Run a parsed job, and give what ``deliver`` makes of its result. What takes long leaves the event loop."""
-        pending = await (asyncio.to_thread(self._begin, job, on_event) if job.images else self._begun(job, on_event))
+        pending = await self._begun(job, on_event)
+        running = asyncio.wrap_future(pending.future)
+        # Its exception counts as seen, also where the caller has gone.
+        running.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            outcome = await asyncio.shield(asyncio.wrap_future(pending.future))
-        except asyncio.CancelledError:
-            pending.interrupt()
-            await asyncio.to_thread(pending.wait)
+            outcome = await asyncio.shield(running)
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                pending.interrupt()
+                await asyncio.to_thread(pending.wait)
+            pending.discard()
             raise
         if sum(map(len, outcome.outputs.values())) > _FEW_NODES:
             return await asyncio.to_thread(lambda: deliver(pending.finish(outcome)))
@@ -164,7 +183,17 @@ class Worker:
         return deliver(result)
 
     async def _begun(self, job: Job, on_event: Listener | None) -> _Pending:
-        return self._begin(job, on_event)
+        if not job.images:
+            return self._begin(job, on_event)
+        staging = asyncio.ensure_future(asyncio.to_thread(self._begin, job, on_event))
+        try:
+            return await asyncio.shield(staging)
+        except asyncio.CancelledError:
+            pending = await staging
+            pending.interrupt()
+            await asyncio.to_thread(pending.wait)
+            pending.discard()
+            raise
 
     def _begin(self, job: Job, on_event: Listener | None) -> _Pending:
         if self._backend is None or self.runtime is None:
@@ -198,6 +227,10 @@ class _Pending:
     def wait(self) -> None:
         """Wait until the run has stopped, however it ended."""
         self.future.exception()
+
+    def discard(self) -> None:
+        """Remove the job's files now: nobody gets a result."""
+        self._run.workspace.close()
 
     def finish(self, outcome: RunResult) -> Result:
         ended = time.perf_counter()

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import atexit
 import fcntl
-import itertools
 import os
+import secrets
 import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +31,7 @@ class StateFolder:
 
     root: Path
     _lock: int
-    _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False)
+    _owner: int = field(default_factory=os.getpid)
 
     @property
     def input(self) -> Path:
@@ -66,12 +65,14 @@ class StateFolder:
 
     def new_workspace(self) -> Workspace:
         """Make the folder of one job."""
-        root = self.root / "jobs" / str(next(self._numbers))
+        root = self.root / "jobs" / secrets.token_hex(8)  # No job can guess another's.
         root.mkdir()
         return Workspace(root)
 
     def close(self) -> None:
         """Remove the folder and all that is in it. Happens by itself when the process ends."""
+        if os.getpid() != self._owner:
+            return  # A forked child that ends has no say in it.
         atexit.unregister(self.close)
         shutil.rmtree(self.root, ignore_errors=True)
         os.close(self._lock)
@@ -89,11 +90,16 @@ class Workspace:
         self.output = root / "output"
         self.temp = root / "temp"
         self.state_root = root.parents[1]
-        self._remove = weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
+        self._remove = weakref.finalize(self, _remove, root, os.getpid())
 
     def close(self) -> None:
         """Remove the job's files. May be called again."""
         self._remove()
+
+
+def _remove(root: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def open_state(parent: Path | None) -> StateFolder:

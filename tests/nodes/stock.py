@@ -260,7 +260,87 @@ class Counts:
         return {"ui": {"text": [str(counter.value)]}}
 
 
+class ValidationExits:
+    """Its VALIDATE_INPUTS calls ``sys.exit``."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"value": ("INT", {"default": 0})}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, value: int) -> bool:  # noqa: N802
+        raise SystemExit(value)
+
+    def run(self, value: int) -> dict[str, Any]:
+        return {"ui": {}}
+
+
+class SeesGraph:
+    """Shows the texts of the whole graph, which it is given as a hidden input."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {}, "hidden": {"prompt": "PROMPT"}}
+
+    def run(self, prompt: dict[str, Any]) -> dict[str, Any]:
+        return {"ui": {"text": [str(node["inputs"].get("text")) for node in prompt.values()]}}
+
+
+class QueuesLate:
+    """Leaves a task on the server's loop that queues a prompt when its job has long ended."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {}}
+
+    @classmethod
+    def IS_CHANGED(cls) -> float:  # noqa: N802
+        return float("nan")
+
+    def run(self) -> dict[str, Any]:
+        async def later() -> None:
+            await asyncio.sleep(0.1)
+            graph = {"1": {"class_type": "TestShowsText", "inputs": {"text": "stray"}}}
+            PromptServer.instance.prompt_queue.put((0, "stray", graph, {"client_id": "x"}, ["1"], {}))
+
+        asyncio.run_coroutine_threadsafe(later(), PromptServer.instance.loop)
+        return {"ui": {}}
+
+
+class Interrupts:
+    """Interrupts its own prompt, and sends a message under one of ComfyUI's names in a shape of its own."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",), "interrupt": ("BOOLEAN", {"default": True})}}
+
+    def run(self, image: Any, interrupt: bool) -> tuple[Any]:
+        PromptServer.instance.send_sync("progress", {"node": "1", "text": "not a number"})
+        if interrupt:
+            nodes.interrupt_processing()
+        return (image,)
+
+
 CLASSES = (
     Populated, SavesSomewhereElse, UsesLoop, QueuesAgain, SamplesAndSaves, LoadsByName, ValidationRaises, Expands,
-    LeavesTaskRunning, Counter, Counts,
+    LeavesTaskRunning, Counter, Counts, ValidationExits, SeesGraph, QueuesLate, Interrupts,
 )  # fmt: skip

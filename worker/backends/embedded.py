@@ -15,7 +15,7 @@ from worker.comfy_runtime.messages import translate
 from worker.comfy_runtime.prompts import NodeFailure, PromptOutcome, Rejection
 from worker.comfy_runtime.runtime import Runtime
 from worker.errors import BackendFailed, JobInterrupted, WorkflowRejected
-from worker.events import Event, PromptEnded
+from worker.events import Event, Message, PromptEnded
 from worker.graph_run import GraphRun, RunResult, Status
 from worker.redact import public_text
 from worker.rejection import explain_nodes, explain_rejection
@@ -89,6 +89,8 @@ class EmbeddedBackend:
             self.interrupt(run)
         self._turns.put(None)
         self._thread.join(timeout=30)
+        if self._thread.is_alive():
+            raise BackendFailed("A node did not stop within 30 s; this process cannot run another job", fatal=True)
 
     def _work(self) -> None:
         while (turn := self._turns.get()) is not None:
@@ -97,6 +99,7 @@ class EmbeddedBackend:
                     continue  # It was interrupted while it waited.
                 self._current = turn
             self._answer(turn)
+            del turn  # The job's files go with the last who knows it, not when the next job comes.
             self._runtime.prompts.collect_garbage()
 
     def _answer(self, turn: _Turn) -> None:
@@ -135,7 +138,7 @@ class EmbeddedBackend:
     def _visit(self, run: GraphRun) -> Iterator[None]:
         """Let the job's files and what it knows into ComfyUI, and out again."""
         folders, prompts = self._runtime.folders, self._runtime.prompts
-        prompts.begin_job(JobContent(run.staged, run.api_key))
+        prompts.begin_job(JobContent(run.staged, run.api_key, run.workflow))
         try:
             folders.place(run.workspace)
             yield
@@ -164,7 +167,7 @@ class EmbeddedBackend:
             has_node_class=self._runtime.has_node_class,
             checkpoints=lambda: self._runtime.model_files("checkpoints"),
         )
-        return public_text(text, [run.api_key])
+        return public_text(text, [run.api_key], max_length=20_000)
 
 
 class _Messages:
@@ -182,9 +185,15 @@ class _Messages:
         if name == "execution_error" and data.get("exception_type") == "ExecutionBlocked":
             self.blocked.append(_blocked(data))
         if self._turn.run.on_event is not None:
-            event = translate(name, data, self._turn.run.workflow)
+            event = self._translated(name, data)
             if event is not None:
                 self.tell(event)
+
+    def _translated(self, name: Any, data: Any) -> Event | None:
+        try:
+            return translate(name, data, self._turn.run.workflow)
+        except (KeyError, TypeError, ValueError, AttributeError):  # A node's message under a name of ComfyUI's.
+            return Message(str(name), data)
 
     def tell(self, event: Event) -> None:
         listener = self._turn.run.on_event
@@ -220,6 +229,8 @@ def _result(run: GraphRun, outcomes: list[PromptOutcome], dropped: list[str]) ->
     errors = [*dropped, *(_failure_line(o.failure, run.api_key) for o in outcomes if o.failure)]
     statuses = [outcome.status for outcome in outcomes]
     status = next((status for status in ("interrupted", "error") if status in statuses), "success")
+    if status == "interrupted":
+        errors.append(str(JobInterrupted()))
     return RunResult(
         cast(Status, status),
         dict(sorted(outputs.items(), key=lambda item: order.get(item[0], len(order)))),

@@ -74,6 +74,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     if warning:
         say(f"warning: {warning}")
     flags = _flags(settings, source, state, cpu=cpu is not None)
+    folders = ComfyFolders(state, source.base / "input")
     sys.path.insert(0, str(source.path))
     # Nothing is written under the ComfyUI tree; scripts/install compiles what it fetched.
     sys.dont_write_bytecode = True
@@ -82,7 +83,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     with _arguments(flags), own_logging(settings):
         with _step("core", timings, say, f"importing ComfyUI {source.version}"):
             _parse_flags()
-            guard_paths(importlib.import_module("folder_paths"), source.base / "input")
+            guard_paths(importlib.import_module("folder_paths"), folders.is_static)
             main = _import_main(source, on_pod=on_pod)
         check_device(importlib.import_module("torch"), _model_management().get_torch_device(), on_pod=on_pod)
         with _step("nodes", timings, say, "importing nodes"):
@@ -91,7 +92,6 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     main.comfy.utils.set_progress_bar_enabled(settings.comfy_log_level in ("DEBUG", "INFO"))
     guard_dataset_nodes(main.nodes.NODE_CLASS_MAPPINGS)
     _keep_datasets_apart(main.folder_paths, state)
-    folders = ComfyFolders(state, source.base / "input")
     folders.mirror_static_input()
     return Runtime(source, folders, flags, tuple(packs), timings, PromptRunner(main, server, state), main)
 
@@ -139,7 +139,7 @@ def _parse_flags() -> None:
     importlib.import_module("comfy.options").enable_args_parsing()
     complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(io.StringIO()):
             args = importlib.import_module("comfy.cli_args").args
     except SystemExit:
         lines = complaint.getvalue().strip().splitlines() or ["ComfyUI does not take these flags"]

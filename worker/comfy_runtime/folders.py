@@ -2,7 +2,8 @@
 
 Node instances and packs keep the paths that they saw first, so ComfyUI's folders never change; between prompts their
 content does. The input folder also mirrors the static files that an image ships: real folders with a link for each
-file, so that every job can read them, and none can put a file into their place for the next.
+file, so that every job can read them, and none can put a file into their place for the next. (A node that opens such a
+link for writing does reach the file itself; ComfyUI's own nodes write nothing there.)
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ class ComfyFolders:
 
     def mirror_static_input(self) -> None:
         """Link the static files into the input folder."""
-        for folder, folders, files in os.walk(self.static_input):
+        seen: set[str] = set()
+        for folder, folders, files in os.walk(self.static_input, followlinks=True):
+            # Links between folders may form a ring.
+            folders[:] = [name for name in folders if not _seen(Path(folder) / name, seen)]
             sources = {name: str(Path(folder) / name) for name in files}
             place = self.state.input / Path(folder).relative_to(self.static_input)
             self._mirror[place] = _Mirrored(sources, set(folders))
@@ -71,6 +75,13 @@ class ComfyFolders:
         else:
             _move_content(self.state.input, workspace.input)
 
+    def is_static(self, path: str) -> bool:
+        """Whether ``path`` is the link to a static file."""
+        place, name = os.path.split(path)
+        mirrored = self._mirror.get(Path(place))
+        source = mirrored.files.get(name) if mirrored else None
+        return source is not None and Path(path).is_symlink() and str(Path(path).readlink()) == source
+
     def _take_input(self, workspace: Workspace) -> None:
         for place, mirrored in self._mirror.items():
             if _changed(place, mirrored):
@@ -92,6 +103,13 @@ class ComfyFolders:
             for name in mirrored.files.keys() - present:
                 (place / name).symlink_to(mirrored.files[name])
             mirrored.seen_ns = place.stat().st_mtime_ns
+
+
+def _seen(folder: Path, seen: set[str]) -> bool:
+    real = os.path.realpath(folder)
+    known = real in seen
+    seen.add(real)
+    return known
 
 
 def _changed(place: Path, mirrored: _Mirrored) -> bool:

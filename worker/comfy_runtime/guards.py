@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-_FOLDER_INPUTS = ("folder", "folder_name")
+_PATH_INPUTS = ("folder", "folder_name", "filename_prefix")
 
 
-def guard_paths(folder_paths: Any, static_input: Path) -> None:
+def guard_paths(folder_paths: Any, is_static: Callable[[str], bool]) -> None:
     """Make ``folder_paths`` refuse names that leave the folder they are looked up in.
 
-    A link in the input folder may lead into ``static_input``, whose files every job may read. Newer versions have the
-    check and are only taught that; older ones have none, and ``LoadImage`` reads any file of the machine.
+    Newer versions have the check, and are only taught that a static file's link may be followed; older ones have none,
+    and ``LoadImage`` reads any file of the machine.
+
+    Args:
+        folder_paths: ComfyUI's module.
+        is_static: whether a path is a link to a file that every job may read.
     """
-    contained = functools.partial(_contained, folder_paths, str(static_input))
+
+    def contained(directory: str, target: str) -> bool:
+        try:
+            real = os.path.realpath(target)
+        except ValueError:  # A NUL in the name.
+            return False
+        return _is_below(real, os.path.realpath(directory)) or (
+            is_static(os.path.abspath(target)) and _is_below(os.path.abspath(target), os.path.abspath(directory))  # noqa: PTH100
+        )
+
     if hasattr(folder_paths, "is_within_directory"):
         folder_paths.is_within_directory = contained
         return
@@ -40,40 +51,27 @@ def guard_paths(folder_paths: Any, static_input: Path) -> None:
     folder_paths.exists_annotated_filepath = exists_annotated_filepath
 
 
-def _contained(folder_paths: Any, static_input: str, directory: str, target: str) -> bool:
-    try:
-        real = os.path.realpath(target)
-    except ValueError:  # A NUL in the name.
-        return False
-    if _is_below(real, os.path.realpath(directory)):
-        return True
-    given_input = os.path.abspath(folder_paths.get_input_directory())  # noqa: PTH100 - links must not be followed.
-    below_input = os.path.abspath(directory) == given_input and _is_below(os.path.abspath(target), given_input)  # noqa: PTH100
-    return below_input and _is_below(real, os.path.realpath(static_input))
-
-
 def _is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def guard_dataset_nodes(node_classes: Mapping[str, Any]) -> None:
-    """Wrap the dataset nodes of versions that join a caller's folder name to ComfyUI's folders without a look."""
+    """Wrap the dataset nodes, which join names of the caller to ComfyUI's folders without a look at all of them."""
     for node_class in node_classes.values():
         if getattr(node_class, "RELATIVE_PYTHON_MODULE", "") != "comfy_extras.nodes_dataset":
             continue
-        module = importlib.import_module(node_class.__module__)
-        if not hasattr(module, "secure_subfolder_path") and "execute" in vars(node_class):
-            node_class.execute = classmethod(_checking_folders(vars(node_class)["execute"].__func__))
+        if "execute" in vars(node_class):
+            node_class.execute = classmethod(_checking_paths(vars(node_class)["execute"].__func__))
 
 
-def _checking_folders(execute: Callable[..., Any]) -> Callable[..., Any]:
+def _checking_paths(execute: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(execute)
     def checked(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        for name in _FOLDER_INPUTS:
+        for name in _PATH_INPUTS:
             given = kwargs.get(name)
             for value in given if isinstance(given, list) else [given]:
                 if isinstance(value, str) and (value.startswith("/") or ".." in value.replace("\\", "/").split("/")):
-                    raise ValueError(f"Invalid folder name {value!r}: it leaves the folder that it belongs to")
+                    raise ValueError(f"Invalid {name} {value!r}: it leaves the folder that it belongs to")
         return execute(cls, *args, **kwargs)
 
     return checked

@@ -78,7 +78,12 @@ class PromptRunner:
         self._executor = build_executor(main, server)
         self._reuse = FileReuse(self._executor, state.output, state.temp, state.kept)
         self._content = JobContent()
-        install_fingerprints(main.execution, main.nodes.NODE_CLASS_MAPPINGS, lambda: self._content)
+        install_fingerprints(
+            main.execution,
+            main.nodes.NODE_CLASS_MAPPINGS,
+            lambda: self._content,
+            metadata=not main.args.disable_metadata,
+        )
         self._loop = asyncio.new_event_loop()
         self._last_gc = time.monotonic()
 
@@ -98,7 +103,9 @@ class PromptRunner:
     async def _route(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         try:
             return await self._post_prompt(body)
-        except Exception as error:  # noqa: BLE001 - any node's code runs in validation.
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - any node's code runs in validation; the loop must go on.
             # The stock server answers 500 here: a node's INPUT_TYPES or VALIDATE_INPUTS raised.
             _log.exception("ComfyUI's validation raised")
             text = f"{type(error).__name__}: {error}"
@@ -179,6 +186,8 @@ class PromptRunner:
     def begin_job(self, content: JobContent) -> None:
         """From here on, prompts belong to a job that brings ``content``."""
         self._content = content
+        # A task that a node left on the server's loop may have queued a prompt after its own job.
+        self._server.prompt_queue.wipe_queue()
 
     def end_job(self) -> None:
         """Forget the job's prompts: those that still wait, and the server's history of those that ran."""

@@ -162,7 +162,7 @@ class FileReuse:
         try:
             for source in files:
                 kept.append(self._copy(source))
-        except OSError:
+        except (OSError, ValueError):  # A name with a NUL is a ValueError.
             for file in kept:
                 file.copy.unlink(missing_ok=True)
             return False

@@ -50,9 +50,14 @@ class Runtime:
         return list(self._main.folder_paths.get_filename_list(folder))
 
     def model_folders(self) -> dict[str, list[str]]:
-        """Every model folder that this version knows, with the paths it is read from."""
+        """Every model folder that this version knows, with the paths it is read from, but for the state folder's."""
         known = self._main.folder_paths.folder_names_and_paths
-        return {name: list(paths) for name, (paths, _) in known.items() if name != "custom_nodes"}
+        own = f"{self.state.root}/"
+        return {
+            name: [path for path in paths if not path.startswith(own)]
+            for name, (paths, _) in known.items()
+            if name != "custom_nodes"
+        }
 
     def device(self) -> dict[str, Any]:
         """``name`` and ``type``; ``free``, ``total``, ``ram_free``, ``ram_total`` in bytes; ``torch``: its version."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from worker.comfy_runtime.runtime import Runtime
@@ -42,9 +43,10 @@ _PROBE = {
 
 
 def _settings_table(settings: Settings) -> Table:
-    table = Table("Setting", "Value", title="Settings", title_justify="left", show_edge=False)
+    table = Table("Setting", title="Settings", title_justify="left", show_edge=False)
+    table.add_column("Value", overflow="fold")
     for name, value, _ in settings.documented():
-        table.add_row(name, value or "[dim](not set)[/]")
+        table.add_row(name, escape(value) or "[dim](not set)[/]")
     return table
 
 
@@ -70,16 +72,20 @@ def _print_runtime(console: Console, runtime: Runtime) -> None:
 
 
 def _models_table(runtime: Runtime) -> Table:
-    table = Table("Folder", "Files", "Read from", title="Model folders", title_justify="left", show_edge=False)
+    table = Table("Folder", "Files", title="Model folders", title_justify="left", show_edge=False)
+    table.add_column("Read from", overflow="fold")
     for name, paths in runtime.model_folders().items():
-        table.add_row(name, str(len(runtime.model_files(name))), ", ".join(paths))
+        table.add_row(name, str(len(runtime.model_files(name))), "\n".join(paths))
     return table
 
 
 def _packs_table(runtime: Runtime) -> Table:
-    table = Table("Node pack", "Import", "", title="Custom nodes", title_justify="left", show_edge=False)
+    table = Table("Node pack", "Import", title="Custom nodes", title_justify="left", show_edge=False)
+    table.add_column("", overflow="fold")
     for pack in runtime.node_packs:
-        table.add_row(pack.name, f"{pack.seconds:.2f} s", f"[red]FAILED: {pack.error}[/]" if pack.error else "ok")
+        table.add_row(
+            pack.name, f"{pack.seconds:.2f} s", f"[red]FAILED: {escape(pack.error)}[/]" if pack.error else "ok"
+        )
     if not runtime.node_packs:
         table.add_row("(none)", "", "")
     return table

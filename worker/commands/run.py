@@ -7,6 +7,7 @@ import contextlib
 import copy
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
         InvalidJob, StartError, KeyboardInterrupt: told by ``worker.__main__``.
     """
     job = _job(options)
+    _check_out(options.out)
     # This very stream: ComfyUI replaces sys.stderr while it starts.
     console = Console(file=sys.stderr)
     with _own_stdout(), TerminalProgress(console) as progress:
@@ -58,6 +60,16 @@ def _job(options: argparse.Namespace) -> Job:
     for text in options.changes:
         _change(workflow, text)
     return Job(job.id, workflow, job.images, job.api_key)
+
+
+def _check_out(folder: Path) -> None:
+    """Find out before the work, not after it, that its files cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InvalidJob(f"--out {folder} cannot be written ({error.strerror})") from None
 
 
 def _image(text: str) -> tuple[str, Path]:
@@ -102,7 +114,7 @@ def _title(node: Mapping[str, Any]) -> object:
 def _value(text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
