@@ -157,7 +157,7 @@ def test_check_reports_a_pack_that_fails_and_goes_on(command: Command, tmp_path:
     }.items():
         (tmp_path / "custom_nodes" / name).mkdir(parents=True)
         (tmp_path / "custom_nodes" / name / "__init__.py").write_text(code)
-    answer = command("check", COMFY_BASE_DIR=str(tmp_path))
+    answer = command("check", COMFY_BASE_DIR=str(tmp_path), COLUMNS="200")
     assert answer.returncode == 0, answer.stderr
     rows = {line.split()[0]: line for line in answer.stdout.splitlines() if " s " in line and "│" in line}
     assert "FAILED: " in rows["raises"]

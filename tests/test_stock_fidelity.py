@@ -60,6 +60,18 @@ def test_an_on_prompt_handler_writes_into_the_graph(worker: Worker) -> None:
     assert graph["1"]["inputs"]["text"] == ""
 
 
+def test_without_handlers_the_route_needs_no_other_thread(
+    worker: Worker, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "on_prompt_handlers", [])
+    assert worker.run({"1": graphs.node("TestPopulated", text="as it came")}).text == ["as it came"]
+    with pytest.raises(WorkflowRejected, match="SystemExit"):
+        worker.run({"1": graphs.node("TestValidationExits", value=4)})
+    with pytest.raises(WorkflowRejected, match="cannot validate"):
+        worker.run({"12": graphs.node("TestValidationRaises", value=3)})
+    assert worker.run(graphs.solid(0x515253)).ok
+
+
 def test_a_node_schedules_on_the_loop_and_sends_messages(worker: Worker) -> None:
     events: list[Event] = []
     result = worker.run({"7": graphs.node("TestUsesLoop", text="ran")}, on_event=events.append)

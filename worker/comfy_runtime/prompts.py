@@ -63,7 +63,7 @@ class PromptOutcome:
 
 
 class PromptRunner:
-    """Queues and runs prompts. ``run_next`` and ``collect_garbage`` belong to one thread, all else to any.
+    """Queues and runs prompts, on one thread; ``interrupt`` may be called from any.
 
     Args:
         main: ComfyUI's ``main`` module.
@@ -88,14 +88,21 @@ class PromptRunner:
         self._last_gc = time.monotonic()
 
     def queue_prompt(self, graph: dict[str, Any], extra_data: Mapping[str, Any]) -> Accepted | Rejection:
-        """Put ``graph`` through the server's own ``/prompt`` route, on the server's thread, which may change it."""
+        """Put ``graph`` through the server's own ``/prompt`` route, which may change it.
+
+        Belongs to the thread of ``run_next``. Where packs have hooked the route it runs on the server's loop, as they
+        expect; otherwise here, which saves the way there and back.
+        """
         body = {
             "prompt": graph,
             "prompt_id": str(uuid.uuid4()),
             "client_id": CLIENT_ID,
             "extra_data": dict(extra_data),
         }
-        status, answer = asyncio.run_coroutine_threadsafe(self._route(body), self._server.loop).result()
+        if self._server.on_prompt_handlers:
+            status, answer = asyncio.run_coroutine_threadsafe(self._route(body), self._server.loop).result()
+        else:
+            status, answer = self._loop.run_until_complete(self._route(body))
         if status == 200:
             return Accepted(answer["prompt_id"], answer.get("node_errors") or {})
         return Rejection(answer.get("error") or {}, answer.get("node_errors") or {})
