@@ -131,7 +131,8 @@ class EmbeddedBackend:
             if isinstance(queued, Rejection):
                 raise WorkflowRejected(self._explain(queued, run))
             outcomes = self._run_queue(turn)
-        dropped = [f"Output dropped by validation: {line}" for line in explain_nodes(queued.node_errors)]
+        problems = explain_nodes(queued.node_errors)
+        dropped = [f"Output dropped by validation: {public_text(line, [run.api_key])}" for line in problems]
         return _result(run, outcomes, dropped)
 
     @contextmanager

@@ -121,8 +121,7 @@ class PromptRunner:
     def run_next(self, on_message: MessageListener) -> PromptOutcome | None:
         """Run the next prompt of the server's queue, on the calling thread; None where the queue is empty.
 
-        Raises:
-            BackendFailed: the executor broke outside of what it handles itself; it has been reset.
+        Whatever a node raises, and be it SystemExit, is an outcome.
         """
         queue = self._server.prompt_queue
         taken = queue.get(timeout=0)
