@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from worker import Worker
-from worker.comfy_runtime.prompts import build_executor
+from worker.comfy_runtime.executor import build_executor
 from worker.errors import WorkerError
 from worker.handler import make_handler
 

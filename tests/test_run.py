@@ -441,4 +441,4 @@ def test_files_live_as_long_as_somebody_knows_them(worker: Worker) -> None:
 def test_names_that_no_answer_can_hold(worker: Worker, named: str) -> None:
     node = graphs.node("TestSavesFile", key="files", subfolder="", filename="x.bin", content="", named=named)
     (line,) = worker.run({"1": node}).errors
-    line.encode()
+    assert line.encode().startswith(b"Node 1 named an output ")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from os import PathLike
-from pathlib import Path
 from typing import Any, TypeVar
 
 from PIL import Image
@@ -18,18 +16,16 @@ from PIL import Image
 from worker.backends.embedded import EmbeddedBackend
 from worker.comfy_runtime.boot import boot, booted
 from worker.comfy_runtime.runtime import Runtime
-from worker.errors import InvalidJob, StartError
+from worker.errors import StartError
 from worker.events import Listener
 from worker.graph_run import GraphRun, RunResult
 from worker.inputs import InputLimits, stage
-from worker.job import InputImage, Job, check_name, parse_job
+from worker.job import Job
 from worker.outputs import collect
+from worker.request import ImageSource, make_job
 from worker.result import Result
 from worker.settings import Settings, load_settings
-from worker.workflow_file import load_request
 from worker.workspace import open_state
-
-ImageSource = str | PathLike[str] | bytes | Image.Image
 
 T = TypeVar("T")
 
@@ -242,47 +238,6 @@ class _Pending:
         }
         errors = (*outcome.errors, *collected.errors)
         return Result(outcome.status, collected.artifacts, collected.texts, errors, seconds, self._run.workspace)
-
-
-def make_job(workflow: str | PathLike[str] | Mapping[str, Any], images: Mapping[str, ImageSource] | None = None) -> Job:
-    """Build a job from what Python code and the command line give; arguments as in ``Worker.run``.
-
-    Raises:
-        InvalidJob: it is no workflow, or an input file cannot be read.
-    """
-    request = workflow if isinstance(workflow, Mapping) else load_request(Path(workflow))
-    job = parse_job({"id": request.get("id"), "input": _as_input(request)})
-    given = {image.name: image for image in job.images}
-    for name, source in (images or {}).items():
-        check_name(name)
-        given[name] = InputImage(name, _read_image(name, source))
-    return Job(job.id, job.workflow, tuple(given.values()), job.api_key)
-
-
-def _as_input(request: Mapping[str, Any]) -> object:
-    """A request holds its workflow under ``input`` or at its top; anything else is the graph itself."""
-    if "input" in request and not _is_node(request["input"]):
-        return request["input"]
-    if "workflow" in request and not _is_node(request["workflow"]):
-        return request
-    return {"workflow": dict(request)}
-
-
-def _is_node(value: object) -> bool:
-    return isinstance(value, Mapping) and "class_type" in value
-
-
-def _read_image(name: str, source: ImageSource) -> bytes:
-    if isinstance(source, bytes):
-        return source
-    if isinstance(source, str | PathLike):
-        try:
-            return Path(source).read_bytes()
-        except OSError as error:
-            raise InvalidJob(f"image {name!r}: {source} cannot be read ({error.strerror})") from None
-    buffer = io.BytesIO()
-    source.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
 
 
 def _quiet(settings: Settings) -> Settings:

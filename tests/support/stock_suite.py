@@ -22,7 +22,8 @@ from aiohttp import web
 
 from worker import Worker
 from worker.backends.embedded import EmbeddedBackend
-from worker.comfy_runtime.prompts import Accepted, Rejection, build_executor
+from worker.comfy_runtime.executor import build_executor
+from worker.comfy_runtime.prompts import Accepted, Rejection
 from worker.graph_run import GraphRun
 from worker.workspace import Workspace
 

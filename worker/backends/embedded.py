@@ -10,9 +10,10 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, cast
 
+from worker.comfy_runtime.executor import NodeFailure, PromptOutcome
 from worker.comfy_runtime.fingerprint import JobContent
 from worker.comfy_runtime.messages import translate
-from worker.comfy_runtime.prompts import NodeFailure, PromptOutcome, Rejection
+from worker.comfy_runtime.prompts import Rejection
 from worker.comfy_runtime.runtime import Runtime
 from worker.errors import BackendFailed, JobInterrupted, WorkflowRejected
 from worker.events import Event, Message, PromptEnded
