@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     comfy_log_level: Annotated[LogLevel, BeforeValidator(_upper)] = _setting(
         "DEBUG",
         "DEBUG, INFO, WARNING, ERROR or CRITICAL",
-        "How much ComfyUI and its nodes log. `run` and the Python class use WARNING unless it is set.",
+        "How much ComfyUI and its nodes log. `run`, `check` and the Python class use WARNING unless it is set.",
     )
     comfy_org_api_key: SecretStr | None = _setting(
         None,
@@ -89,9 +89,11 @@ class Settings(BaseSettings):
         None, "set by RunPod", "Set by the platform. Where it is set, a worker without a CUDA device refuses to start."
     )
 
-    def explicit(self, name: str) -> bool:
-        """Whether the variable behind field ``name`` was set, rather than left at its default."""
-        return name in self.model_fields_set
+    def quiet(self) -> Settings:
+        """These settings for use at a terminal or from Python: ComfyUI logs at WARNING, unless its level was set."""
+        if "comfy_log_level" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"comfy_log_level": "WARNING"})
 
     def documented(self) -> list[tuple[str, str, str]]:
         """``(variable, value, description)`` of every setting; secrets are masked."""

@@ -53,7 +53,7 @@ class Worker:
     _open: Worker | None = None
 
     def __init__(self, settings: Settings | None = None, *, say: Callable[[str], None] | None = None) -> None:
-        self.settings = settings or _quiet(load_settings())
+        self.settings = settings or load_settings().quiet()
         self._say = say or _log.info
         self._backend: EmbeddedBackend | None = None
         self.runtime: Runtime | None = None
@@ -145,11 +145,10 @@ class Worker:
         pending = self._begin(job, on_event)
         try:
             return pending.finish(pending.future.result())
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                pending.interrupt()
-                # Whoever is at the keyboard may lose patience; a second Ctrl-C ends the wait.
-                pending.wait()
+        except KeyboardInterrupt:
+            pending.stop()  # Whoever is at the keyboard may lose patience; a second Ctrl-C ends the wait.
+            raise
+        except BaseException:
             pending.discard()
             raise
 
@@ -165,10 +164,10 @@ class Worker:
         running.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             outcome = await asyncio.shield(running)
-        except BaseException as error:
-            if isinstance(error, asyncio.CancelledError):
-                pending.interrupt()
-                await asyncio.to_thread(pending.wait)
+        except asyncio.CancelledError:
+            await asyncio.to_thread(pending.stop)
+            raise
+        except BaseException:
             pending.discard()
             raise
         if sum(map(len, outcome.outputs.values())) > _FEW_NODES:
@@ -185,10 +184,9 @@ class Worker:
         try:
             return await asyncio.shield(staging)
         except asyncio.CancelledError:
-            pending = await staging
-            pending.interrupt()
-            await asyncio.to_thread(pending.wait)
-            pending.discard()
+            await asyncio.wait([staging])
+            if staging.exception() is None:
+                await asyncio.to_thread(staging.result().stop)
             raise
 
     def _begin(self, job: Job, on_event: Listener | None) -> _Pending:
@@ -217,12 +215,11 @@ class _Pending:
         self._staged = time.perf_counter()
         self.future: Future[RunResult] = backend.submit(run)
 
-    def interrupt(self) -> None:
+    def stop(self) -> None:
+        """Interrupt the run, wait until it has stopped, however it ended, and remove its files."""
         self._backend.interrupt(self._run)
-
-    def wait(self) -> None:
-        """Wait until the run has stopped, however it ended."""
         self.future.exception()
+        self.discard()
 
     def discard(self) -> None:
         """Remove the job's files now: nobody gets a result."""
@@ -238,9 +235,3 @@ class _Pending:
         }
         errors = (*outcome.errors, *collected.errors)
         return Result(outcome.status, collected.artifacts, collected.texts, errors, seconds, self._run.workspace)
-
-
-def _quiet(settings: Settings) -> Settings:
-    if settings.explicit("comfy_log_level"):
-        return settings
-    return settings.model_copy(update={"comfy_log_level": "WARNING"})

@@ -85,7 +85,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
             _parse_flags()
             guard_paths(importlib.import_module("folder_paths"), folders.is_static)
             main = _import_main(source, on_pod=on_pod)
-        check_device(importlib.import_module("torch"), _model_management().get_torch_device(), on_pod=on_pod)
+        check_device(importlib.import_module("torch"), main.comfy.model_management.get_torch_device(), on_pod=on_pod)
         with _step("nodes", timings, say, "importing nodes"):
             server, packs = _start_server(main, state)
     # Samplers' own bars on stderr belong to the log; progress is told by events.
@@ -194,10 +194,6 @@ def _keep_datasets_apart(folder_paths: Any, state: StateFolder) -> None:
     """New datasets are written into the first of their folders: let that be one which leaves with the job."""
     if "datasets" in folder_paths.folder_names_and_paths:
         folder_paths.add_model_folder_path("datasets", str(state.output / "datasets"), is_default=True)
-
-
-def _model_management() -> Any:
-    return importlib.import_module("comfy.model_management")
 
 
 def _start_server(main: Any, state: StateFolder) -> tuple[Any, list[Any]]:

@@ -41,6 +41,7 @@ class ComfyFolders:
     def mirror_static_input(self) -> None:
         """Link the static files into the input folder."""
         seen: set[str] = set()
+        self._mirror[self.state.input] = _Mirrored({}, set())  # Also where there is nothing to link.
         for folder, folders, files in os.walk(self.static_input, followlinks=True):
             # Links between folders may form a ring.
             folders[:] = [name for name in folders if not _seen(Path(folder) / name, seen)]
@@ -70,10 +71,7 @@ class ComfyFolders:
         """Move all that the job left into its workspace, and leave the folders as the next job expects them."""
         _move_content(self.state.output, workspace.output)
         _move_content(self.state.temp, workspace.temp)
-        if self._mirror:
-            self._take_input(workspace)
-        else:
-            _move_content(self.state.input, workspace.input)
+        self._take_input(workspace)
 
     def is_static(self, path: str) -> bool:
         """Whether ``path`` is the link to a static file."""

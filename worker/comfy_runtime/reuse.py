@@ -204,7 +204,7 @@ class FileReuse:
 
     def _entry(self, node_id: str) -> Any:
         owner = self._owner(node_id)
-        return owner.cache.get(owner.cache_key_set.get_data_key(node_id)) if owner is not None else None
+        return owner.cache.get(self._key(node_id)) if owner is not None else None
 
     def _key(self, node_id: str) -> Hashable:
         owner = self._owner(node_id)
@@ -218,7 +218,7 @@ class FileReuse:
         while current is not None:
             owner = self._owner(current)
             if owner is not None:
-                owner.cache.pop(owner.cache_key_set.get_data_key(current), None)
+                owner.cache.pop(self._key(current), None)
             current = dynprompt.get_parent_node_id(current) if dynprompt is not None else None
 
     def _owner(self, node_id: str) -> Any:

@@ -21,10 +21,7 @@ def check() -> int:
     console = Console(highlight=False, soft_wrap=True)
     settings = load_settings()
     console.print(_settings_table(settings))
-    quiet = (
-        settings if settings.explicit("comfy_log_level") else settings.model_copy(update={"comfy_log_level": "ERROR"})
-    )
-    with Worker(quiet, say=lambda text: console.print(text, style="dim", markup=False)) as worker:
+    with Worker(settings.quiet(), say=lambda text: console.print(text, style="dim", markup=False)) as worker:
         if worker.runtime is None:
             raise StartError("ComfyUI did not start")
         _print_runtime(console, worker.runtime)

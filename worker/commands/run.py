@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,8 @@ def run(options: argparse.Namespace) -> int:
     _check_out(options.out)
     # This very stream: ComfyUI replaces sys.stderr while it starts.
     console = Console(file=sys.stderr)
-    with _own_stdout(), TerminalProgress(console) as progress:
+    # Standard output belongs to the result: what nodes print goes to standard error.
+    with contextlib.redirect_stdout(sys.stderr), TerminalProgress(console) as progress:
         start = time.perf_counter()
         with Worker(say=progress.say) as worker:
             started = time.perf_counter() - start
@@ -57,10 +57,9 @@ def run(options: argparse.Namespace) -> int:
 def _job(options: argparse.Namespace) -> Job:
     images = dict(_image(text) for text in options.image)
     job = make_job(options.file, images)
-    workflow = copy.deepcopy(job.workflow)
     for text in options.changes:
-        _change(workflow, text)
-    return Job(job.id, workflow, job.images, job.api_key)
+        _change(job.workflow, text)
+    return job
 
 
 def _check_out(folder: Path) -> None:
@@ -117,13 +116,6 @@ def _value(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
-
-
-@contextlib.contextmanager
-def _own_stdout() -> Iterator[None]:
-    """Standard output belongs to the result: what nodes print goes to standard error."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
 
 
 def _refused(error: WorkerError, as_json: bool) -> int:
