@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 from rich.console import Console
 
 from worker.events import NodeProgress, NodesCached, NodeStarted, PromptEnded, PromptStarted
-from worker.progress import TerminalProgress
+from worker.terminal import TerminalProgress
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

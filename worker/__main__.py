@@ -1,4 +1,4 @@
-"""The command line: ``python -m worker run FILE`` and ``python -m worker check``."""
+"""The command line: ``python -m worker`` serves; ``run FILE`` and ``check`` are for the terminal."""
 
 from __future__ import annotations
 
@@ -29,16 +29,20 @@ examples:
 """
 
 
+_SERVE_EPILOG = """\
+examples:
+  SERVE_API_LOCALLY=true python -m worker
+  python -m worker serve --rp_serve_api --rp_api_port 9000
+  python -m worker --test_input '{"input": {"workflow": {…}}}'
+"""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; ``arguments`` default to the process's own. Returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # A path may have letters that the terminal's coding lacks.
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.command is None:
-        parser.print_help(sys.stderr)
-        return EXIT_USAGE
+    options = _parser().parse_args(_with_command(sys.argv[1:] if arguments is None else arguments))
     from worker.errors import InvalidJob, StartError
 
     try:
@@ -46,6 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
             from worker.commands.check import check
 
             return check()
+        if options.command == "serve":
+            from worker.commands.serve import serve
+
+            return serve(options)
         from worker.commands.run import run
 
         code = run(options)
@@ -62,10 +70,17 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(f"the output cannot be written ({error.strerror})", EXIT_FAILED)
 
 
+def _with_command(arguments: list[str]) -> list[str]:
+    """``serve`` goes without saying, as RunPod's SDK has it: ``python -m worker --test_input '{…}'``."""
+    if arguments and (not arguments[0].startswith("-") or arguments[0] in ("-h", "--help")):
+        return arguments
+    return ["serve", *arguments]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m worker",
-        description="Runs ComfyUI workflows inside this process.",
+        description="Runs ComfyUI workflows inside this process. Without a command it serves.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -102,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--json", action="store_true", help="print the result as JSON on standard output, and nothing else"
     )
+    _add_serve(commands)
     commands.add_parser(
         "check",
         help="print settings and what a job would find here; fails where none could run",
@@ -109,6 +125,34 @@ def _parser() -> argparse.ArgumentParser:
         "Ends with 0 if a job could run, 1 or 3 if not.",
     )
     return parser
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="take jobs from RunPod, or serve its API on this machine (default)",
+        description="On RunPod: take jobs from the platform. With SERVE_API_LOCALLY=true: serve RunPod's API on this "
+        "machine. Otherwise: run the one job of --test_input or test_input.json. The flags are those of RunPod's SDK.",
+        epilog=_SERVE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    serve.add_argument("--test_input", metavar="JSON", help="run this one job, print its answer and end")
+    serve.add_argument("--rp_serve_api", action="store_true", help="serve the local API (SERVE_API_LOCALLY)")
+    serve.add_argument("--rp_api_host", metavar="HOST", help="where it listens (LOCAL_API_HOST)")
+    serve.add_argument("--rp_api_port", metavar="PORT", type=_port, help="where it listens (LOCAL_API_PORT)")
+    serve.add_argument(
+        "--rp_log_level",
+        type=str.upper,
+        choices=["ERROR", "WARN", "INFO", "DEBUG"],
+        help="how much RunPod's SDK logs (RUNPOD_LOG_LEVEL)",
+    )
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{number} is no port number: it takes 0 to 65535")
+    return number
 
 
 def _fail(error: object, code: int) -> int:

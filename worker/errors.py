@@ -10,6 +10,7 @@
     ├── InvalidJob              the job's input has the wrong shape
     ├── InputsRefused           one or more input files could not be staged
     ├── WorkflowRejected        ComfyUI does not accept the graph
+    ├── AnswerTooLarge          the answer is larger than what may be sent
     ├── JobInterrupted          the job was interrupted before it ended
     └── BackendFailed           the backend itself broke; ``fatal`` says whether the process may go on
 
@@ -75,6 +76,18 @@ class WorkflowRejected(WorkerError):
     """ComfyUI's validation does not accept the graph; the text has one bullet a problem."""
 
     error_type = "workflow_validation"
+
+
+class AnswerTooLarge(WorkerError):
+    """The answer does not fit; sizes in MB of 10⁶ bytes."""
+
+    error_type = "answer_too_large"
+
+    def __init__(self, size_mb: float, limit_mb: float) -> None:
+        super().__init__(
+            f"The answer has {size_mb:.1f} MB and may have {limit_mb:g} MB (MAX_RESPONSE_MB): save fewer or smaller "
+            "files, or set BUCKET_ENDPOINT_URL and its keys to send them to a bucket"
+        )
 
 
 class JobInterrupted(WorkerError):

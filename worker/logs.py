@@ -1,45 +1,143 @@
-"""Logging: ComfyUI's lines at its level, libraries at WARNING, nothing twice, the process's streams left alone."""
+"""Logging: ComfyUI's lines at its level, libraries at WARNING, nothing twice, no secret and no file's content."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import json
 import logging
 import os
+import re
 import sys
-from collections.abc import Iterator
+import sysconfig
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import TextIO
 
 from worker.settings import Settings
 
 # Copies of the streams that ComfyUI has wrapped: collected, they would close what its wrappers write to.
 _wrapped: list[TextIO] = []
+# Libraries that log so much that even leaving their lines out would cost something.
 _QUIET = ("PIL", "alembic", "asyncio", "boto3", "botocore", "filelock", "s3transfer", "urllib3")
+_LIBRARIES = tuple(
+    {sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib", "stdlib", "platstdlib")}  # as in pathname
+)
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{200,}={0,2}")
+_MAX_LENGTH = 16_000
+
+_job_id: ContextVar[str | None] = ContextVar("worker_job_id", default=None)
+_job_secrets: ContextVar[tuple[str, ...]] = ContextVar("worker_job_secrets", default=())
+
+
+@contextlib.contextmanager
+def job_lines(job_id: str, secrets: Iterable[str | None] = ()) -> Iterator[None]:
+    """Within this context, log lines carry ``job_id`` and show none of ``secrets``."""
+    tokens = _job_id.set(job_id), _job_secrets.set(tuple(secret for secret in secrets if secret))
+    try:
+        yield
+    finally:
+        _job_id.reset(tokens[0])
+        _job_secrets.reset(tokens[1])
+
+
+def set_up_logging(settings: Settings, *, as_json: bool) -> None:
+    """Give the process one handler: JSON lines on standard output as RunPod's own, or plain ones on standard error."""
+    handler = logging.StreamHandler(sys.stdout if as_json else sys.stderr)
+    secrets = settings.secrets()
+    handler.setFormatter(_JsonFormatter(secrets) if as_json else _PlainFormatter(secrets))
+    handler.addFilter(_no_library_chatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.comfy_log_level)
+    logging.getLogger("worker").setLevel(logging.INFO)
+    logging.captureWarnings(capture=True)
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        super().__init__("%(levelname)s %(message)s")
+        self._secrets = secrets
+
+    def _clean(self, text: str) -> str:
+        for secret in (*self._secrets, *_job_secrets.get()):
+            text = text.replace(secret, "********")
+        text = _BASE64.sub(lambda found: f"<{len(found[0])} characters of base64>", text)
+        return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]} … ({len(text)} characters)"
+
+
+class _PlainFormatter(_Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        job_id = _job_id.get()
+        text = self._clean(super().format(record))
+        return f"[{one_line(job_id)}] {text}" if job_id else text
+
+
+class _JsonFormatter(_Formatter):
+    """One JSON object a line, with the keys of RunPod's SDK: ``requestId``, ``message``, ``level``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "requestId": _job_id.get() or None,
+            "logger": record.name,
+            "message": self._clean(record.getMessage()),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self._clean(self.formatException(record.exc_info))
+        return json.dumps({key: value for key, value in line.items() if value is not None})
+
+
+def one_line(text: str, max_length: int = 100) -> str:
+    """``text`` of a caller for a log line: printable, short, on one line."""
+    text = text[: max_length + 1].encode("unicode_escape").decode("ascii")
+    return text if len(text) <= max_length else text[:max_length] + "…"
+
+
+def _no_library_chatter(record: logging.LogRecord) -> bool:
+    return (
+        record.levelno >= logging.WARNING
+        or record.name.partition(".")[0] == "worker"
+        or not _is_library(record.pathname)
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_library(path: str) -> bool:
+    return path.startswith(_LIBRARIES)
 
 
 @contextlib.contextmanager
 def own_logging(settings: Settings) -> Iterator[None]:
-    """While ComfyUI starts: let it set up its logger as it likes, then put the process's streams and handlers back.
+    """While ComfyUI starts, keep the process's streams and the root logger's handlers and level as they are.
 
     ComfyUI wraps ``sys.stdout`` and ``sys.stderr`` and closes the originals with its wrappers, so it is given copies.
+    The handler that it would add to the root logger would print every line twice.
     """
     root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    root.handlers.clear()
+    level = root.level if root.handlers else logging.getLevelName(settings.comfy_log_level)
+    if not root.handlers:
+        root.addHandler(_plain_handler())
+    handlers = list(root.handlers)
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = copies = _copy(streams[0], 1), _copy(streams[1], 2)
     _wrapped.extend(copies)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    root.addHandler = lambda hdlr: None  # type: ignore[method-assign] # noqa: ARG005
     try:
         yield
     finally:
+        del root.addHandler
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         sys.stdout, sys.stderr = streams
-        # Whoever has set up logging keeps it, handlers and level.
-        root.handlers[:] = handlers or [_plain_handler()]
-        root.setLevel(level if handlers else settings.comfy_log_level)
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 def _copy(stream: TextIO, default: int) -> TextIO:

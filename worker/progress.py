@@ -1,79 +1,72 @@
-"""A live progress bar in the terminal, fed with a run's events."""
+"""Where a job is, told by its events."""
 
 from __future__ import annotations
 
-from types import TracebackType
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from typing import Any
 
 from worker.events import Event, NodeProgress, NodesCached, NodeStarted, PromptEnded, PromptStarted
 
 
-class TerminalProgress:
-    """Two bars: nodes of the workflow, and steps of the node that runs. Call it with each event, on any thread.
+class JobProgress:
+    """Folds a job's events into where it is. Call it with each event, in order; read it on any thread.
 
-    Where ``console`` is no terminal it writes one line a node instead.
+    Attributes:
+        node_count: nodes of the workflow; 0 before it begins.
+        completed: nodes that are done or cached.
+        label: what runs now, such as ``KSampler (3)``.
+        steps: ``(value, maximum)`` of the node that runs, if it counts any.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<32.32}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._nodes = self._progress.add_task("starting", total=None)
-        self._steps = self._progress.add_task("", total=None, visible=False)
-        self._node_count = 0
+    def __init__(self) -> None:
+        self.node_count = 0
+        self.label = ""
+        self.steps: tuple[float, float] | None = None
         self._seen: set[str] = set()
+        self._running: str | None = None
+        self._ended = False
 
-    def __enter__(self) -> TerminalProgress:
-        self._progress.start()
-        return self
+    @property
+    def completed(self) -> int:
+        if self._ended:
+            return self.node_count
+        done = len(self._seen) - (self._running in self._seen)
+        return min(done, self.node_count)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def say(self, text: str) -> None:
-        """Show ``text`` where the current node stands; a warning stays on the screen."""
-        if text.startswith("warning: ") or not self._console.is_terminal:
-            self._console.print(text, highlight=False, markup=False)
-        else:
-            self._progress.update(self._nodes, description=text)
+    @property
+    def percent(self) -> float:
+        """How much of the workflow is done, each node counting the same: 0 to 100."""
+        part = 0.0
+        if self.steps is not None and self.steps[1] > 0 and self.completed < self.node_count:
+            part = min(max(self.steps[0] / self.steps[1], 0.0), 1.0)
+        return 100 * (self.completed + part) / self.node_count if self.node_count else 0.0
 
     def __call__(self, event: Event) -> None:
         match event:
             case PromptStarted(node_count=count):
-                self._node_count = count
-                self._progress.update(self._nodes, description="running", total=count, completed=0)
+                self.node_count, self._ended = count, False
+                self._seen.clear()  # A workflow may queue a further prompt.
             case NodesCached(node_ids=ids):
                 self._seen.update(ids)
-                self._advance()
-            case NodeStarted():
-                self._start(event)
+            case NodeStarted(display_node_id=node_id, class_type=class_type):
+                self._seen.add(node_id)
+                self._running, self.steps = node_id, None
+                self.label = f"{class_type} ({node_id})"
             case NodeProgress(value=value, maximum=maximum):
-                self._progress.update(self._steps, completed=value, total=maximum, visible=True)
+                self.steps = (value, maximum)
             case PromptEnded(status="success"):
-                self._progress.update(self._nodes, completed=self._node_count, description="done")
+                self._running, self.steps, self._ended = None, None, True
             case _:
                 pass
 
-    def _start(self, event: NodeStarted) -> None:
-        label = f"{event.class_type} ({event.display_node_id})"
-        self._advance()
-        self._seen.add(event.display_node_id)
-        self._progress.update(self._nodes, description=label)
-        self._progress.update(self._steps, description=f"  {label}", completed=0, total=None, visible=False)
-        if not self._console.is_terminal:
-            self._console.print(f"[{len(self._seen)}/{self._node_count}] {label}", highlight=False, markup=False)
-
-    def _advance(self) -> None:
-        self._progress.update(self._nodes, completed=min(len(self._seen), self._node_count))
+    def report(self) -> dict[str, Any]:
+        """What a caller sees of a job in progress: ``message``, ``percent``, ``stage`` and the counts of nodes."""
+        message = self.label or "starting"
+        if self.steps is not None:
+            message += f": step {self.steps[0]:g} of {self.steps[1]:g}"
+        return {
+            "stage": "saving" if self._ended else "running",
+            "message": "saving" if self._ended else message,
+            "percent": round(self.percent, 1),
+            "completed_nodes": self.completed,
+            "total_nodes": self.node_count,
+        }

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from worker.errors import SettingsError
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+SdkLogLevel = Literal["NOTSET", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"]
 
 
 def _boolean(value: object) -> object:
@@ -28,6 +29,10 @@ def _upper(value: object) -> object:
 
 def _split_flags(value: object) -> object:
     return tuple(shlex.split(value)) if isinstance(value, str) else value
+
+
+def _split_commas(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
@@ -85,8 +90,61 @@ class Settings(BaseSettings):
     max_image_pixels: int = _setting(
         178_956_970, "a whole number above 0", "Most pixels one input image may have, all its frames together.", gt=0
     )
+    max_response_mb: float | None = _setting(
+        None,
+        "a number above 0",
+        "Largest answer, in MB. Default: what RunPod takes, 20 for jobs of `/runsync` and 10 for others; the local "
+        "server has no limit.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    refresh_worker: Boolean = _setting(
+        False, "true or false", "On RunPod: stop the pod after each job, so that the next one finds a clean worker."
+    )
+    worker_concurrency: int = _setting(
+        1,
+        "a whole number above 0",
+        "Jobs held at once. With 2, the files of one job come in and go out while another is on the GPU, on which "
+        "there is one at a time.",
+        gt=0,
+        le=64,
+    )
+    serve_api_locally: Boolean = _setting(
+        False, "true or false", "Serve RunPod's API on this machine, instead of taking jobs from the platform."
+    )
+    local_api_host: str = _setting("0.0.0.0", "an address of this machine", "Where the local API listens.")  # noqa: S104 - as documented.
+    local_api_port: int = _setting(8000, "a port number", "Where the local API listens; 0 takes any.", ge=0, le=65535)
+    local_api_token: SecretStr | None = _setting(
+        None, "a secret of your choice", "Where set, the local API answers only requests that bear this token."
+    )
+    local_api_hosts: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] = _setting(
+        (),
+        "host names with commas between them",
+        "Further names under which the local API is reached, such as `gpu.example.com`; `*.example.com` stands for "
+        "all below it. Addresses and names without a dot need no entry.",
+    )
+    local_api_max_request_mb: float | None = _setting(
+        None,
+        "a number above 0",
+        "Largest request to the local API, in MB. Default: RunPod's limits, 10 for `/run` and 20 for `/runsync`.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    local_api_results_mb: float = _setting(
+        1024.0,
+        "a number above 0",
+        "Results that the local API keeps for later requests, in MB together; the oldest go first.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    runpod_log_level: Annotated[SdkLogLevel, BeforeValidator(_upper)] = _setting(
+        "WARN", "ERROR, WARN, INFO, DEBUG, TRACE or NOTSET", "How much RunPod's SDK logs."
+    )
     runpod_pod_id: str | None = _setting(
         None, "set by RunPod", "Set by the platform. Where it is set, a worker without a CUDA device refuses to start."
+    )
+    runpod_webhook_get_job: str | None = _setting(
+        None, "set by RunPod", "Set by the platform: where the worker takes its jobs."
     )
 
     def quiet(self) -> Settings:
@@ -94,6 +152,11 @@ class Settings(BaseSettings):
         if "comfy_log_level" in self.model_fields_set:
             return self
         return self.model_copy(update={"comfy_log_level": "WARNING"})
+
+    def secrets(self) -> tuple[str, ...]:
+        """The values of all secret settings that are set."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return tuple(value.get_secret_value() for value in values if isinstance(value, SecretStr))
 
     def documented(self) -> list[tuple[str, str, str]]:
         """``(variable, value, description)`` of every setting; secrets are masked."""

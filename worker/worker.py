@@ -54,7 +54,7 @@ class Worker:
 
     def __init__(self, settings: Settings | None = None, *, say: Callable[[str], None] | None = None) -> None:
         self.settings = settings or load_settings().quiet()
-        self._say = say or _log.info
+        self._say = say or _log_step
         self._backend: EmbeddedBackend | None = None
         self.runtime: Runtime | None = None
 
@@ -203,6 +203,11 @@ class Worker:
         except BaseException:
             workspace.close()
             raise
+
+
+def _log_step(text: str) -> None:
+    warning = text.removeprefix("warning: ")
+    _log.log(logging.INFO if warning is text else logging.WARNING, warning)
 
 
 class _Pending:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any, ClassVar
 
 import comfy.utils
 import folder_paths
+import torch
 from comfy_execution.graph import ExecutionBlocker
 
 from . import stock
@@ -129,7 +131,40 @@ class CountsRuns:
         return (image,)
 
 
+class MakesNoise:
+    """An image of noise, which no compression makes smaller."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"width": ("INT", {}), "height": ("INT", {})}}
+
+    def run(self, width: int, height: int) -> tuple[Any]:
+        return (torch.rand(1, height, width, 3, generator=torch.Generator().manual_seed(1)),)
+
+
+class Logs:
+    """Logs what it was asked for, as ComfyUI's own nodes do: through the root logger."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",), "text": ("STRING", {})}, "hidden": {"key": "API_KEY_COMFY_ORG"}}
+
+    def run(self, image: Any, text: str, key: str | None = None) -> tuple[Any]:
+        logging.info("TestLogs said %s with key %s", text, key)
+        logging.debug("TestLogs whispered")
+        return (image,)
+
+
 WEB_DIRECTORY = "./web"
 NODE_CLASS_MAPPINGS = {
-    f"Test{node.__name__}": node for node in (Raises, Sleeps, ShowsText, SavesFile, Blocks, CountsRuns, *stock.CLASSES)
+    f"Test{node.__name__}": node
+    for node in (Raises, Sleeps, ShowsText, SavesFile, Blocks, CountsRuns, MakesNoise, Logs, *stock.CLASSES)
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import queue
 import threading
@@ -43,6 +44,7 @@ class _Turn:
     def __init__(self, run: GraphRun) -> None:
         self.run = run
         self.future: Future[RunResult] = Future()
+        self.context = contextvars.copy_context()  # The job's, so that log lines know whose they are.
         self.interrupted = False
 
 
@@ -99,7 +101,7 @@ class EmbeddedBackend:
                 if self._waiting.pop(turn.run, None) is None:
                     continue  # It was interrupted while it waited.
                 self._current = turn
-            self._answer(turn)
+            turn.context.run(self._answer, turn)
             del turn  # The job's files go with the last who knows it, not when the next job comes.
             self._runtime.prompts.collect_garbage()
 

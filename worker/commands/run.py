@@ -16,9 +16,9 @@ from rich.console import Console
 
 from worker.errors import InputsRefused, InvalidJob, JobInterrupted, StartError, WorkerError, WorkflowRejected
 from worker.job import Job, Workflow
-from worker.progress import TerminalProgress
 from worker.request import make_job
 from worker.result import Result
+from worker.terminal import TerminalProgress
 from worker.worker import Worker
 
 

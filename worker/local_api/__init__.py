@@ -1,0 +1,1 @@
+"""RunPod's endpoint API on this machine: what works here works there."""

@@ -1,0 +1,90 @@
+"""Who may talk to the local API: no web page of a stranger, and where a token is set only those who bear it."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import json
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+# What a browser needs to show the documentation: these paths, and none below them.
+_OPEN = {
+    "/",
+    "/docs",
+    "/openapi.json",
+    "/swagger/swagger-ui-bundle.js",
+    "/swagger/swagger-ui.css",
+    "/swagger/favicon-32x32.png",
+}
+
+
+class Guard:
+    """ASGI middleware that refuses requests by their Host, Origin and Authorization.
+
+    A page that a browser has open can send requests to this machine: under its own name made to point here (Host), or
+    across origins (Origin). Neither reaches a job.
+
+    Args:
+        app: what is guarded.
+        hosts: further names under which the API is reached.
+        token: the bearer token; None lets everyone in.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str], token: str | None) -> None:
+        self._app = app
+        self._hosts = tuple(host.lower() for host in hosts)
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        problem = self._problem(Headers(scope=scope), scope["path"]) if scope["type"] == "http" else None
+        if problem is None:
+            await self._app(scope, receive, send)
+        else:
+            await _refuse(send, *problem)
+
+    def _problem(self, headers: Headers, path: str) -> tuple[int, str] | None:
+        host = headers.get("host", "")
+        if not self._is_ours(_hostname(host)):
+            return 403, (
+                f"The local API does not answer as {host[:80]!r}: if this name is meant, add it to LOCAL_API_HOSTS"
+            )
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            return 403, f"The local API takes no requests from pages of {origin[:80]!r}"
+        if self._token is not None and path not in _OPEN:
+            given = headers.get("authorization", "").removeprefix("Bearer ").strip()
+            if not hmac.compare_digest(given.encode(), self._token.encode()):
+                return 401, "A token is needed: send 'Authorization: Bearer <LOCAL_API_TOKEN>'"
+        return None
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether ``name`` cannot be a stranger's: an address, a name of this network, or one that was allowed."""
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            known = name.endswith((".localhost", ".local", ".internal")) or any(
+                fnmatchcase(name, host) for host in self._hosts
+            )
+            return bool(name) and ("." not in name or known)
+        return True
+
+
+def _hostname(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+async def _refuse(send: Send, status: int, text: str) -> None:
+    body = json.dumps({"error": text}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,169 @@
+"""What a worker tells RunPod of a job: its progress, in order and not too often, and its result, until it is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+
+from worker.events import Event
+from worker.progress import JobProgress
+
+_log = logging.getLogger("worker")
+
+# As RunPod's SDK sends it.
+_HEADERS = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
+_TRANSIENT = {408, 425, 429}
+_UNKNOWN_JOB = {404, 410}
+_RESULT_PAUSES_S = (0.5, 1, 2, 4, 8, *[15] * 36)  # Ten minutes in all: a result has cost more than a wait.
+_RESULT_TIMEOUT = aiohttp.ClientTimeout(total=300)
+_PROGRESS_TIMEOUT = aiohttp.ClientTimeout(total=5)
+_PROGRESS_FIRST_S = 0.5  # A job that is over by then reports none.
+_PROGRESS_INTERVAL_S = 1.0
+_PROGRESS_LAST_S = 3.0
+
+
+class ResultRefused(Exception):
+    """The platform does not want a result, whatever it says when asked again; ``status`` is its HTTP status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+
+
+class JobPosts:
+    """The posts of one job.
+
+    Args:
+        session: the SDK's HTTP session, which knows the worker's key.
+        url: where they go.
+        job_id: the platform's id of the job.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, job_id: str) -> None:
+        self._session = session
+        self._url = url
+        self._headers = {**_HEADERS, "X-Request-ID": job_id}
+
+    async def progress(self, report: dict[str, Any]) -> None:
+        """Post ``report``, once; it does not matter much whether it arrives."""
+        body = json.dumps({"status": "IN_PROGRESS", "output": report}).encode()
+        try:
+            await self._post(body, _PROGRESS_TIMEOUT)
+        except (aiohttp.ClientError, TimeoutError, ResultRefused) as error:
+            _log.debug("A progress report was not taken: %r", error)
+
+    async def result(self, body: bytes) -> None:
+        """Post a result until it is taken, for ten minutes at most.
+
+        Raises:
+            ResultRefused: the platform refuses this body for good.
+            TimeoutError: it was not reached in ten minutes.
+        """
+        for pause in (*_RESULT_PAUSES_S, None):
+            try:
+                return await self._post(body, _RESULT_TIMEOUT)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                if pause is None:
+                    break
+                _log.warning("The result was not taken (%s); trying again in %g s", _reason(error), pause)
+                await asyncio.sleep(pause)
+        raise TimeoutError("RunPod's API could not be reached")
+
+    async def _post(self, body: bytes, limit: aiohttp.ClientTimeout) -> None:
+        async with self._session.post(self._url, data=body, headers=self._headers, timeout=limit) as response:
+            await response.read()
+            if response.status in _TRANSIENT or response.status >= 500:
+                response.raise_for_status()
+            if response.status >= 400:
+                raise ResultRefused(response.status)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"HTTP {error.status}"
+    return type(error).__name__
+
+
+async def post_result(posts: JobPosts, body: bytes, substitute: Callable[[str], bytes]) -> None:
+    """Post ``body``; where the platform refuses it, post what ``substitute`` makes of the reason.
+
+    Raises nothing: there is nobody left to tell but the log.
+    """
+    try:
+        await posts.result(body)
+    except ResultRefused as refused:
+        if refused.status in _UNKNOWN_JOB:
+            _log.warning("RunPod no longer knows this job (HTTP %d); its result is dropped", refused.status)
+            return
+        _log.error("RunPod refused the result of %.2f MB (HTTP %d)", len(body) / 1e6, refused.status)
+        text = f"RunPod refused the answer of {len(body) / 1e6:.2f} MB with HTTP {refused.status}"
+        try:
+            await posts.result(substitute(text))
+        except (ResultRefused, TimeoutError) as error:
+            _log.error("RunPod refused the error in its place as well (%s)", error)
+    except TimeoutError as error:
+        _log.error("The result is lost: %s", error)
+
+
+class ProgressReporter:
+    """Sends a job's progress while it runs: the newest state, one post at a time, none after the end.
+
+    ::
+
+        async with ProgressReporter(posts.progress) as on_event:
+            ...  # on_event(event), on any thread
+    """
+
+    def __init__(self, post: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+        self._post = post
+        self._progress = JobProgress()
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._ending = asyncio.Event()
+        self._told = True
+
+    def _on_event(self, event: Event) -> None:
+        self._progress(event)
+        if self._told:
+            self._told = False
+            self._loop.call_soon_threadsafe(self._news.set)
+
+    async def __aenter__(self) -> Callable[[Event], None]:
+        self._task = asyncio.create_task(self._report())
+        return self._on_event
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let the post that is on its way arrive before the result does, but wait no longer than that."""
+        self._ending.set()
+        self._news.set()
+        try:
+            await asyncio.wait([self._task], timeout=_PROGRESS_LAST_S)
+        finally:
+            self._task.cancel()
+
+    async def _report(self) -> None:
+        last: dict[str, Any] | None = None
+        await _wait(self._ending, _PROGRESS_FIRST_S)
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if self._ending.is_set():
+                return
+            self._told = True
+            report = self._progress.report()
+            if report != last:
+                last = report
+                await self._post(report)
+                await _wait(self._ending, _PROGRESS_INTERVAL_S)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Until ``event``, for ``seconds`` at most."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)

@@ -1,0 +1,101 @@
+"""The local API: its jobs, its routes, and the process around them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import uvicorn
+
+from worker.delivery import Reply, encode
+from worker.errors import StartError
+from worker.events import Listener
+from worker.handler import answer_job
+from worker.local_api.app import make_app, status_body
+from worker.local_api.jobs import LocalJob, LocalJobs
+from worker.local_api.webhooks import Webhooks
+from worker.settings import Settings
+from worker.worker import Worker
+
+_log = logging.getLogger("worker")
+
+
+def serve_local(settings: Settings) -> None:
+    """Serve RunPod's API on this machine, until SIGTERM or Ctrl-C, which stop what runs.
+
+    Requests that come while ComfyUI starts wait for it.
+
+    Raises:
+        StartError: the address cannot be had, or ComfyUI cannot start.
+    """
+    with _listen(settings.local_api_host, settings.local_api_port) as listener, Worker(settings) as worker:
+        asyncio.run(serve(worker, listener))
+
+
+async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | None = None) -> None:
+    """Serve the API of an open ``worker`` on ``listener`` until a signal or a cancellation ends it."""
+    webhooks = webhooks or Webhooks()
+
+    async def run(raw: dict[str, Any], on_event: Listener) -> Reply:
+        limit = worker.settings.max_response_mb
+        return await answer_job(worker, raw, partial(encode, limit_mb=limit), on_event)
+
+    def on_end(job: LocalJob) -> None:
+        if job.webhook is not None:
+            webhooks.post(job.webhook, status_body(job))
+
+    settings = worker.settings
+    jobs = LocalJobs(run, settings.worker_concurrency, settings.local_api_results_mb * 1e6, on_end)
+    config = uvicorn.Config(
+        make_app(jobs, settings), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
+    )
+    server = _Server(config)
+    with _signals(server, jobs):
+        host, port = listener.getsockname()[:2]
+        _log.info("The local API listens on http://%s:%d; its documentation is at /docs", host, port)
+        try:
+            await server.serve([listener])
+        finally:
+            await jobs.close()
+            await webhooks.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise StartError(
+            f"The local API cannot listen on {host}:{port} ({error.strerror or error}): set LOCAL_API_HOST or "
+            "LOCAL_API_PORT"
+        ) from None
+
+
+class _Server(uvicorn.Server):
+    """Signals are ours: uvicorn would raise them once more at its end, and wait for those who wait for a job."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def _signals(server: uvicorn.Server, jobs: LocalJobs) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    closing: list[asyncio.Task[None]] = []
+
+    def stop() -> None:
+        server.should_exit = True
+        closing.append(asyncio.ensure_future(jobs.close()))  # Those who wait for a job get an answer.
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    with contextlib.suppress(ValueError, RuntimeError):  # On another thread there are none.
+        for number in numbers:
+            loop.add_signal_handler(number, stop)
+    yield

@@ -1,0 +1,73 @@
+"""A live progress bar in the terminal, fed with a run's events."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from worker.events import Event, NodeProgress, NodesCached, NodeStarted, PromptEnded, PromptStarted
+from worker.progress import JobProgress
+
+
+class TerminalProgress:
+    """Two bars: nodes of the workflow, and steps of the node that runs. Call it with each event, on any thread.
+
+    Where ``console`` is no terminal it writes one line a node instead.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<32.32}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._nodes = self._progress.add_task("starting", total=None)
+        self._steps = self._progress.add_task("", total=None, visible=False)
+        self._job = JobProgress()
+
+    def __enter__(self) -> TerminalProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """Show ``text`` where the current node stands; a warning stays on the screen."""
+        if text.startswith("warning: ") or not self._console.is_terminal:
+            self._console.print(text, highlight=False, markup=False)
+        else:
+            self._progress.update(self._nodes, description=text)
+
+    def __call__(self, event: Event) -> None:
+        self._job(event)
+        match event:
+            case PromptStarted(node_count=count):
+                self._progress.update(self._nodes, description="running", total=count, completed=0)
+            case NodesCached():
+                self._progress.update(self._nodes, completed=self._job.completed)
+            case NodeStarted():
+                self._start()
+            case NodeProgress(value=value, maximum=maximum):
+                self._progress.update(self._steps, completed=value, total=maximum, visible=True)
+            case PromptEnded(status="success"):
+                self._progress.update(self._nodes, completed=self._job.completed, description="done")
+            case _:
+                pass
+
+    def _start(self) -> None:
+        label, done, total = self._job.label, self._job.completed, self._job.node_count
+        self._progress.update(self._nodes, description=label, completed=done)
+        self._progress.update(self._steps, description=f"  {label}", completed=0, total=None, visible=False)
+        if not self._console.is_terminal:
+            self._console.print(f"[{done + 1}/{total}] {label}", highlight=False, markup=False)
