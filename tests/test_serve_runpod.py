@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -302,7 +303,7 @@ def test_two_at_once_leave_the_thread_no_pause(start: Start) -> None:
         assert len(taken) == 2
         process.api.result("pair-3")
         ends = [process.api.results(f"pair-{index}")[0].at for index in range(4)]
-        pauses = [later - sooner - 0.5 for sooner, later in zip(ends, ends[1:], strict=False)]
+        pauses = [later - sooner - 0.5 for sooner, later in itertools.pairwise(ends)]
         assert all(pause < 0.5 for pause in pauses), f"the SDK alone leaves a second: {pauses}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -58,7 +59,8 @@ async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | No
     server = _Server(config)
     with _signals(server, jobs):
         host, port = listener.getsockname()[:2]
-        _log.info("The local API listens on http://%s:%d; its documentation is at /docs", host, port)
+        seen_as = "localhost" if host in ("0.0.0.0", "::") else host  # noqa: S104
+        _log.info("The local API listens on %s:%d; its documentation: http://%s:%d/docs", host, port, seen_as, port)
         try:
             await server.serve([listener])
         finally:
@@ -71,9 +73,9 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         raise StartError(
-            f"The local API cannot listen on {host}:{port} ({error.strerror or error}): set LOCAL_API_HOST or "
-            "LOCAL_API_PORT"
+            f"The local API cannot listen on {host}:{port} ({reason}): set LOCAL_API_HOST or LOCAL_API_PORT"
         ) from None
 
 

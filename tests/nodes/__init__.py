@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -163,8 +164,35 @@ class Logs:
         return (image,)
 
 
+class LeavesThread:
+    """Leaves a thread behind that never ends and is no daemon."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",)}}
+
+    def run(self, image: Any) -> tuple[Any]:
+        threading.Thread(target=threading.Event().wait, name="left-behind").start()
+        return (image,)
+
+
 WEB_DIRECTORY = "./web"
 NODE_CLASS_MAPPINGS = {
     f"Test{node.__name__}": node
-    for node in (Raises, Sleeps, ShowsText, SavesFile, Blocks, CountsRuns, MakesNoise, Logs, *stock.CLASSES)
+    for node in (
+        Raises,
+        Sleeps,
+        ShowsText,
+        SavesFile,
+        Blocks,
+        CountsRuns,
+        MakesNoise,
+        Logs,
+        LeavesThread,
+        *stock.CLASSES,
+    )
 }

@@ -56,7 +56,7 @@ def end_process(code: int) -> NoReturn:
 
 
 def _end_start(number: int, _frame: object) -> None:
-    """SIGTERM before there is a loop that handles it. Process 1 would ignore it; an exception, what is imported catch."""
+    """SIGTERM before there is a loop that handles it: process 1 would ignore it, and imports may catch an exception."""
     end_process(128 + number)
 
 

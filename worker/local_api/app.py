@@ -104,9 +104,13 @@ class _Api(FastAPI):
             document = super().openapi()
             bodies = JobRequest.model_json_schema(ref_template="#/components/schemas/{model}")
             document["components"]["schemas"] |= bodies.pop("$defs") | {"JobRequest": bodies}
+            document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            document["security"] = [{"token": []}, {}]  # Needed where LOCAL_API_TOKEN is set.
             for operations in document["paths"].values():
                 for operation in operations.values():
                     operation["responses"].pop("422", None)
+            for name in ("HTTPValidationError", "ValidationError"):
+                document["components"]["schemas"].pop(name, None)
             self.openapi_schema = document
         return self.openapi_schema
 
@@ -125,7 +129,7 @@ def _routes(jobs: LocalJobs, settings: Settings) -> APIRouter:
         413: {"model": Error, "description": "The request is too large"},
         429: {"model": Error, "description": "The queue is full"},
     }
-    router = APIRouter(responses=refusals)
+    router = APIRouter(responses=refusals, tags=["jobs"])
     schema = {"$ref": "#/components/schemas/JobRequest"}
     body = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 

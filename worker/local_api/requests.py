@@ -9,6 +9,10 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 _WEEK_MS = 7 * 24 * 3600 * 1000
+_EXAMPLE: dict[str, Any] = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 256, "height": 256, "batch_size": 1, "color": 3368601}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "ComfyUI"}},
+}
 
 
 class BadRequest(Exception):
@@ -33,6 +37,8 @@ class Policy(BaseModel):
 
 class JobRequest(BaseModel):
     """The body of ``/run`` and ``/runsync``. Further fields are ignored."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"input": {"workflow": _EXAMPLE}}})
 
     input: Any = Field(description="`{workflow, images?, …}`: see the worker's documentation")
     webhook: str | None = Field(default=None, description="Where the job's status is posted when it has ended")

@@ -1,0 +1,74 @@
+"""Answers as they are sent: one piece of JSON, whatever is in them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.delivery import Reply, encode
+
+
+def read(content: bytes) -> Any:
+    """Strict JSON: no NaN, no lone surrogate."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    value = json.loads(content.decode(), parse_constant=refuse)
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def test_the_error_stands_apart() -> None:
+    reply = encode({"error": "it failed", "details": ["a"]})
+    assert reply == Reply(b'{"details":["a"]}', "it failed")
+    assert read(reply.body(stopPod=True)) == {"stopPod": True, "error": "it failed", "output": {"details": ["a"]}}
+    assert read(encode({"error": "x"}).body()) == {"error": "x"}
+    assert read(encode({}).body()) == {"output": {}}
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        (float("nan"), None),
+        ([float("inf"), 1.5], [None, 1.5]),
+        (b"\x00\xff", "AP8="),
+        ("lone \ud800", "lone \\ud800"),
+        ({"\udfff": 1, 2: (3, 4)}, {"\\udfff": 1, "2": [3, 4]}),
+        (object, "<class 'object'>"),
+        ("naïve 😀", "naïve 😀"),
+    ],
+)
+def test_what_json_cannot_hold_comes_as_near_as_it_can(value: object, sent: object) -> None:
+    assert read(encode({"value": value}).output) == {"value": sent}
+
+
+def test_a_circle_ends() -> None:
+    circle: dict[str, Any] = {}
+    circle["self"] = circle
+    assert "…" in encode({"value": circle}).output.decode()
+
+
+def test_a_lone_surrogate_in_the_error() -> None:
+    assert read(encode({"error": "node \ud800"}).body()) == {"error": "node \\ud800"}
+
+
+def test_the_limit_is_of_bytes_not_of_characters() -> None:
+    answer = {"text": "ü" * 500_000}
+    assert encode(answer, 1.1).error is None
+    reply = encode(answer, 1.0)
+    assert reply.error is not None
+    assert reply.error.startswith("The answer has 1.0 MB and may have 1 MB")
+    assert read(reply.output) == {"error_type": "answer_too_large"}
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.binary() | st.text(st.characters()),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()) | st.integers(), inner),
+))  # fmt: skip
+def test_anything_can_be_sent(value: object) -> None:
+    read(encode({"value": value}).body(id="x"))

@@ -1,0 +1,155 @@
+"""``python -m worker serve`` as a process: the local API's life, and single test jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import graphs
+import psutil
+import pytest
+import requests
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+PLATFORM = {"RUNPOD_WEBHOOK_GET_JOB": "", "RUNPOD_POD_ID": ""}
+
+
+@contextlib.contextmanager
+def local_server(project: Path, base_dir: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A local API on a free port: the process and its address, which need not answer yet."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    variables = {"COMFY_BASE_DIR": str(base_dir), "SERVE_API_LOCALLY": "true", "COMFY_LOG_LEVEL": "WARNING"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker"],
+        cwd=project,
+        env=os.environ | variables | {"LOCAL_API_HOST": "127.0.0.1", "LOCAL_API_PORT": str(port)} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell that runs these tests in the background has them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def until_it_listens(url: str) -> None:
+    """Until a connection is taken, which is before ComfyUI has started."""
+    host, port = url.removeprefix("http://").split(":")
+    for _ in range(300):
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port))):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing listens at {url}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_ends_with_its_job_and_answers_who_waits(project: Path, base_dir: Path, number: int) -> None:
+    with local_server(project, base_dir) as (process, url):
+        until_it_listens(url)
+        assert "jobs" in requests.get(f"{url}/health", timeout=60).json(), "a request waits while ComfyUI starts"
+        answers: list[Any] = []
+        body = {"input": {"workflow": graphs.through("TestSleeps", steps=5000)}}
+        waiting = threading.Thread(
+            target=lambda: answers.append(requests.post(f"{url}/runsync", json=body, timeout=60).json())
+        )
+        waiting.start()
+        while not requests.get(f"{url}/health", timeout=5).json()["workers"]["running"]:
+            time.sleep(0.02)
+        sent = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(15) == 0
+        assert time.monotonic() - sent < 8
+        waiting.join()
+        assert answers[0]["status"] == "CANCELLED"
+        output = process.stdout.read() if process.stdout else ""
+        assert "Traceback" not in output
+        assert "The local API listens on 127.0.0.1:" in output
+
+
+def test_a_port_that_is_taken(command: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        answer = command("serve", "--rp_serve_api", "--rp_api_host", "127.0.0.1", "--rp_api_port", port, **PLATFORM)
+    assert answer.returncode == 3
+    assert answer.stderr.endswith(
+        f"worker: The local API cannot listen on 127.0.0.1:{port} (Address already in use): set LOCAL_API_HOST or "
+        "LOCAL_API_PORT\n"
+    )
+
+
+def test_threads_that_nodes_leave_do_not_keep_the_process(project: Path, base_dir: Path) -> None:
+    with local_server(project, base_dir) as (process, url):
+        body = {"input": {"workflow": graphs.through("TestLeavesThread")}}
+        until_it_listens(url)
+        assert requests.post(f"{url}/runsync", json=body, timeout=60).json()["status"] == "COMPLETED"
+        assert psutil.Process(process.pid).num_threads() > 1
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+def test_a_test_input_runs_once(command: Command) -> None:
+    job = {"input": {"workflow": graphs.solid(width=512, height=512)}}
+    answer = command("--test_input", json.dumps(job), **PLATFORM)
+    assert answer.returncode == 0, answer.stderr
+    (image,) = json.loads(answer.stdout)["images"]
+    assert image["filename"] == "ComfyUI_00001_.png"
+    assert image["data"].endswith(" characters)"), "it is there to be looked at"
+    assert "Job local_test: completed in " in answer.stderr
+
+
+def test_a_failed_test_input_has_its_exit_code(command: Command) -> None:
+    answer = command("serve", "--test_input", json.dumps({"id": "mine", "input": {}}), **PLATFORM)
+    assert answer.returncode == 1
+    assert json.loads(answer.stdout) == {"error": "Missing 'workflow' parameter", "error_type": "invalid_input"}
+    assert "Job mine" in answer.stderr or "A job: invalid_input" in answer.stderr
+
+
+def test_a_test_input_in_a_file(project: Path, base_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_input.json").write_text(json.dumps({"input": {"workflow": graphs.solid()}}))
+    answer = subprocess.run(
+        [sys.executable, "-m", "worker"],
+        cwd=tmp_path,
+        env=os.environ | {"COMFY_BASE_DIR": str(base_dir), "PYTHONPATH": str(project)} | PLATFORM,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "images" in json.loads(answer.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        ([], 3, "There is nothing to serve: set SERVE_API_LOCALLY=true"),
+        (["--test_input", "{"], 2, "--test_input is no JSON"),
+        (["--test_input", "[]"], 2, "--test_input must be an object with an 'input'"),
+        (["--test_input", "{}"], 2, "--test_input must be an object with an 'input'"),
+        (["serve", "--rp_api_port", "99999"], 2, "99999 is no port number"),
+        (["serve", "--nonsense"], 2, "unrecognized arguments: --nonsense"),
+    ],
+)
+def test_what_is_wrong_is_said_before_comfyui_starts(
+    command: Command, tmp_path: Path, arguments: list[str], code: int, text: str
+) -> None:
+    answer = command(*arguments, timeout=10, COMFYUI_PATH=str(tmp_path), **PLATFORM)
+    assert answer.returncode == code
+    assert text in answer.stderr
+    assert "Traceback" not in answer.stderr
