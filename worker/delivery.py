@@ -1,110 +1,149 @@
-"""A result → the answer that the caller of an endpoint gets, and that answer as the one piece of JSON that is sent."""
+"""A result → the answer that the caller of an endpoint gets: files in it, or in a bucket."""
 
 from __future__ import annotations
 
 import base64
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import io
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
 
+from PIL import Image
+
+from worker.bucket import UploadFailed
 from worker.errors import AnswerTooLarge, JobInterrupted
+from worker.image_format import PNG, AlphaLost, ImageFormat, encode_lossy
 from worker.outputs import Artifact
 from worker.redact import encodable
+from worker.reply import MB, Answer
 from worker.result import Result
 
-Answer = dict[str, Any]
 
-_MB = 1_000_000
+class Uploader(Protocol):
+    """Brings one job's files to where they are fetched from."""
+
+    def begin(self, path: Path) -> None:
+        """Begin with a file that a node has finished, while the graph still runs."""
+
+    def prepare(self, artifact: Artifact) -> Future[str]:
+        """See that ``artifact`` is uploaded; its future URL."""
+
+    def finish(self, upload: Future[str]) -> str:
+        """The URL; raises UploadFailed."""
 
 
-def inline_answer(result: Result) -> Answer:
-    """The answer with every file as base64.
+@dataclass(frozen=True)
+class Delivery:
+    """How a job's files reach its caller.
+
+    ``image_format``: of its images. ``uploader``: None for files within the answer. ``limit_mb``: of the whole answer.
+    """
+
+    image_format: ImageFormat = PNG
+    uploader: Uploader | None = None
+    limit_mb: float | None = None
+
+
+def make_answer(result: Result, delivery: Delivery) -> Answer:
+    """The answer, with every file as base64 or as a URL.
 
     Files under a node's ``images`` key are ``images``, all others ``files``; a run that left nothing but errors is a
     failed job.
+
+    Raises:
+        AnswerTooLarge: the files do not fit.
     """
-    images = [_inline(artifact) for artifact in result.artifacts if artifact.key == "images"]
-    files = [_inline(artifact) for artifact in result.artifacts if artifact.key != "images"]
+    errors = list(result.errors)
+    artifacts = [_converted(artifact, delivery.image_format, errors) for artifact in result.artifacts]
+    entries = _uploaded(artifacts, delivery, errors) if delivery.uploader else _inline(artifacts, delivery.limit_mb)
+    images = [entry for artifact, entry in entries if artifact.key == "images"]
+    files = [entry for artifact, entry in entries if artifact.key != "images"]
     texts = [{"node_id": text.node_id, "text": text.text} for text in result.texts]
-    if result.errors and not (images or files or texts):
+    if errors and not (images or files or texts):
         if result.status == "interrupted":
             return JobInterrupted().answer()
-        return {
-            "error": "Job processing failed",
-            "details": list(result.errors),
-            "error_type": "workflow_execution",
-        }
+        return {"error": "Job processing failed", "details": errors, "error_type": _failure_type(result)}
     answer: Answer = {"images": images}
-    if not images and not result.errors:
+    if not images and not errors:
         answer = {"status": "success_no_images", **answer}
-    optional = {"files": files, "text": texts, "errors": list(result.errors)}
+    optional = {"files": files, "text": texts, "errors": errors}
     return answer | {key: value for key, value in optional.items() if value}
 
 
-def _inline(artifact: Artifact) -> dict[str, str]:
+def _failure_type(result: Result) -> str:
+    return "workflow_execution" if result.errors else "delivery"
+
+
+_Entries = list[tuple[Artifact, dict[str, str]]]
+
+
+def _inline(artifacts: Iterable[Artifact], limit_mb: float | None) -> _Entries:
+    artifacts = list(artifacts)
+    size = sum(map(_inline_size, artifacts))
+    if limit_mb is not None and size > limit_mb * MB:
+        raise AnswerTooLarge(size / MB, limit_mb)
+    return [(artifact, _entry(artifact, "base64", _base64(artifact))) for artifact in artifacts]
+
+
+def _uploaded(artifacts: list[Artifact], delivery: Delivery, errors: list[str]) -> _Entries:
+    """URLs of what could be stored; what could not be is in the answer, as far as there is room."""
+    uploader = delivery.uploader
+    if uploader is None:
+        return []
+    uploads = [(artifact, uploader.prepare(artifact)) for artifact in artifacts]
+    room = float("inf") if delivery.limit_mb is None else delivery.limit_mb * MB
+    entries: _Entries = []
+    for artifact, upload in uploads:
+        try:
+            entries.append((artifact, _entry(artifact, "s3_url", uploader.finish(upload))))
+            continue
+        except UploadFailed as failed:
+            name, reason = encodable(artifact.filename), str(failed)
+        room -= _inline_size(artifact)
+        if room < 0:
+            room += _inline_size(artifact)
+            size = artifact.path.stat().st_size / MB
+            errors.append(f"{name} could not be stored in the bucket ({reason}), and {size:.1f} MB do not fit in here")
+        else:
+            errors.append(f"{name} could not be stored in the bucket ({reason}): it is sent as base64 instead")
+            entries.append((artifact, _entry(artifact, "base64", _base64(artifact))))
+    return entries
+
+
+def _entry(artifact: Artifact, kind: str, data: str) -> dict[str, str]:
     return {
         "filename": encodable(artifact.filename),
-        "type": "base64",
-        "data": base64.b64encode(artifact.read()).decode("ascii"),
+        "type": kind,
+        "data": data,
         "node_id": artifact.node_id,
         "media_type": artifact.media_type,
     }
 
 
-@dataclass(frozen=True)
-class Reply:
-    """An answer as it is sent.
-
-    ``output`` is a JSON object in UTF-8; ``error`` stands apart from it, as RunPod wants it.
-    """
-
-    output: bytes = field(repr=False)
-    error: str | None = None
-
-    def body(self, **more: object) -> bytes:
-        """One JSON object of ``more``, then ``error`` where there is one, then ``output`` where it says anything."""
-        head = dict(more) if self.error is None else {**more, "error": self.error}
-        parts = [json.dumps(head, separators=(",", ":"))[1:-1].encode()] if head else []
-        if self.output != b"{}" or self.error is None:
-            parts.append(b'"output":' + self.output)
-        return b"{" + b",".join(parts) + b"}"
+def _base64(artifact: Artifact) -> str:
+    return base64.b64encode(artifact.read()).decode("ascii")
 
 
-def encode(answer: Answer, limit_mb: float | None = None) -> Reply:
-    """Serialise ``answer``, once. What JSON or UTF-8 cannot hold is written in the nearest form that they can.
+def _inline_size(artifact: Artifact) -> int:
+    """Bytes that ``artifact`` takes in an answer."""
+    return (artifact.path.stat().st_size + 2) // 3 * 4 + 200
 
-    Over ``limit_mb`` (of 10⁶ bytes) the reply is an error that says so.
-    """
+
+def _converted(artifact: Artifact, wanted: ImageFormat, errors: list[str]) -> Artifact:
+    """``artifact``, or where it is a still PNG and another format is wanted, that."""
+    if wanted.name == "png" or artifact.key != "images" or artifact.media_type != "image/png":
+        return artifact
     try:
-        output, error = _dumped(answer)
-    except (TypeError, ValueError, RecursionError):  # Bytes, NaN, a lone surrogate, a circle.
-        output, error = _dumped(_plain(answer))
-    if limit_mb is not None and len(output) > limit_mb * _MB:
-        return encode(AnswerTooLarge(len(output) / _MB, limit_mb).answer())
-    return Reply(output, error)
-
-
-def _dumped(answer: Answer) -> tuple[bytes, str | None]:
-    rest = {key: value for key, value in answer.items() if key != "error"}
-    output = json.dumps(rest, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    error = answer.get("error")
-    return output, None if error is None else encodable(str(error))
-
-
-def _plain(value: Any, depth: int = 50) -> Any:
-    """``value`` made of what JSON has: NaN and infinities are null, bytes base64, anything else is its text."""
-    if depth == 0:
-        return "…"
-    if isinstance(value, Mapping):
-        return {encodable(str(key)): _plain(inner, depth - 1) for key, inner in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(inner, depth - 1) for inner in value]
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, bytes | bytearray | memoryview):
-        return base64.b64encode(value).decode("ascii")
-    return encodable(str(value))
+        with Image.open(io.BytesIO(artifact.read())) as image:
+            if getattr(image, "n_frames", 1) > 1:
+                return artifact
+            content = encode_lossy(image, wanted)
+    except (AlphaLost, OSError, ValueError) as error:
+        errors.append(f"{encodable(artifact.filename)} is sent as PNG: {error}")
+        return artifact
+    path = artifact.path.with_suffix(wanted.suffix)
+    path.write_bytes(content)
+    filename = str(Path(artifact.filename).with_suffix(wanted.suffix))
+    return replace(artifact, filename=filename, media_type=wanted.media_type, path=path)

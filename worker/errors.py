@@ -59,6 +59,10 @@ class InvalidJob(WorkerError):
     error_type = "invalid_input"
 
 
+class FetchFailed(Exception):
+    """A file that a caller named by its URL was not fetched; the text holds no address of this network."""
+
+
 class InputsRefused(WorkerError):
     """Input files that could not be staged; ``details`` has one line for each."""
 

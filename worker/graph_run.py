@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from worker.events import Listener
+from worker.image_format import PNG, ImageFormat
 from worker.job import Workflow
 from worker.workspace import Workspace
 
@@ -19,6 +21,8 @@ class GraphRun:
     """One graph to run.
 
     ``workspace`` holds its input files and gets its output files. ``staged``: content hash of each input file by name.
+    ``image_format``: of what SaveImage saves. ``on_file`` is told of each output file that is complete, on any thread,
+    while the graph still runs.
     """
 
     workflow: Workflow = field(repr=False)
@@ -26,6 +30,8 @@ class GraphRun:
     staged: Mapping[str, str] = field(default_factory=dict)
     api_key: str | None = field(default=None, repr=False)
     on_event: Listener | None = None
+    image_format: ImageFormat = PNG
+    on_file: Callable[[Path], None] | None = None
 
 
 @dataclass(frozen=True)

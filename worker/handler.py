@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from worker.delivery import Answer, inline_answer
+from worker.bucket import Bucket, Uploads, configured_bucket, job_bucket
+from worker.delivery import Delivery, Uploader, make_answer
 from worker.errors import WorkerError
 from worker.events import Listener
 from worker.job import Job, parse_job
 from worker.logs import job_lines, one_line
+from worker.reply import Answer
 from worker.result import Result
 from worker.worker import Worker
 
 T = TypeVar("T")
 Handler = Callable[[object], Coroutine[Any, Any, Answer]]
+_MAX_JOB_BUCKETS = 16
 _log = logging.getLogger("worker")
 
 
@@ -28,54 +32,113 @@ def make_handler(worker: Worker, on_event: Listener | None = None) -> Handler:
     Args:
         worker: an open worker.
         on_event: gets the events of every job.
+
+    Raises:
+        SettingsError: the bucket's settings are not complete.
     """
+    handler = JobHandler(worker)
 
     async def handle(raw: object) -> Answer:
-        return await answer_job(worker, raw, lambda answer: answer, on_event)
+        return await handler.answer(raw, lambda answer: answer, on_event)
 
     return handle
 
 
-async def answer_job(worker: Worker, raw: object, form: Callable[[Answer], T], on_event: Listener | None = None) -> T:
-    """Answer one job, and log one line about it. Raises nothing but ``CancelledError``, once the job has stopped.
+class JobHandler:
+    """Answers jobs with ``worker``.
 
-    Args:
-        worker: an open worker.
-        raw: the job as RunPod hands it over: ``{"id", "input"}``.
-        form: makes of the answer what is sent; runs where it holds nothing up.
-        on_event: gets the job's events, on another thread.
+    Raises:
+        SettingsError: the bucket's settings are not complete.
     """
-    account = _Account()
-    given_id = raw.get("id") if isinstance(raw, dict) else None
-    with job_lines(given_id if isinstance(given_id, str) else ""):
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._bucket = configured_bucket(worker.settings)
+        self._job_buckets: OrderedDict[tuple[str, ...], Bucket] = OrderedDict()
+
+    async def answer(
+        self,
+        raw: object,
+        form: Callable[[Answer], T],
+        on_event: Listener | None = None,
+        limit_mb: float | None = None,
+    ) -> T:
+        """Answer one job, and log one line about it. Raises nothing but ``CancelledError``, once the job has stopped.
+
+        Args:
+            raw: the job as RunPod hands it over: ``{"id", "input"}``.
+            form: makes of the answer what is sent; runs where it holds nothing up.
+            on_event: gets the job's events, on another thread.
+            limit_mb: the largest answer, in MB of 10⁶ bytes.
+        """
+        account = _Account()
+        given_id = raw.get("id") if isinstance(raw, dict) else None
+        with job_lines(given_id if isinstance(given_id, str) else ""):
+            try:
+                return await self._answered(raw, form, on_event, limit_mb, account)
+            except asyncio.CancelledError:
+                account.outcome = "stopped"
+                raise
+            finally:
+                account.log()
+
+    async def _answered(
+        self,
+        raw: object,
+        form: Callable[[Answer], T],
+        on_event: Listener | None,
+        limit_mb: float | None,
+        account: _Account,
+    ) -> T:
         try:
-            return await _answered(worker, raw, form, on_event, account)
-        except asyncio.CancelledError:
-            account.outcome = "stopped"
-            raise
-        finally:
-            account.log()
+            job = parse_job(raw)
+            account.job = job
+            with job_lines(job.id, _secrets(job)):
+                # A bucket of the job's own is looked up, which may take a while.
+                uploader = await asyncio.to_thread(self._uploader, job) if job.s3_config else self._uploader(job)
+                delivery = Delivery(self._worker.image_format(job), uploader, limit_mb)
+
+                def deliver(result: Result) -> T:
+                    return form(account.answered(result, delivery))
+
+                on_file = uploader.begin if uploader else None
+                return await self._worker.deliver_job(job, deliver, on_event, on_file)
+        except WorkerError as error:
+            answer = error.answer()
+        except Exception as error:  # noqa: BLE001 - the platform would post a traceback to the caller.
+            _log.exception("The handler failed")
+            answer = {"error": f"Internal error: {type(error).__name__}", "error_type": "internal"}
+        account.outcome = str(answer["error_type"])
+        return form(answer)
+
+    def _uploader(self, job: Job) -> Uploader | None:
+        bucket = self._bucket if job.s3_config is None else self._job_bucket(job.s3_config)
+        if bucket is None or self._worker.runtime is None:
+            return None
+        if job.s3_config is None and self._worker.settings.bucket_uploader == "runpod":
+            from worker.bucket_runpod import RunpodUploads
+
+            return RunpodUploads(job.id)
+        return Uploads(bucket, job.id, self._worker.runtime.state.output)
+
+    def _job_bucket(self, config: Mapping[str, Any]) -> Bucket:
+        from worker.public_web import check_endpoint
+
+        bucket = job_bucket(config, self._worker.settings.bucket_url_expiry_s, check_endpoint)
+        key = (bucket.place.endpoint, bucket.place.name, bucket.access_key, bucket.secret_key)
+        known = self._job_buckets.setdefault(key, bucket)  # Its client, and the connections that it has open.
+        self._job_buckets.move_to_end(key)
+        if len(self._job_buckets) > _MAX_JOB_BUCKETS:
+            self._job_buckets.popitem(last=False)
+        return known
 
 
-async def _answered(
-    worker: Worker, raw: object, form: Callable[[Answer], T], on_event: Listener | None, account: _Account
-) -> T:
-    try:
-        job = parse_job(raw)
-        account.job = job
-
-        def deliver(result: Result) -> T:
-            return form(account.answered(result))
-
-        with job_lines(job.id, [job.api_key]):
-            return await worker.deliver_job(job, deliver, on_event)
-    except WorkerError as error:
-        answer = error.answer()
-    except Exception as error:  # noqa: BLE001 - the platform would post a traceback to the caller.
-        _log.exception("The handler failed")
-        answer = {"error": f"Internal error: {type(error).__name__}", "error_type": "internal"}
-    account.outcome = str(answer["error_type"])
-    return form(answer)
+def _secrets(job: Job) -> list[str | None]:
+    config = job.s3_config or {}
+    return [
+        job.api_key,
+        *(value for name in ("accessId", "accessSecret") if isinstance(value := config.get(name), str)),
+    ]
 
 
 @dataclass
@@ -89,11 +152,11 @@ class _Account:
     seconds: dict[str, float] = field(default_factory=dict)
     start: float = field(default_factory=time.perf_counter)
 
-    def answered(self, result: Result) -> Answer:
+    def answered(self, result: Result, delivery: Delivery) -> Answer:
         """The answer of ``result``, whose files go when it is made."""
         start = time.perf_counter()
         try:
-            answer = inline_answer(result)
+            answer = make_answer(result, delivery)
             self.file_count, self.byte_count = len(result.artifacts), result.size
         finally:
             result.close()

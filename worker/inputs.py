@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.content import TooManyPixels, identify
-from worker.errors import InputsRefused
+from worker.errors import FetchFailed, InputsRefused
 from worker.job import InputImage
 
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
@@ -21,10 +21,14 @@ _WHITE_SPACE = re.compile(r"\s+")
 
 @dataclass(frozen=True)
 class InputLimits:
-    """``max_bytes``: of one decoded file. ``max_pixels``: of one image, all its frames together."""
+    """``max_bytes``: of one decoded file. ``max_pixels``: of one image, all its frames together.
+
+    ``urls``: whether files may be fetched from public addresses.
+    """
 
     max_bytes: int
     max_pixels: int
+    urls: bool = False
 
 
 class _Refusal(Exception):
@@ -40,11 +44,14 @@ def stage(images: Iterable[InputImage], folder: Path, limits: InputLimits) -> di
     Raises:
         InputsRefused: with one line for each file that could not be staged.
     """
+    images = tuple(images)
     hashes: dict[str, str] = {}
     details = []
+    fetched = _fetch(images, limits)
     for image in images:
         try:
-            hashes[image.name] = _write(folder, image.name, _checked(image, limits))
+            data = fetched.get(image.name, image.data)
+            hashes[image.name] = _write(folder, image.name, _checked(image.name, data, limits))
         except _Refusal as refusal:
             details.append(str(refusal))
     if details:
@@ -52,22 +59,37 @@ def stage(images: Iterable[InputImage], folder: Path, limits: InputLimits) -> di
     return hashes
 
 
-def _checked(image: InputImage, limits: InputLimits) -> bytes:
-    data = image.data if isinstance(image.data, bytes) else _decode(image.name, image.data, limits.max_bytes)
+def _fetch(images: tuple[InputImage, ...], limits: InputLimits) -> dict[str, bytes | FetchFailed]:
+    urls = {image.name: image.data.strip() for image in images if isinstance(image.data, str) and _is_url(image.data)}
+    if not urls:
+        return {}
+    if not limits.urls:
+        return dict.fromkeys(urls, FetchFailed("this worker does not take URLs; send the file as base64"))
+    from worker.public_web import Limits, fetch_all
+
+    return fetch_all(urls, Limits(limits.max_bytes))
+
+
+def _is_url(text: str) -> bool:
+    return text[:16].lstrip()[:8].lower().startswith(("http://", "https://"))
+
+
+def _checked(name: str, given: str | bytes | FetchFailed, limits: InputLimits) -> bytes:
+    if isinstance(given, FetchFailed):
+        raise _Refusal(f"Error downloading {name}: {given}")
+    data = given if isinstance(given, bytes) else _decode(name, given, limits.max_bytes)
     if len(data) > limits.max_bytes:
-        raise _Refusal(_too_large(image.name, len(data), limits.max_bytes))
+        raise _Refusal(_too_large(name, len(data), limits.max_bytes))
     try:
         content = identify(data, limits.max_pixels)
     except TooManyPixels as error:
-        raise _Refusal(f"Error reading {image.name}: {error}") from None
+        raise _Refusal(f"Error reading {name}: {error}") from None
     if content is None:
-        raise _Refusal(f"Error reading {image.name}: it is no image, video, audio, latent or 3D model")
+        raise _Refusal(f"Error reading {name}: it is no image, video, audio, latent or 3D model")
     return data
 
 
 def _decode(name: str, text: str, max_bytes: int) -> bytes:
-    if text[:8].lower().startswith(("http://", "https://")):
-        raise _Refusal(f"Error downloading {name}: this worker does not take URLs; send the file as base64")
     uri = _DATA_URI.match(text)
     encoded = text[uri.end() :] if uri else text
     if len(encoded) // 4 * 3 > 2 * max_bytes:  # Not worth copying; white space could make up half at most.

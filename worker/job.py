@@ -8,9 +8,10 @@ import unicodedata
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast, get_args
 
 from worker.errors import InvalidJob
+from worker.image_format import FormatName
 
 Workflow = dict[str, Any]
 
@@ -39,6 +40,9 @@ class Job:
     workflow: Workflow = field(repr=False)
     images: tuple[InputImage, ...] = ()
     api_key: str | None = field(default=None, repr=False)
+    output_format: FormatName | None = None
+    output_quality: int | None = None
+    s3_config: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 def parse_job(raw: object) -> Job:
@@ -59,6 +63,9 @@ def parse_job(raw: object) -> Job:
         workflow=parse_workflow(workflow),
         images=parse_images(given.get("images")),
         api_key=_parse_api_key(given),
+        output_format=_parse_format(given.get("output_format")),
+        output_quality=_parse_quality(given.get("output_quality")),
+        s3_config=_parse_s3_config(raw.get("s3Config")),
     )
 
 
@@ -181,6 +188,29 @@ def _parse_api_key(given: Mapping[str, Any]) -> str | None:
         if key:
             return str(key)
     return None
+
+
+def _parse_format(given: object) -> FormatName | None:
+    if given is None:
+        return None
+    name = {"jpg": "jpeg"}.get(given.lower(), given.lower()) if isinstance(given, str) else given
+    if name not in get_args(FormatName):
+        raise InvalidJob(f"'output_format' must be 'png', 'webp' or 'jpeg', not {_quoted(given)}")
+    return cast(FormatName, name)
+
+
+def _parse_quality(given: object) -> int | None:
+    if given is None:
+        return None
+    if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= 100:
+        raise InvalidJob(f"'output_quality' must be a whole number from 1 to 100, not {_quoted(given)}")
+    return given
+
+
+def _parse_s3_config(given: object) -> Mapping[str, Any] | None:
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidJob(f"'s3Config' must be an object, not {_kind(given)}")
+    return given or None
 
 
 def _kind(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def make_job(workflow: str | PathLike[str] | Mapping[str, Any], images: Mapping[
     for name, source in (images or {}).items():
         check_name(name)
         given[name] = InputImage(name, _read_image(name, source))
-    return Job(job.id, job.workflow, tuple(given.values()), job.api_key)
+    return replace(job, images=tuple(given.values()))
 
 
 def _as_input(request: Mapping[str, Any]) -> object:

@@ -14,13 +14,13 @@ from typing import Any
 
 import uvicorn
 
-from worker.delivery import Reply, encode
 from worker.errors import StartError
 from worker.events import Listener
-from worker.handler import answer_job
+from worker.handler import JobHandler
 from worker.local_api.app import make_app, status_body
 from worker.local_api.jobs import LocalJob, LocalJobs
 from worker.local_api.webhooks import Webhooks
+from worker.reply import Reply, encode
 from worker.settings import Settings
 from worker.worker import Worker
 
@@ -43,9 +43,10 @@ async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | No
     """Serve the API of an open ``worker`` on ``listener`` until a signal or a cancellation ends it."""
     webhooks = webhooks or Webhooks()
 
+    handler, limit = JobHandler(worker), worker.settings.max_response_mb
+
     async def run(raw: dict[str, Any], on_event: Listener) -> Reply:
-        limit = worker.settings.max_response_mb
-        return await answer_job(worker, raw, partial(encode, limit_mb=limit), on_event)
+        return await handler.answer(raw, partial(encode, limit_mb=limit), on_event, limit)
 
     def on_end(job: LocalJob) -> None:
         if job.webhook is not None:

@@ -11,35 +11,23 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
-from worker.delivery import Answer, encode
-from worker.handler import answer_job
+from worker.handler import JobHandler
+from worker.reply import Answer, encode
 from worker.runpod_posts import JobPosts, ProgressReporter, post_result
+from worker.runpod_sdk import (
+    JOB_DONE_URL,
+    AsyncClientSession,
+    JobScaler,
+    JobsProgress,
+    PingJobMirror,
+    RunPodLogger,
+    TooManyRequests,
+    get_job,
+    run_fitness_checks,
+    sdk_worker,
+)
 from worker.settings import Settings
 from worker.worker import Worker
-
-
-@contextlib.contextmanager
-def _no_processor_survey() -> Iterator[None]:
-    """The SDK asks for the processor's name when it is imported, which takes a second of programs and nobody reads."""
-    import cpuinfo
-
-    survey = cpuinfo.get_cpu_info
-    cpuinfo.get_cpu_info = lambda: {"brand_raw": ""}
-    try:
-        yield
-    finally:
-        cpuinfo.get_cpu_info = survey
-
-
-with _no_processor_survey():
-    from runpod.http_client import AsyncClientSession, TooManyRequests
-    from runpod.serverless import worker as sdk_worker
-    from runpod.serverless.modules.rp_fitness import run_fitness_checks
-    from runpod.serverless.modules.rp_http import JOB_DONE_URL
-    from runpod.serverless.modules.rp_job import get_job
-    from runpod.serverless.modules.rp_logger import RunPodLogger
-    from runpod.serverless.modules.rp_scale import JobScaler
-    from runpod.serverless.modules.worker_state import JobsProgress, PingJobMirror
 
 _log = logging.getLogger("worker")
 
@@ -117,7 +105,8 @@ class _Loop(JobScaler):  # type: ignore[misc] # The SDK has no types.
         self.jobs_fetcher = self._take
         self.jobs_fetcher_timeout = 2 * _POLL_S  # ``_take`` ends by itself.
         self.jobs_handler = self._answer
-        self._worker = worker
+        self._handler = JobHandler(worker)
+        self._limit_mb = settings.max_response_mb
         self._leaving = asyncio.Event()
         self._room = asyncio.Event()
         self._failures = 0
@@ -205,15 +194,13 @@ class _Loop(JobScaler):  # type: ignore[misc] # The SDK has no types.
         job_id = str(job["id"])
         stop = {"stopPod": True} if config["refresh_worker"] else {}
         posts = JobPosts(session, JOB_DONE_URL.replace("$ID", job_id) + "&isStream=false", job_id)
-        limit = self._worker.settings.max_response_mb or (
-            _SYNC_LIMIT_MB if job_id.startswith("sync-") else _ASYNC_LIMIT_MB
-        )
+        limit = self._limit_mb or (_SYNC_LIMIT_MB if job_id.startswith("sync-") else _ASYNC_LIMIT_MB)
 
         def body(answer: Answer) -> bytes:
             return encode(answer, limit).body(**stop)
 
         async with ProgressReporter(posts.progress) as on_event:
-            answer = await answer_job(self._worker, job, body, on_event)
+            answer = await self._handler.answer(job, body, on_event, limit)
         await post_result(posts, answer, lambda text: body({"error": text, "error_type": "answer_refused"}))
 
 

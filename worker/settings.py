@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import SettingsError
+from worker.image_format import FormatName
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 SdkLogLevel = Literal["NOTSET", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"]
@@ -25,6 +26,11 @@ def _boolean(value: object) -> object:
 
 def _upper(value: object) -> object:
     return value.strip().upper() if isinstance(value, str) else value
+
+
+def _format_name(value: object) -> object:
+    name = value.strip().lower() if isinstance(value, str) else value
+    return "jpeg" if name == "jpg" else name
 
 
 def _split_flags(value: object) -> object:
@@ -78,6 +84,12 @@ class Settings(BaseSettings):
         "true or false",
         "Write the workflow into saved files. Off by default: a file then tells nothing of how it was made.",
     )
+    output_format: Annotated[FormatName, BeforeValidator(_format_name)] = _setting(
+        "png", "png, webp or jpeg", "Format of the images that workflows save, where a request names none."
+    )
+    output_quality: int = _setting(
+        90, "a whole number from 1 to 100", "Quality of WebP and JPEG, where a request names none.", ge=1, le=100
+    )
     worker_state_dir: Path | None = _setting(
         None,
         "a folder that can be written",
@@ -97,6 +109,37 @@ class Settings(BaseSettings):
         "server has no limit.",
         gt=0,
         allow_inf_nan=False,
+    )
+    input_urls: Literal["public", "off"] = _setting(
+        "public",
+        "public or off",
+        "Whether `images` may be given as URLs: of public addresses alone, or not at all.",
+    )
+    bucket_endpoint_url: str | None = _setting(
+        None,
+        "an address such as https://my-bucket.s3.eu-west-1.amazonaws.com",
+        "Send files to this S3 bucket instead of into the answer.",
+    )
+    bucket_access_key_id: SecretStr | None = _setting(None, "an access key id", "Key id for the bucket.")
+    bucket_secret_access_key: SecretStr | None = _setting(None, "a secret access key", "Secret key for the bucket.")
+    bucket_name: str | None = _setting(
+        None, "a bucket's name", "The bucket, where `BUCKET_ENDPOINT_URL` does not name it."
+    )
+    bucket_region: str | None = _setting(
+        None, "a region's name", "The bucket's region, where `BUCKET_ENDPOINT_URL` does not name it."
+    )
+    bucket_prefix: str | None = _setting(None, "a folder in the bucket", "Files go below this folder.")
+    bucket_url_expiry_s: int = _setting(
+        604_800,
+        "a whole number from 1 to 604800",
+        "How long the presigned URLs are valid, in seconds.",
+        ge=1,
+        le=604_800,
+    )
+    bucket_uploader: Literal["worker", "runpod"] = _setting(
+        "worker",
+        "worker or runpod",
+        "`runpod` uploads with the `rp_upload.upload_image` of RunPod's SDK, into the folders that it makes up.",
     )
     refresh_worker: Boolean = _setting(
         False, "true or false", "On RunPod: stop the pod after each job, so that the next one finds a clean worker."

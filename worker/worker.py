@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar
 
 from PIL import Image
@@ -19,6 +20,7 @@ from worker.comfy_runtime.runtime import Runtime
 from worker.errors import StartError
 from worker.events import Listener
 from worker.graph_run import GraphRun, RunResult
+from worker.image_format import ImageFormat
 from worker.inputs import InputLimits, stage
 from worker.job import Job
 from worker.outputs import collect
@@ -156,9 +158,19 @@ class Worker:
         """``arun`` for a parsed job."""
         return await self.deliver_job(job, lambda result: result, on_event)
 
-    async def deliver_job(self, job: Job, deliver: Callable[[Result], T], on_event: Listener | None = None) -> T:
-        """Run a parsed job, and give what ``deliver`` makes of its result. What takes long leaves the event loop."""
-        pending = await self._begun(job, on_event)
+    async def deliver_job(
+        self,
+        job: Job,
+        deliver: Callable[[Result], T],
+        on_event: Listener | None = None,
+        on_file: Callable[[Path], None] | None = None,
+    ) -> T:
+        """Run a parsed job, and give what ``deliver`` makes of its result. What takes long leaves the event loop.
+
+        ``on_file`` is told of each output file that is complete, on any thread, while the workflow still runs; the file
+        stays at this path until the workflow has ended. With it, ``deliver`` always runs on a thread.
+        """
+        pending = await self._begun(job, on_event, on_file)
         running = asyncio.wrap_future(pending.future)
         # Its exception counts as seen, also where the caller has gone.
         running.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -170,17 +182,17 @@ class Worker:
         except BaseException:
             pending.discard()
             raise
-        if sum(map(len, outcome.outputs.values())) > _FEW_NODES:
+        if on_file is not None or sum(map(len, outcome.outputs.values())) > _FEW_NODES:
             return await asyncio.to_thread(lambda: deliver(pending.finish(outcome)))
         result = pending.finish(outcome)
         if result.size > _FEW_BYTES:
             return await asyncio.to_thread(deliver, result)
         return deliver(result)
 
-    async def _begun(self, job: Job, on_event: Listener | None) -> _Pending:
+    async def _begun(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None) -> _Pending:
         if not job.images:
-            return self._begin(job, on_event)
-        staging = asyncio.ensure_future(asyncio.to_thread(self._begin, job, on_event))
+            return self._begin(job, on_event, on_file)
+        staging = asyncio.ensure_future(asyncio.to_thread(self._begin, job, on_event, on_file))
         try:
             return await asyncio.shield(staging)
         except asyncio.CancelledError:
@@ -189,16 +201,24 @@ class Worker:
                 await asyncio.to_thread(staging.result().stop)
             raise
 
-    def _begin(self, job: Job, on_event: Listener | None) -> _Pending:
+    def image_format(self, job: Job) -> ImageFormat:
+        """The format that ``job`` gets its images in."""
+        return ImageFormat(
+            job.output_format or self.settings.output_format, job.output_quality or self.settings.output_quality
+        )
+
+    def _begin(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None = None) -> _Pending:
         if self._backend is None or self.runtime is None:
             raise StartError("The Worker is not open: use it as 'with Worker() as worker:', or call start()")
-        limits = InputLimits(int(self.settings.max_input_mb * 1e6), self.settings.max_image_pixels)
+        limits = InputLimits(
+            int(self.settings.max_input_mb * 1e6), self.settings.max_image_pixels, self.settings.input_urls == "public"
+        )
         key = job.api_key or (self.settings.comfy_org_api_key and self.settings.comfy_org_api_key.get_secret_value())
         start = time.perf_counter()
         workspace = self.runtime.state.new_workspace()
         try:
             staged = stage(job.images, workspace.input, limits)
-            run = GraphRun(job.workflow, workspace, staged, key or None, on_event)
+            run = GraphRun(job.workflow, workspace, staged, key or None, on_event, self.image_format(job), on_file)
             return _Pending(run, self._backend, start)
         except BaseException:
             workspace.close()

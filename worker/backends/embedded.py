@@ -142,7 +142,7 @@ class EmbeddedBackend:
     def _visit(self, run: GraphRun) -> Iterator[None]:
         """Let the job's files and what it knows into ComfyUI, and out again."""
         folders, prompts = self._runtime.folders, self._runtime.prompts
-        prompts.begin_job(JobContent(run.staged, run.api_key, run.workflow))
+        prompts.begin_job(JobContent(run.staged, run.api_key, run.workflow, run.image_format), run.on_file)
         try:
             folders.place(run.workspace)
             yield
@@ -231,6 +231,7 @@ def _result(run: GraphRun, outcomes: list[PromptOutcome], dropped: list[str]) ->
             outputs.setdefault(seen_as, []).append(output)
     order = {node_id: index for index, node_id in enumerate(run.workflow)}
     errors = [*dropped, *(_failure_line(o.failure, run.api_key) for o in outcomes if o.failure)]
+    errors += [f"An image could not be saved: {public_text(line)}" for outcome in outcomes for line in outcome.unsaved]
     statuses = [outcome.status for outcome in outcomes]
     status = next((status for status in ("interrupted", "error") if status in statuses), "success")
     if status == "interrupted":

@@ -23,7 +23,7 @@ class PromptOutcome:
     """What became of one prompt.
 
     ``outputs``: ui dict of each node that has one. ``display_ids``: the node that a user sees in its place.
-    ``status``: ``success``, ``error`` or ``interrupted``.
+    ``status``: ``success``, ``error`` or ``interrupted``. ``unsaved``: a line for each image that could not be encoded.
     """
 
     prompt_id: str
@@ -31,6 +31,7 @@ class PromptOutcome:
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     display_ids: dict[str, str] = field(default_factory=dict)
     failure: NodeFailure | None = None
+    unsaved: tuple[str, ...] = ()
 
 
 class _QueueThatStops:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from worker.image_format import PNG, ImageFormat
+
 _SEPARATORS = re.compile(r"/(?:\./|/)*")
 _KEY_INPUTS = frozenset({"API_KEY_COMFY_ORG", "AUTH_TOKEN_COMFY_ORG"})
 _GRAPH_INPUTS = frozenset({"PROMPT", "DYNPROMPT", "EXTRA_PNGINFO"})
@@ -27,6 +29,7 @@ class JobContent:
     files: Mapping[str, str] = field(default_factory=dict)
     api_key: str | None = field(default=None, repr=False)
     workflow: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    image_format: ImageFormat = PNG
 
     @cached_property
     def key_digest(self) -> str:
@@ -59,7 +62,11 @@ def install_fingerprints(
         if node_class not in asked_for:
             asked_for[node_class] = _asks_for(node_class, metadata=metadata)
         key, graph = asked_for[node_class]
-        told = (*((content.key_digest,) if key else ()), *((content.graph_digest,) if graph else ()))
+        wanted = content.image_format
+        form = (
+            (f"{wanted.name} {wanted.quality}",) if node["class_type"] == "SaveImage" and wanted.name != "png" else ()
+        )
+        told = (*form, *((content.key_digest,) if key else ()), *((content.graph_digest,) if graph else ()))
         return (*told, *sorted(set(_named(node["inputs"], content.files)))) if content.files else told
 
     async def get(self: Any, node_id: str) -> Any:

@@ -8,12 +8,13 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.comfy_runtime.executor import NodeFailure, PromptOutcome, build_executor, outcome_of
 from worker.comfy_runtime.fingerprint import JobContent, install_fingerprints
-from worker.comfy_runtime.reuse import FileReuse
+from worker.comfy_runtime.reuse import FileReuse, file_entries
+from worker.comfy_runtime.saving import ImageSaver, OnFile
 from worker.comfy_runtime.server import CLIENT_ID, MessageListener, prompt_route
 from worker.workspace import StateFolder
 
@@ -52,7 +53,11 @@ class PromptRunner:
         self._post_prompt = prompt_route(server)
         self._executor = build_executor(main, server)
         self._reuse = FileReuse(self._executor, state.output, state.temp, state.kept)
+        self._saver = ImageSaver(main, state.output)
+        self._saver.install()
         self._content = JobContent()
+        self._on_file: OnFile | None = None
+        self._output = state.output
         install_fingerprints(
             main.execution,
             main.nodes.NODE_CLASS_MAPPINGS,
@@ -108,6 +113,10 @@ class PromptRunner:
         def listen(name: Any, data: Any) -> None:
             if name == "execution_cached":
                 data = {**data, "nodes": self._reuse.before(data["nodes"])}
+            elif name == "executing":
+                self._saver.node_starts(graph.get(data["node"], {}).get("class_type"))
+            elif name == "executed":
+                self._tell_files(graph.get(data["node"], {}).get("class_type"), data.get("output"))
             on_message(name, data)
 
         self._server.on_message = listen
@@ -118,10 +127,21 @@ class PromptRunner:
         finally:
             self._close_prompt(item_id, prompt_id)
             self._server.on_message = None
+            failures = self._saver.finish()
+        if failures:
+            outcome = replace(outcome, unsaved=tuple(f"{f.path.name}: {f.error}" for f in failures))
         self._reuse.after(outcome.outputs, graph)
         if outcome.status != "success":
             self._reuse.after_failure(graph)
         return outcome
+
+    def _tell_files(self, class_type: str | None, output: Any) -> None:
+        """Tell of the files that a node has saved; the saver tells of its own."""
+        if self._on_file is None or class_type == "SaveImage" or not isinstance(output, dict):
+            return
+        for entry in file_entries(output):
+            if entry.get("type") == "output":
+                self._on_file(self._output / str(entry.get("subfolder") or "") / str(entry["filename"]))
 
     def _execute(
         self, prompt_id: str, graph: dict[str, Any], extra_data: dict[str, Any], outputs: Any
@@ -164,9 +184,14 @@ class PromptRunner:
         queue.task_done(item_id, executor.history_result, status=status, process_item=lambda item: item[:5])
         self._server.send_sync("executing", {"node": None, "prompt_id": prompt_id}, self._server.client_id)
 
-    def begin_job(self, content: JobContent) -> None:
-        """From here on, prompts belong to a job that brings ``content``."""
+    def begin_job(self, content: JobContent, on_file: OnFile | None = None) -> None:
+        """From here on, prompts belong to a job that brings ``content``.
+
+        ``on_file`` is told of each output file that is complete, on any thread, while the graph still runs.
+        """
         self._content = content
+        self._on_file = on_file
+        self._saver.begin(content.image_format, on_file)
         # A task that a node left on the server's loop may have queued a prompt after its own job.
         self._server.prompt_queue.wipe_queue()
 
@@ -175,6 +200,7 @@ class PromptRunner:
         self._server.prompt_queue.wipe_queue()
         self._server.prompt_queue.wipe_history()
         self._content = JobContent()
+        self._on_file = None
 
     def interrupt(self) -> None:
         """Stop the running prompt at its next step or node, as the server's ``/interrupt`` does."""

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from worker.bucket import configured_bucket
 from worker.errors import InvalidJob, StartError
 from worker.handler import make_handler
 from worker.logs import set_up_logging
@@ -32,6 +33,7 @@ def serve(options: argparse.Namespace) -> int:
     on_platform = settings.runpod_webhook_get_job is not None
     local = settings.serve_api_locally
     test = None if local else _test_job(options.test_input, on_platform=on_platform)
+    configured_bucket(settings)  # What is wrong with it is said before ComfyUI starts.
     set_up_logging(settings, as_json=on_platform and not local and test is None)
     signal.signal(signal.SIGTERM, _end_start)
     if test is not None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from worker.delivery import Reply
 from worker.events import Listener
 from worker.local_api.requests import JobRequest
 from worker.progress import JobProgress
+from worker.reply import Reply
 
 _log = logging.getLogger("worker")
 

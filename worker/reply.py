@@ -1,0 +1,74 @@
+"""An answer as the one piece of JSON that is sent."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.errors import AnswerTooLarge
+from worker.redact import encodable
+
+Answer = dict[str, Any]
+
+MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer as it is sent.
+
+    ``output`` is a JSON object in UTF-8; ``error`` stands apart from it, as RunPod wants it.
+    """
+
+    output: bytes = field(repr=False)
+    error: str | None = None
+
+    def body(self, **more: object) -> bytes:
+        """One JSON object of ``more``, then ``error`` where there is one, then ``output`` where it says anything."""
+        head = dict(more) if self.error is None else {**more, "error": self.error}
+        parts = [json.dumps(head, separators=(",", ":"))[1:-1].encode()] if head else []
+        if self.output != b"{}" or self.error is None:
+            parts.append(b'"output":' + self.output)
+        return b"{" + b",".join(parts) + b"}"
+
+
+def encode(answer: Answer, limit_mb: float | None = None) -> Reply:
+    """Serialise ``answer``, once. What JSON or UTF-8 cannot hold is written in the nearest form that they can.
+
+    Over ``limit_mb`` (of 10⁶ bytes) the reply is an error that says so.
+    """
+    try:
+        output, error = _dumped(answer)
+    except (TypeError, ValueError, RecursionError):  # Bytes, NaN, a lone surrogate, a circle.
+        output, error = _dumped(_plain(answer))
+    if limit_mb is not None and len(output) > limit_mb * MB:
+        return encode(AnswerTooLarge(len(output) / MB, limit_mb).answer())
+    return Reply(output, error)
+
+
+def _dumped(answer: Answer) -> tuple[bytes, str | None]:
+    rest = {key: value for key, value in answer.items() if key != "error"}
+    output = json.dumps(rest, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    error = answer.get("error")
+    return output, None if error is None else encodable(str(error))
+
+
+def _plain(value: Any, depth: int = 50) -> Any:
+    """``value`` made of what JSON has: NaN and infinities are null, bytes base64, anything else is its text."""
+    if depth == 0:
+        return "…"
+    if isinstance(value, Mapping):
+        return {encodable(str(key)): _plain(inner, depth - 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(inner, depth - 1) for inner in value]
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode("ascii")
+    return encodable(str(value))
