@@ -235,7 +235,9 @@ def test_a_url_is_as_the_documents_show_it() -> None:
     bucket = configured_bucket(settings)
     assert bucket is not None
     url = bucket.client.generate_presigned_url(
-        "get_object", Params={"Bucket": "my-bucket", "Key": "id/ComfyUI_00001_.png"}
+        "get_object",
+        Params={"Bucket": bucket.place.name, "Key": "id/ComfyUI_00001_.png"},
+        ExpiresIn=bucket.expiry_s,
     )
     assert url.startswith("https://my-bucket.s3.eu-west-1.amazonaws.com/id/ComfyUI_00001_.png?X-Amz-Algorithm=")
     assert "X-Amz-Expires=604800" in url

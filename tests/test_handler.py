@@ -133,6 +133,6 @@ def test_what_nobody_foresaw(worker: Worker, monkeypatch: pytest.MonkeyPatch) ->
     def broken(*_: object) -> None:
         raise RuntimeError("at /root/secret")
 
-    monkeypatch.setattr("worker.handler.inline_answer", broken)
+    monkeypatch.setattr("worker.handler.make_answer", broken)
     given = asyncio.run(make_handler(worker)({"input": {"workflow": graphs.solid()}}))
     assert given == {"error": "Internal error: RuntimeError", "error_type": "internal"}

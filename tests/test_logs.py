@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,6 +68,46 @@ def test_secrets_and_files_stay_out(log: Callable[..., list[str]]) -> None:
     for as_json in (True, False):
         (line,) = log(act, as_json=as_json)
         assert "keys ******** and ********, file <500 characters of base64>" in line
+
+
+def test_files_in_lines_and_in_urls_stay_out(log: Callable[..., list[str]]) -> None:
+    data = bytes(range(256)) * 40
+
+    def act() -> None:
+        for text in (base64.encodebytes(data).decode(), repr(base64.encodebytes(data)), base64.urlsafe_b64encode(data)):
+            logging.getLogger().info("got %s", text)
+
+    for line in log(act):
+        assert len(line) < 400, line
+        assert "characters of base64>" in line
+
+
+def test_a_line_that_does_not_fit_its_arguments(log: Callable[..., list[str]]) -> None:
+    def act() -> None:
+        with job_lines("job-1", ["callers-key"]):
+            logging.getLogger().info("key %d of callers-key", "callers-key")
+
+    (line,) = map(json.loads, log(act))
+    assert line["message"] == "key %d of ******** (arguments that do not fit)"
+
+
+def test_threads_of_nodes_show_no_secret_either(log: Callable[..., list[str]]) -> None:
+    def act() -> None:
+        def work() -> None:
+            logging.getLogger().info("with callers-key-and-more and callers-key")
+            raise ValueError("callers-key")
+
+        with job_lines("job-1", ["callers-key", "callers-key-and-more"]):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+
+    hook = threading.excepthook
+    lines = log(act)
+    threading.excepthook = hook
+    assert json.loads(lines[0])["message"] == "with ******** and ********"
+    assert "ValueError: ********" in json.loads(lines[1])["traceback"]
+    assert "callers-key" not in "".join(lines)
 
 
 def test_an_endless_line_is_cut(log: Callable[..., list[str]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from worker.events import Message, NodeProgress, NodesCached, NodeStarted, PromptEnded, PromptStarted
 from worker.progress import JobProgress
 
@@ -36,6 +38,17 @@ def test_an_expansion_counts_as_the_node_that_the_user_sees() -> None:
     for node_id in ("1", *(f"1.{index}" for index in range(9))):
         progress(NodeStarted(node_id, "1", "Loop"))
     assert (progress.completed, progress.percent) == (0, 0)
+
+
+def test_numbers_and_names_that_json_cannot_hold() -> None:
+    progress = JobProgress()
+    progress(PromptStarted("p", 1))
+    progress(NodeStarted("\ud800", "\ud800", "x" * 1000))
+    progress(NodeProgress("1", float("nan"), 20))
+    progress(NodeProgress("1", float("inf"), float("inf")))
+    report = progress.report()
+    json.dumps(report, allow_nan=False, ensure_ascii=False).encode()
+    assert len(report["message"]) < 300
 
 
 def test_steps_that_make_no_sense_do_no_harm() -> None:

@@ -22,4 +22,8 @@ def test_the_python_example_runs(project: Path, base_dir: Path, tmp_path: Path) 
 
 def test_every_setting_is_in_the_table(project: Path) -> None:
     documented = set(re.findall(r"^\| `([A-Z_]+)` \|", (project / "README.md").read_text(), re.MULTILINE))
-    assert documented == {name.upper() for name in Settings.model_fields} - {"RUNPOD_POD_ID", "RUNPOD_WEBHOOK_GET_JOB"}
+    assert documented == {name.upper() for name in Settings.model_fields} - {
+        "RUNPOD_POD_ID",
+        "RUNPOD_AI_API_KEY",
+        "RUNPOD_WEBHOOK_GET_JOB",
+    }

@@ -243,6 +243,76 @@ def test_the_job_api_may_be_down_for_a_minute(worker_process: WorkerProcess, api
     assert len(worker_process.lines()) - lines < 30
 
 
+def test_what_is_no_job_is_left_out(api: JobApi) -> None:
+    odd: Any
+    for odd in (None, [1, None, {"input": {}}, {"id": 5, "input": {}}], "text", {"id": "", "input": 1}):
+        api.odd_answers.append(odd)
+        api.give("after-garbage", {"workflow": graphs.solid(12)})
+        assert "images" in api.result("after-garbage")["output"]
+        api.posts.clear()
+
+
+def test_empty_answers_that_come_at_once_are_no_reason_to_hurry(worker_process: WorkerProcess, api: JobApi) -> None:
+    api.hold_s = 0.0
+    try:
+        time.sleep(0.5)
+        polls, lines = api.polls, len(worker_process.lines())
+        time.sleep(3)
+        assert api.polls - polls < 8
+        assert len(worker_process.lines()) - lines < 8
+    finally:
+        api.hold_s = 20.0
+
+
+def test_a_job_that_comes_twice_runs_once(start: Start) -> None:
+    with start(WORKER_CONCURRENCY="2") as process:
+        for _ in range(2):
+            process.api.give("twin", sleeping(1))
+        process.api.result("twin")
+        time.sleep(1.5)
+        assert len(process.api.results("twin")) == 1
+
+
+def test_sigterm_while_a_job_is_being_handed_out(start: Start) -> None:
+    with start() as process:
+        process.api.slow_jobs_s = 1.0
+        process.api.give("on-its-way", {"workflow": graphs.solid(), "filler": "x" * 1_000_000})
+        process.api.wait(lambda: process.api.taken)
+        time.sleep(0.3)
+        process.process.terminate()
+        assert process.end() == 0
+        assert not process.api.lost()
+
+
+def test_a_second_stop_changes_nothing(api: JobApi) -> None:
+    api.give("twice-stopped", sleeping(60))
+    api.wait(lambda: api.progress("twice-stopped"))
+    api.stop("twice-stopped")
+    api.stop("twice-stopped")
+    api.stop("never-heard-of")
+    api.give("after-two-stops", {"workflow": graphs.solid(13)})
+    assert "error" not in api.result("after-two-stops", 10)
+
+
+def test_a_stopped_job_refreshes_as_well(start: Start) -> None:
+    with start(REFRESH_WORKER="true") as process:
+        process.api.give("unclean", sleeping(60))
+        process.api.wait(lambda: process.api.progress("unclean"))
+        process.api.stop("unclean")
+        assert process.end() == 0
+
+
+def test_a_node_that_does_not_stop_does_not_keep_the_process(start: Start) -> None:
+    with start() as process:
+        process.api.give("stuck", {"workflow": graphs.through("TestIgnoresInterrupts", seconds=120)})
+        process.api.wait(lambda: process.api.progress("stuck"))
+        process.api.stop("stuck")
+        time.sleep(0.5)
+        process.process.terminate()
+        assert process.end(40) == 1
+        assert "did not stop" in process.log()
+
+
 def test_sigterm_ends_an_idle_worker_at_once(start: Start) -> None:
     with start() as process:
         (heartbeat,) = process.children()
@@ -304,7 +374,7 @@ def test_two_at_once_leave_the_thread_no_pause(start: Start) -> None:
         process.api.result("pair-3")
         ends = [process.api.results(f"pair-{index}")[0].at for index in range(4)]
         pauses = [later - sooner - 0.5 for sooner, later in itertools.pairwise(ends)]
-        assert all(pause < 0.5 for pause in pauses), f"the SDK alone leaves a second: {pauses}"
+        assert all(pause < 0.3 for pause in pauses), f"the SDK alone leaves a second: {pauses}"
 
 
 def test_a_crash_takes_the_heartbeat_along(start: Start) -> None:

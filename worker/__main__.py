@@ -140,6 +140,10 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serve.add_argument("--rp_serve_api", action="store_true", help="serve the local API (SERVE_API_LOCALLY)")
     serve.add_argument("--rp_api_host", metavar="HOST", help="where it listens (LOCAL_API_HOST)")
     serve.add_argument("--rp_api_port", metavar="PORT", type=_port, help="where it listens (LOCAL_API_PORT)")
+    for ignored in ("--rp_debugger", "--rp_api_concurrency"):
+        serve.add_argument(
+            ignored, nargs="?", help=argparse.SUPPRESS
+        )  # RunPod's SDK takes them; here they mean nothing.
     serve.add_argument(
         "--rp_log_level",
         type=str.upper,

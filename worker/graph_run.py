@@ -40,11 +40,13 @@ class RunResult:
 
     ``outputs``: ui dict of each node that has one, in the order of the workflow's nodes; keys are the ids that a user
     knows. ``errors``: one readable line for each thing that went wrong. ``status``: how the run ended.
+    ``silent``: output nodes that named none of their files, where there are such files.
     """
 
     status: Status
     outputs: Mapping[str, list[dict[str, Any]]]
     errors: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
 
 
 class Backend(Protocol):

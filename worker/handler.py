@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 from worker.bucket import Bucket, Uploads, configured_bucket, job_bucket
 from worker.delivery import Delivery, Uploader, make_answer
-from worker.errors import WorkerError
+from worker.errors import AnswerTooLarge, WorkerError
 from worker.events import Listener
 from worker.job import Job, parse_job
 from worker.logs import job_lines, one_line
-from worker.reply import Answer
+from worker.reply import Answer, Reply
 from worker.result import Result
 from worker.worker import Worker
 
@@ -99,7 +99,14 @@ class JobHandler:
                 delivery = Delivery(self._worker.image_format(job), uploader, limit_mb)
 
                 def deliver(result: Result) -> T:
-                    return form(account.answered(result, delivery))
+                    formed = form(account.answered(result, delivery))
+                    if (
+                        isinstance(formed, Reply)
+                        and account.outcome.startswith("completed")
+                        and formed.error is not None
+                    ):
+                        account.outcome = AnswerTooLarge.error_type
+                    return formed
 
                 on_file = uploader.begin if uploader else None
                 return await self._worker.deliver_job(job, deliver, on_event, on_file)

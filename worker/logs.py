@@ -11,6 +11,8 @@ import os
 import re
 import sys
 import sysconfig
+import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -25,22 +27,34 @@ _QUIET = ("PIL", "alembic", "asyncio", "boto3", "botocore", "filelock", "s3trans
 _LIBRARIES = tuple(
     {sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib", "stdlib", "platstdlib")}  # as in pathname
 )
-_BASE64 = re.compile(r"[A-Za-z0-9+/]{200,}={0,2}")
+# In one piece, or in lines, as some encoders write it and as such lines look in a repr.
+_BASE64 = re.compile(
+    r"[A-Za-z0-9+/_-]{200,}={0,2}|[A-Za-z0-9+/_-]{50,}(?:(?:\\r)?(?:\\n|\s)+[A-Za-z0-9+/_-]{50,}){2,}[A-Za-z0-9+/_=\s-]*"
+)
 _MAX_LENGTH = 16_000
 
 _job_id: ContextVar[str | None] = ContextVar("worker_job_id", default=None)
-_job_secrets: ContextVar[tuple[str, ...]] = ContextVar("worker_job_secrets", default=())
+# Of all jobs that run: a thread that a node has started does not know whose it is.
+_job_secrets: Counter[str] = Counter()
+_lock = threading.Lock()
 
 
 @contextlib.contextmanager
 def job_lines(job_id: str, secrets: Iterable[str | None] = ()) -> Iterator[None]:
-    """Within this context, log lines carry ``job_id`` and show none of ``secrets``."""
-    tokens = _job_id.set(job_id), _job_secrets.set(tuple(secret for secret in secrets if secret))
+    """Within this context, log lines carry ``job_id``; meanwhile none of the process shows any of ``secrets``."""
+    token = _job_id.set(job_id)
+    hidden = [secret for secret in secrets if secret]
+    with _lock:
+        _job_secrets.update(hidden)
     try:
         yield
     finally:
-        _job_id.reset(tokens[0])
-        _job_secrets.reset(tokens[1])
+        _job_id.reset(token)
+        with _lock:
+            _job_secrets.subtract(hidden)
+            for secret in hidden:
+                if _job_secrets[secret] <= 0:
+                    del _job_secrets[secret]
 
 
 def set_up_logging(settings: Settings, *, as_json: bool) -> None:
@@ -54,6 +68,13 @@ def set_up_logging(settings: Settings, *, as_json: bool) -> None:
     root.setLevel(settings.comfy_log_level)
     logging.getLogger("worker").setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
+    logging.raiseExceptions = False  # A line that cannot be formatted is told by its format, below.
+    threading.excepthook = _log_thread_error
+
+
+def _log_thread_error(error: threading.ExceptHookArgs) -> None:
+    if error.exc_value is not None and error.exc_type is not SystemExit:
+        logging.getLogger("worker").error("A thread raised", exc_info=error.exc_value)
 
 
 class _Formatter(logging.Formatter):
@@ -62,7 +83,9 @@ class _Formatter(logging.Formatter):
         self._secrets = secrets
 
     def _clean(self, text: str) -> str:
-        for secret in (*self._secrets, *_job_secrets.get()):
+        with _lock:
+            secrets = [*self._secrets, *_job_secrets]
+        for secret in sorted(secrets, key=len, reverse=True):  # One may be the beginning of another.
             text = text.replace(secret, "********")
         text = _BASE64.sub(lambda found: f"<{len(found[0])} characters of base64>", text)
         return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]} … ({len(text)} characters)"
@@ -71,6 +94,7 @@ class _Formatter(logging.Formatter):
 class _PlainFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         job_id = _job_id.get()
+        record.msg, record.args = _message(record), None
         text = self._clean(super().format(record))
         return f"[{one_line(job_id)}] {text}" if job_id else text
 
@@ -84,12 +108,20 @@ class _JsonFormatter(_Formatter):
             "level": record.levelname,
             "requestId": _job_id.get() or None,
             "logger": record.name,
-            "message": self._clean(record.getMessage()),
+            "message": self._clean(_message(record)),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
             line["traceback"] = self._clean(self.formatException(record.exc_info))
         return json.dumps({key: value for key, value in line.items() if value is not None})
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The text of a line; where its arguments do not fit its format, the format alone."""
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError, IndexError):
+        return f"{record.msg} (arguments that do not fit)"
 
 
 def one_line(text: str, max_length: int = 100) -> str:

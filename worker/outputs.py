@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,10 @@ class Collected:
 
 
 def collect(result: RunResult, workspace: Workspace) -> Collected:
-    """Find the files and texts that ``result`` names; previews (``type`` is ``temp``) are left out."""
+    """Find the files and texts that ``result`` names; previews (``type`` is ``temp``) are left out.
+
+    Where an output node has named nothing (CheckpointSave and its like), files that nobody has named are its.
+    """
     artifacts: dict[tuple[str, str, str, str], Artifact] = {}
     texts: list[Text] = []
     errors: list[str] = []
@@ -83,7 +86,22 @@ def collect(result: RunResult, workspace: Workspace) -> Collected:
                     errors.append(artifact)
                 else:
                     artifacts[node_id, key, artifact.subfolder, artifact.filename] = artifact
-    return Collected(tuple(artifacts.values()), tuple(texts), tuple(errors))
+    found = tuple(artifacts.values())
+    return Collected((*found, *_unnamed(result, workspace, found)), tuple(texts), tuple(errors))
+
+
+def _unnamed(result: RunResult, workspace: Workspace, named: Iterable[Artifact]) -> Iterator[Artifact]:
+    if not result.silent:
+        return
+    known = {os.path.normpath(artifact.path) for artifact in named}
+    node_id = result.silent[0] if len(result.silent) == 1 else ""
+    for folder, folders, names in os.walk(workspace.output):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(folder, name)
+            if os.path.normpath(path) not in known and path.is_file() and not path.is_symlink():
+                subfolder = os.path.relpath(folder, workspace.output).removeprefix(".")
+                yield Artifact(node_id, "files", name, subfolder, media_type(name), path, workspace)
 
 
 def _lists(result: RunResult) -> Iterator[tuple[str, str, list[Any]]]:

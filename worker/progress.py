@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from worker.events import Event, NodeProgress, NodesCached, NodeStarted, PromptEnded, PromptStarted
+from worker.redact import encodable
+
+_MAX_LABEL = 200
 
 
 class JobProgress:
@@ -35,9 +39,9 @@ class JobProgress:
     @property
     def percent(self) -> float:
         """How much of the workflow is done, each node counting the same: 0 to 100."""
-        part = 0.0
-        if self.steps is not None and self.steps[1] > 0 and self.completed < self.node_count:
-            part = min(max(self.steps[0] / self.steps[1], 0.0), 1.0)
+        part, steps = 0.0, self.steps  # Another thread may take them away.
+        if steps is not None and steps[1] > 0 and self.completed < self.node_count:
+            part = min(max(steps[0] / steps[1], 0.0), 1.0)
         return 100 * (self.completed + part) / self.node_count if self.node_count else 0.0
 
     def __call__(self, event: Event) -> None:
@@ -50,8 +54,8 @@ class JobProgress:
             case NodeStarted(display_node_id=node_id, class_type=class_type):
                 self._seen.add(node_id)
                 self._running, self.steps = node_id, None
-                self.label = f"{class_type} ({node_id})"
-            case NodeProgress(value=value, maximum=maximum):
+                self.label = encodable(f"{class_type} ({node_id})"[:_MAX_LABEL])
+            case NodeProgress(value=value, maximum=maximum) if math.isfinite(value) and math.isfinite(maximum):
                 self.steps = (value, maximum)
             case PromptEnded(status="success"):
                 self._running, self.steps, self._ended = None, None, True
@@ -60,9 +64,9 @@ class JobProgress:
 
     def report(self) -> dict[str, Any]:
         """What a caller sees of a job in progress: ``message``, ``percent``, ``stage`` and the counts of nodes."""
-        message = self.label or "starting"
-        if self.steps is not None:
-            message += f": step {self.steps[0]:g} of {self.steps[1]:g}"
+        message, steps = self.label or "starting", self.steps
+        if steps is not None:
+            message += f": step {steps[0]:g} of {steps[1]:g}"
         return {
             "stage": "saving" if self._ended else "running",
             "message": "saving" if self._ended else message,

@@ -15,6 +15,7 @@ from worker.redact import encodable
 Answer = dict[str, Any]
 
 MB = 1_000_000
+_AROUND = 200  # Bytes around ``output`` where it is sent.
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def encode(answer: Answer, limit_mb: float | None = None) -> Reply:
         output, error = _dumped(answer)
     except (TypeError, ValueError, RecursionError):  # Bytes, NaN, a lone surrogate, a circle.
         output, error = _dumped(_plain(answer))
-    if limit_mb is not None and len(output) > limit_mb * MB:
+    if limit_mb is not None and len(output) + _AROUND > limit_mb * MB:
         return encode(AnswerTooLarge(len(output) / MB, limit_mb).answer())
     return Reply(output, error)
 

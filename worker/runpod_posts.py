@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -18,14 +19,17 @@ _log = logging.getLogger("worker")
 
 # As RunPod's SDK sends it.
 _HEADERS = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
-_TRANSIENT = {408, 425, 429}
+# Of these, the first two may be a gateway's, or of a key that has just been changed.
+_TRANSIENT = {401, 403, 408, 425, 429}
 _UNKNOWN_JOB = {404, 410}
-_RESULT_PAUSES_S = (0.5, 1, 2, 4, 8, *[15] * 36)  # Ten minutes in all: a result has cost more than a wait.
-_RESULT_TIMEOUT = aiohttp.ClientTimeout(total=300)
+_RESULT_S = 600.0  # A result has cost more than a wait.
+_RESULT_PAUSES_S = (0.5, 1, 2, 4, 8)
+_RESULT_MAX_PAUSE_S = 15
+_RESULT_TIMEOUT = aiohttp.ClientTimeout(total=120)
 _PROGRESS_TIMEOUT = aiohttp.ClientTimeout(total=5)
 _PROGRESS_FIRST_S = 0.5  # A job that is over by then reports none.
 _PROGRESS_INTERVAL_S = 1.0
-_PROGRESS_LAST_S = 3.0
+_PROGRESS_LAST_S = 1.0  # A report that hangs longer holds up no result.
 
 
 class ResultRefused(Exception):
@@ -65,22 +69,23 @@ class JobPosts:
             ResultRefused: the platform refuses this body for good.
             TimeoutError: it was not reached in ten minutes.
         """
-        for pause in (*_RESULT_PAUSES_S, None):
-            try:
-                return await self._post(body, _RESULT_TIMEOUT)
-            except (aiohttp.ClientError, TimeoutError) as error:
-                if pause is None:
-                    break
-                _log.warning("The result was not taken (%s); trying again in %g s", _reason(error), pause)
-                await asyncio.sleep(pause)
-        raise TimeoutError("RunPod's API could not be reached")
+        async with asyncio.timeout(_RESULT_S):
+            for pause in itertools.chain(_RESULT_PAUSES_S, itertools.repeat(_RESULT_MAX_PAUSE_S)):
+                try:
+                    await self._post(body, _RESULT_TIMEOUT)
+                    return
+                except (aiohttp.ClientError, TimeoutError) as error:
+                    _log.warning("The result was not taken (%s); trying again in %g s", _reason(error), pause)
+                    await asyncio.sleep(pause)
 
     async def _post(self, body: bytes, limit: aiohttp.ClientTimeout) -> None:
-        async with self._session.post(self._url, data=body, headers=self._headers, timeout=limit) as response:
+        async with self._session.post(
+            self._url, data=body, headers=self._headers, timeout=limit, allow_redirects=False
+        ) as response:
             await response.read()
             if response.status in _TRANSIENT or response.status >= 500:
                 response.raise_for_status()
-            if response.status >= 400:
+            if not 200 <= response.status < 300:
                 raise ResultRefused(response.status)
 
 
@@ -107,8 +112,8 @@ async def post_result(posts: JobPosts, body: bytes, substitute: Callable[[str], 
             await posts.result(substitute(text))
         except (ResultRefused, TimeoutError) as error:
             _log.error("RunPod refused the error in its place as well (%s)", error)
-    except TimeoutError as error:
-        _log.error("The result is lost: %s", error)
+    except TimeoutError:
+        _log.error("The result is lost: RunPod's API did not take it in %g s", _RESULT_S)
 
 
 class ProgressReporter:
@@ -138,12 +143,13 @@ class ProgressReporter:
         self._task = asyncio.create_task(self._report())
         return self._on_event
 
-    async def __aexit__(self, *_: object) -> None:
-        """Let the post that is on its way arrive before the result does, but wait no longer than that."""
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Let the post that is on its way arrive before the result does; where none follows, drop it."""
         self._ending.set()
         self._news.set()
         try:
-            await asyncio.wait([self._task], timeout=_PROGRESS_LAST_S)
+            if kind is None:
+                await asyncio.wait([self._task], timeout=_PROGRESS_LAST_S)
         finally:
             self._task.cancel()
 

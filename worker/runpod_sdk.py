@@ -24,7 +24,7 @@ with _no_processor_survey():
     from runpod.serverless import worker as sdk_worker
     from runpod.serverless.modules.rp_fitness import run_fitness_checks
     from runpod.serverless.modules.rp_http import JOB_DONE_URL
-    from runpod.serverless.modules.rp_job import get_job
+    from runpod.serverless.modules.rp_job import get_job, get_stop_signals
     from runpod.serverless.modules.rp_logger import RunPodLogger
     from runpod.serverless.modules.rp_scale import JobScaler
     from runpod.serverless.modules.worker_state import JobsProgress, PingJobMirror
@@ -39,6 +39,7 @@ __all__ = [
     "RunPodLogger",
     "TooManyRequests",
     "get_job",
+    "get_stop_signals",
     "rp_upload",
     "run_fitness_checks",
     "sdk_worker",

@@ -1,4 +1,4 @@
-"""The local API: its jobs, its routes, and the process around them."""
+"""The process around the local API: where it listens, what runs its jobs, and how it ends."""
 
 from __future__ import annotations
 
@@ -34,9 +34,11 @@ def serve_local(settings: Settings) -> None:
 
     Raises:
         StartError: the address cannot be had, or ComfyUI cannot start.
+        BackendFailed: a node that was stopped does not end.
     """
     with _listen(settings.local_api_host, settings.local_api_port) as listener, Worker(settings) as worker:
-        asyncio.run(serve(worker, listener))
+        # Not asyncio.run: at its end it would wait for threads, of which a node may hold one for ever.
+        asyncio.new_event_loop().run_until_complete(serve(worker, listener))
 
 
 async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | None = None) -> None:

@@ -186,6 +186,9 @@ class Settings(BaseSettings):
     runpod_pod_id: str | None = _setting(
         None, "set by RunPod", "Set by the platform. Where it is set, a worker without a CUDA device refuses to start."
     )
+    runpod_ai_api_key: SecretStr | None = _setting(
+        None, "set by RunPod", "Set by the platform: the worker's own key, which the log must not show."
+    )
     runpod_webhook_get_job: str | None = _setting(
         None, "set by RunPod", "Set by the platform: where the worker takes its jobs."
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from os import PathLike
 from pathlib import Path
@@ -177,7 +178,7 @@ class Worker:
         try:
             outcome = await asyncio.shield(running)
         except asyncio.CancelledError:
-            await asyncio.to_thread(pending.stop)
+            await _to_the_end(asyncio.to_thread(pending.stop))
             raise
         except BaseException:
             pending.discard()
@@ -196,9 +197,7 @@ class Worker:
         try:
             return await asyncio.shield(staging)
         except asyncio.CancelledError:
-            await asyncio.wait([staging])
-            if staging.exception() is None:
-                await asyncio.to_thread(staging.result().stop)
+            await _to_the_end(_stop_when_staged(staging))
             raise
 
     def image_format(self, job: Job) -> ImageFormat:
@@ -223,6 +222,20 @@ class Worker:
         except BaseException:
             workspace.close()
             raise
+
+
+async def _stop_when_staged(staging: asyncio.Future[_Pending]) -> None:
+    await asyncio.wait([staging])
+    if staging.exception() is None:
+        await asyncio.to_thread(staging.result().stop)
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do ``work``, however often the caller is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
 
 
 def _log_step(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import types
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +13,9 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy_execution.graph import ExecutionBlocker
+from PIL import Image
+
+import nodes
 
 from . import stock
 
@@ -164,6 +168,90 @@ class Logs:
         return (image,)
 
 
+class IgnoresInterrupts:
+    """Works on, whoever tells it to stop; tells of one step."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",), "seconds": ("INT", {"default": 1})}}
+
+    def run(self, image: Any, seconds: int) -> tuple[Any]:
+        comfy.utils.ProgressBar(2).update(1)
+        time.sleep(seconds)
+        return (image,)
+
+
+class MakesVoxels:
+    """A cube."""
+
+    RETURN_TYPES = ("VOXEL",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {}}
+
+    def run(self) -> tuple[Any]:
+        data = torch.zeros(1, 8, 8, 8)
+        data[:, 2:6, 2:6, 2:6] = 1
+        return (types.SimpleNamespace(data=data),)
+
+
+class OpensOutputs:
+    """Opens every picture in the output folder."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",)}}
+
+    def run(self, image: Any) -> dict[str, Any]:
+        seen = []
+        for path in sorted(Path(folder_paths.get_output_directory()).glob("*.png")):
+            with Image.open(path) as picture:
+                picture.load()
+                seen.append(f"{path.name} {picture.width}x{picture.height}")
+        return {"ui": {"text": [", ".join(seen)]}}
+
+
+class UsesSaveImage:
+    """Saves with ComfyUI's node, as some packs do, and goes on with the file."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"images": ("IMAGE",)}}
+
+    def run(self, images: Any) -> dict[str, Any]:
+        ui = nodes.SaveImage().save_images(images, "used")["ui"]  # type: ignore[attr-defined]
+        with Image.open(Path(folder_paths.get_output_directory()) / ui["images"][0]["filename"]) as picture:
+            picture.load()
+            return {"ui": {**ui, "text": [f"{picture.width}x{picture.height}"]}}
+
+
+class InheritsSaveImage(nodes.SaveImage):  # type: ignore[misc, name-defined]
+    """A subclass of SaveImage with a prefix of its own."""
+
+    CATEGORY = "test"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prefix_append = "_own"
+
+
 class LeavesThread:
     """Leaves a thread behind that never ends and is no daemon."""
 
@@ -193,6 +281,11 @@ NODE_CLASS_MAPPINGS = {
         MakesNoise,
         Logs,
         LeavesThread,
+        OpensOutputs,
+        UsesSaveImage,
+        InheritsSaveImage,
+        MakesVoxels,
+        IgnoresInterrupts,
         *stock.CLASSES,
     )
 }

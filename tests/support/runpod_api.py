@@ -17,8 +17,6 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-_POLL_S = 20.0
-
 
 @dataclass
 class Post:
@@ -36,7 +34,9 @@ class JobApi:
     """The API and all it has seen. ``with JobApi() as api``; times are of ``time.monotonic``.
 
     ``answers``: what to answer the next posts of results with, instead of taking them: an HTTP status, or 0 to cut the
-    connection. ``down``: cut every connection.
+    connection. ``down``: cut every connection. ``odd_answers``: what to answer the next requests for jobs with.
+    ``hold_s``: how long a request is held where there is nothing. ``slow_jobs_s``, ``slow_progress_s``: how long a job
+    takes to be handed over, and a report to be taken.
     """
 
     queue: list[dict[str, Any]] = field(default_factory=list)
@@ -48,6 +48,9 @@ class JobApi:
     polls: int = 0
     down: bool = False
     slow_progress_s: float = 0.0
+    slow_jobs_s: float = 0.0
+    hold_s: float = 20.0
+    odd_answers: list[Any] = field(default_factory=list)
 
     def __enter__(self) -> JobApi:
         self.changed = threading.Condition()
@@ -152,6 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
             stops = self._long_poll(self._take_stops)
             return self._send(200, {"jobsToStop": stops}) if stops else self._send(204)
         self.api.polls += 1
+        if self.api.odd_answers:
+            return self._send(200, self.api.odd_answers.pop(0))
         size = int(query.get("batch_size", ["1"])[0])
         jobs = self._long_poll(lambda: self._take_jobs(size))
         if not jobs:
@@ -188,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _long_poll(self, take: Callable[[], list[Any]]) -> list[Any]:
         """Hold the request until there is something; a worker that has gone gets nothing."""
-        end = time.monotonic() + _POLL_S
+        end = time.monotonic() + self.api.hold_s
         while time.monotonic() < end and not self.api.down:
             with self.api.changed:
                 if self._gone():
@@ -209,6 +214,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.api.slow_jobs_s and "/job-take" in self.path:
+            self.wfile.write(body[: len(body) // 2])
+            self.wfile.flush()
+            time.sleep(self.api.slow_jobs_s)
+            body = body[len(body) // 2 :]
         self.wfile.write(body)
         self.wfile.flush()
 

@@ -23,6 +23,7 @@ from worker.redact import public_text
 from worker.rejection import explain_nodes, explain_rejection
 
 _log = logging.getLogger("worker")
+_STUCK_S = 15  # For a node that was interrupted and does not stop.
 
 
 class _NoEditorGraph(dict[str, Any]):
@@ -91,9 +92,11 @@ class EmbeddedBackend:
         for run in runs:
             self.interrupt(run)
         self._turns.put(None)
-        self._thread.join(timeout=30)
+        self._thread.join(timeout=_STUCK_S)
         if self._thread.is_alive():
-            raise BackendFailed("A node did not stop within 30 s; this process cannot run another job", fatal=True)
+            raise BackendFailed(
+                f"A node did not stop within {_STUCK_S} s; this process cannot run another job", fatal=True
+            )
 
     def _work(self) -> None:
         while (turn := self._turns.get()) is not None:
@@ -240,6 +243,7 @@ def _result(run: GraphRun, outcomes: list[PromptOutcome], dropped: list[str]) ->
         cast(Status, status),
         dict(sorted(outputs.items(), key=lambda item: order.get(item[0], len(order)))),
         tuple(errors),
+        tuple(dict.fromkeys(node_id for outcome in outcomes for node_id in outcome.silent)),
     )
 
 

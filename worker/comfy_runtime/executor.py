@@ -24,6 +24,7 @@ class PromptOutcome:
 
     ``outputs``: ui dict of each node that has one. ``display_ids``: the node that a user sees in its place.
     ``status``: ``success``, ``error`` or ``interrupted``. ``unsaved``: a line for each image that could not be encoded.
+    ``silent``: output nodes that named nothing.
     """
 
     prompt_id: str
@@ -32,6 +33,7 @@ class PromptOutcome:
     display_ids: dict[str, str] = field(default_factory=dict)
     failure: NodeFailure | None = None
     unsaved: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
 
 
 class _QueueThatStops:

@@ -7,14 +7,14 @@ import gc
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.comfy_runtime.executor import NodeFailure, PromptOutcome, build_executor, outcome_of
 from worker.comfy_runtime.fingerprint import JobContent, install_fingerprints
 from worker.comfy_runtime.reuse import FileReuse, file_entries
-from worker.comfy_runtime.saving import ImageSaver, OnFile
+from worker.comfy_runtime.saving import ImageSaver, OnFile, SaveFailure
 from worker.comfy_runtime.server import CLIENT_ID, MessageListener, prompt_route
 from worker.workspace import StateFolder
 
@@ -36,6 +36,22 @@ class Accepted:
 
     prompt_id: str
     node_errors: dict[str, Any]
+
+
+def _without(outcome: PromptOutcome, failures: Sequence[SaveFailure]) -> PromptOutcome:
+    """``outcome`` with a line for each image that could not be saved, in place of its entry."""
+    names = {failure.path.name for failure in failures}
+    outputs = {
+        node_id: {
+            key: [v for v in value if not (isinstance(v, dict) and v.get("filename") in names)]
+            if isinstance(value, list)
+            else value
+            for key, value in output.items()
+        }
+        for node_id, output in outcome.outputs.items()
+    }
+    lines = tuple(f"{failure.path.name}: {failure.error}" for failure in failures)
+    return replace(outcome, outputs=outputs, unsaved=lines)
 
 
 class PromptRunner:
@@ -129,11 +145,20 @@ class PromptRunner:
             self._server.on_message = None
             failures = self._saver.finish()
         if failures:
-            outcome = replace(outcome, unsaved=tuple(f"{f.path.name}: {f.error}" for f in failures))
+            outcome = _without(outcome, failures)
         self._reuse.after(outcome.outputs, graph)
+        silent = tuple(
+            node_id for node_id in graph if node_id not in outcome.outputs and self._is_output(graph[node_id])
+        )
+        if silent and self._reuse.leaves_unnamed(outcome.outputs):
+            outcome = replace(outcome, silent=silent)
+            self._reuse.forget(silent)
         if outcome.status != "success":
             self._reuse.after_failure(graph)
         return outcome
+
+    def _is_output(self, node: Mapping[str, Any]) -> bool:
+        return bool(getattr(self._main.nodes.NODE_CLASS_MAPPINGS.get(node["class_type"]), "OUTPUT_NODE", False))
 
     def _tell_files(self, class_type: str | None, output: Any) -> None:
         """Tell of the files that a node has saved; the saver tells of its own."""

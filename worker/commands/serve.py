@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import atexit
 import json
+import logging
 import os
 import signal
 import sys
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from worker.bucket import configured_bucket
-from worker.errors import InvalidJob, StartError
+from worker.errors import BackendFailed, InvalidJob, StartError
 from worker.handler import make_handler
 from worker.logs import set_up_logging
 from worker.settings import Settings, load_settings
 from worker.worker import Worker
 
+_log = logging.getLogger("worker")
 _TEST_INPUT = Path("test_input.json")
 _SHOWN_LENGTH = 200
 
@@ -38,14 +40,23 @@ def serve(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _end_start)
     if test is not None:
         return _run_test(settings, test)
-    if local:
-        from worker.serve_local import serve_local
+    try:
+        if local:
+            from worker.serve_local import serve_local
 
-        serve_local(settings)
-    else:
-        from worker.serve_runpod import serve_runpod
+            serve_local(settings)
+        else:
+            from worker.serve_runpod import serve_runpod
 
-        serve_runpod(settings)
+            serve_runpod(settings)
+    except StartError as error:
+        if not on_platform:
+            raise
+        _log.critical("The worker cannot start: %s", error)  # As a line of the log, which is all that one sees there.
+        return end_process(3)
+    except BackendFailed as error:
+        _log.error("%s", error)
+        return end_process(1)
     return end_process(0)
 
 
@@ -80,7 +91,7 @@ def _test_job(text: str | None, *, on_platform: bool) -> dict[str, Any] | None:
             return None
         source = str(_TEST_INPUT)
         try:
-            text = _TEST_INPUT.read_text()
+            text = _TEST_INPUT.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise StartError(
                 "There is nothing to serve: set SERVE_API_LOCALLY=true for the local API, or give one job with "

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from fastapi_swagger import patch_fastapi
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from worker.local_api.guard import Guard
 from worker.local_api.jobs import LocalJob, LocalJobs, QueueFull, State
@@ -145,7 +146,8 @@ def _routes(jobs: LocalJobs, settings: Settings) -> APIRouter:
 
     @router.post("/run", response_model=JobStatus, responses=busy, openapi_extra=body, summary="Queue a job")
     async def run(request: Request) -> Response:
-        return _status(await submit(request, _RUN_LIMIT_MB, sync=False))
+        job = await submit(request, _RUN_LIMIT_MB, sync=False)
+        return _json({"id": job.id, "status": State.IN_QUEUE})  # As RunPod says, be it idle or not.
 
     @router.post(
         "/runsync", response_model=JobStatus, responses=busy, openapi_extra=body, summary="Run a job and wait for it"
@@ -201,15 +203,18 @@ def _routes(jobs: LocalJobs, settings: Settings) -> APIRouter:
 
 async def _read(request: Request, limit_mb: float) -> bytes:
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit_mb * 1e6:
-            raise BadRequest(
-                f"The request has more than {limit_mb:g} MB, which is the limit of this path (RunPod's, or "
-                "LOCAL_API_MAX_REQUEST_MB); give large files by URL",
-                413,
-            )
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit_mb * 1e6:
+                raise BadRequest(
+                    f"The request has more than {limit_mb:g} MB, which is the limit of this path (RunPod's, or "
+                    "LOCAL_API_MAX_REQUEST_MB); give large files by URL",
+                    413,
+                )
+            parts.append(part)
+    except ClientDisconnect:
+        raise BadRequest("The request has broken off") from None
     return b"".join(parts)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import json
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+_HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\d+)?")
 # What a browser needs to show the documentation: these paths, and none below them.
 _OPEN = {
     "/",
@@ -54,18 +55,19 @@ class Guard:
                 f"The local API does not answer as {host[:80]!r}: if this name is meant, add it to LOCAL_API_HOSTS"
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return 403, f"The local API takes no requests from pages of {origin[:80]!r}"
         if self._token is not None and path not in _OPEN:
-            given = headers.get("authorization", "").removeprefix("Bearer ").strip()
-            if not hmac.compare_digest(given.encode(), self._token.encode()):
+            given = headers.get("authorization", "").strip()
+            given = given[7:].strip() if given[:7].lower() == "bearer " else given
+            if not hmac.compare_digest(given.encode("latin-1"), self._token.encode()):
                 return 401, "A token is needed: send 'Authorization: Bearer <LOCAL_API_TOKEN>'"
         return None
 
     def _is_ours(self, name: str) -> bool:
         """Whether ``name`` cannot be a stranger's: an address, a name of this network, or one that was allowed."""
         try:
-            ipaddress.ip_address(name.strip("[]"))
+            ipaddress.ip_address(name)
         except ValueError:
             known = name.endswith((".localhost", ".local", ".internal")) or any(
                 fnmatchcase(name, host) for host in self._hosts
@@ -75,10 +77,9 @@ class Guard:
 
 
 def _hostname(host: str) -> str:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
+    """The name in a Host header, without its port; empty where it is none."""
+    found = _HOST.fullmatch(host.lower())
+    return (found["address"] or found["name"]) if found else ""
 
 
 async def _refuse(send: Send, status: int, text: str) -> None:

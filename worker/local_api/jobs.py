@@ -24,6 +24,7 @@ _KEPT_ASYNC_S, _KEPT_SYNC_S = 1800.0, 60.0  # How long RunPod keeps a result of 
 _MAX_QUEUED = 500
 _MAX_QUEUED_BYTES = 1_000_000_000
 _MAX_KEPT = 10_000
+_STUCK_S = 5.0
 
 Run = Callable[[dict[str, Any], Listener], Awaitable[Reply]]
 OnEnd = Callable[["LocalJob"], None]
@@ -102,6 +103,7 @@ class LocalJobs:
         self._jobs: dict[str, LocalJob] = {}
         self._queue: deque[LocalJob] = deque()
         self._ended: OrderedDict[str, LocalJob] = OrderedDict()
+        self._kept_bytes = 0
         self._running: set[LocalJob] = set()
         self._counts = {State.COMPLETED: 0, State.FAILED: 0, State.TIMED_OUT: 0, State.CANCELLED: 0}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -162,11 +164,11 @@ class LocalJobs:
             return
 
     async def close(self) -> None:
-        """Cancel every job, and wait until none runs."""
+        """Cancel every job, and wait until none runs, but not for ever for one that does not stop."""
         for job in list(self._jobs.values()):
             self.cancel(job)
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=_STUCK_S)
         for job in self._jobs.values():
             if job.timer is not None:
                 job.timer.cancel()
@@ -230,6 +232,7 @@ class LocalJobs:
             job.task.cancel()
         job.over.set()
         self._ended[job.id] = job
+        self._kept_bytes += _size(job)
         self._forget_in(job, job.kept_s)
         self._bound()
         self._on_end(job)
@@ -244,15 +247,13 @@ class LocalJobs:
         if job.timer is not None:
             job.timer.cancel()
         self._jobs.pop(job.id, None)
-        self._ended.pop(job.id, None)
+        if self._ended.pop(job.id, None) is not None:
+            self._kept_bytes -= _size(job)
 
     def _bound(self) -> None:
         """Forget the oldest results where they are too many; the newest stays, however large it is."""
-        size = sum(_size(job) for job in self._ended.values())
-        while len(self._ended) > 1 and (size > self._max_result_bytes or len(self._ended) > _MAX_KEPT):
-            oldest = next(iter(self._ended.values()))
-            size -= _size(oldest)
-            self._forget(oldest)
+        while len(self._ended) > 1 and (self._kept_bytes > self._max_result_bytes or len(self._ended) > _MAX_KEPT):
+            self._forget(next(iter(self._ended.values())))
 
 
 def _size(job: LocalJob) -> int:

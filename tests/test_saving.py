@@ -1,0 +1,208 @@
+"""SaveImage in threads: the same pixels and names as ComfyUI's own, and nobody sees half a file."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import graphs
+import numpy as np
+import pytest
+from PIL import Image
+
+from worker import Worker
+from worker.comfy_runtime.saving import to_pixels
+from worker.handler import make_handler
+from worker.image_format import AlphaLost, ImageFormat, encode_lossy
+from worker.reply import Answer
+
+Ask = Callable[..., Answer]
+
+
+@pytest.fixture
+def ask(worker: Worker) -> Ask:
+    """Gives a workflow to the handler."""
+
+    def run(graph: dict[str, Any], **more: Any) -> Answer:
+        return asyncio.run(make_handler(worker)({"id": "job", "input": {"workflow": graph, **more}}))
+
+    return run
+
+
+@pytest.fixture
+def stock(worker: Worker) -> Iterator[Callable[[Any, str], list[Path]]]:
+    """ComfyUI's own ``save_images``, called by itself; its files."""
+    nodes = importlib.import_module("nodes")
+    output = worker.runtime.state.output if worker.runtime else Path()
+
+    def save(images: Any, prefix: str) -> list[Path]:
+        method = nodes.SaveImage.save_images.__wrapped__
+        return [output / entry["filename"] for entry in method(nodes.SaveImage(), images, prefix)["ui"]["images"]]
+
+    yield save
+    for path in output.glob("stock*"):
+        path.unlink()
+
+
+def opened(entry: dict[str, str]) -> Image.Image:
+    """The picture of an entry."""
+    image = Image.open(io.BytesIO(base64.b64decode(entry["data"])))
+    image.load()
+    return image
+
+
+def tensor(kind: str, height: int, width: int, channels: int) -> Any:
+    """Images as nodes hand them on, with values that nobody would expect among them."""
+    torch = importlib.import_module("torch")
+    images = torch.rand(2, height, width, channels, generator=torch.Generator().manual_seed(3))
+    if kind == "odd values":
+        odd = torch.tensor([-1.0, 2.0, 0.999999, 1e-9, float("inf"), float("-inf"), 254.9999 / 255, 0.5])
+        flat = images.flatten()
+        flat[: min(len(odd), len(flat))] = odd[: len(flat)]
+        images = flat.reshape(images.shape)
+    if kind == "not contiguous":
+        images = images.transpose(1, 2).contiguous().transpose(1, 2)
+    return images.half() if kind == "half" else images
+
+
+@pytest.mark.parametrize("kind", ["plain", "odd values", "not contiguous", "half"])
+@pytest.mark.parametrize("shape", [(64, 64, 3), (1, 1, 3), (65, 33, 4), (129, 1, 3), (300, 517, 4)])
+def test_pixels_are_those_of_comfyui(stock: Any, kind: str, shape: tuple[int, int, int]) -> None:
+    images = tensor(kind, *shape)
+    for image, path in zip(images, stock(images, "stock"), strict=True):
+        assert np.array_equal(to_pixels(image.numpy()), np.asarray(Image.open(path)))
+
+
+def test_a_batch_comes_in_order(ask: Ask) -> None:
+    graph = {
+        str(index): graphs.node("EmptyImage", width=300, height=200, batch_size=1, color=index) for index in range(6)
+    }
+    for index in range(1, 6):
+        previous = ["0", 0] if index == 1 else [f"b{index - 1}", 0]
+        graph[f"b{index}"] = graphs.node("ImageBatch", image1=previous, image2=[str(index), 0])
+    graph["9"] = graphs.node("SaveImage", images=["b5", 0], filename_prefix="n%batch_num%")
+    images = ask(graph)["images"]
+    assert [entry["filename"] for entry in images] == [f"n{index}_{index + 1:05}_.png" for index in range(6)]
+    assert [opened(entry).getpixel((0, 0)) for entry in images] == [(0, 0, index) for index in range(6)]
+
+
+def test_a_node_of_a_pack_finds_whole_files(ask: Ask) -> None:
+    """It runs after SaveImage and opens what lies in the output folder."""
+    graph = {"1": graphs.node("TestMakesNoise", width=900, height=900)}
+    graph["2"] = graphs.node("SaveImage", images=["1", 0], filename_prefix="early")
+    graph["3"] = graphs.node("TestSleeps", image=["1", 0], steps=1)
+    graph["4"] = graphs.node("TestOpensOutputs", image=["3", 0])
+    answer = ask(graph)
+    assert "errors" not in answer
+    assert answer["text"][0]["text"] in ("early_00001_.png 900x900", "")
+
+
+def test_a_node_that_uses_save_image_finds_its_files(ask: Ask) -> None:
+    answer = ask(
+        {
+            "1": graphs.node("TestMakesNoise", width=700, height=700),
+            "2": graphs.node("TestUsesSaveImage", images=["1", 0]),
+        }
+    )
+    assert answer["text"] == [{"node_id": "2", "text": "700x700"}]
+    assert len(answer["images"]) == 1
+
+
+def test_subclasses_and_previews_behave_as_ever(ask: Ask) -> None:
+    graph = graphs.solid(0x010203) | {
+        "3": graphs.node("PreviewImage", images=["1", 0]),
+        "4": graphs.node("TestInheritsSaveImage", images=["1", 0], filename_prefix="mine"),
+    }
+    images = ask(graph)["images"]
+    assert [entry["filename"] for entry in images] == ["ComfyUI_00001_.png", "mine_own_00001_.png"]
+    assert opened(images[1]).getpixel((0, 0)) == (1, 2, 3)
+
+
+def test_an_encoder_that_fails_fails_its_job_alone(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+
+        def broken(*_: object) -> None:
+            raise MemoryError("no room")
+
+        patch.setattr("worker.comfy_runtime.saving.encode_strip", broken)
+        answer = ask(graphs.solid(0x0A0B0C))
+    assert answer["error"] == "Job processing failed"
+    assert answer["details"] == ["An image could not be saved: ComfyUI_00001_.png: no room"]
+    assert len(ask(graphs.solid(0x0A0B0C))["images"]) == 1, "the next job is right, and nothing was kept"
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "media_type"),
+    [("webp", ".webp", "image/webp"), ("jpeg", ".jpg", "image/jpeg"), ("JPG", ".jpg", "image/jpeg")],
+)
+def test_other_formats(ask: Ask, name: str, suffix: str, media_type: str) -> None:
+    (entry,) = ask(graphs.solid(0x336699), output_format=name, output_quality=80)["images"]
+    assert (entry["filename"], entry["media_type"]) == (f"ComfyUI_00001_{suffix}", media_type)
+    assert np.allclose(np.asarray(opened(entry).convert("RGB"))[5, 5], (0x33, 0x66, 0x99), atol=6)
+    (png,) = ask(graphs.solid(0x336699))["images"]
+    assert png["media_type"] == "image/png", "the next job asks for none"
+    assert opened(png).getpixel((5, 5)) == (0x33, 0x66, 0x99)
+
+
+def test_quality_counts(ask: Ask) -> None:
+    graph = {
+        "1": graphs.node("TestMakesNoise", width=256, height=256),
+        "2": graphs.node("SaveImage", images=["1", 0], filename_prefix="q"),
+    }
+    sizes = [
+        len(ask(graph, output_format="webp", output_quality=quality)["images"][0]["data"]) for quality in (5, 60, 100)
+    ]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
+def test_other_nodes_pictures_are_converted_too(ask: Ask) -> None:
+    graph = graphs.solid(0x336699)
+    graph["2"] = graphs.node("TestInheritsSaveImage", images=["1", 0], filename_prefix="mine")
+    (entry,) = ask(graph, output_format="webp")["images"]
+    assert entry["filename"] == "mine_own_00001_.webp"
+    assert opened(entry).format == "WEBP"
+
+
+def test_transparency_is_kept_or_refused(ask: Ask) -> None:
+    graph = graphs.solid()
+    graph["5"] = graphs.node("SolidMask", value=0.5, width=64, height=64)
+    graph["6"] = graphs.node("JoinImageWithAlpha", image=["1", 0], alpha=["5", 0])
+    graph["2"]["inputs"]["images"] = ["6", 0]
+    (entry,) = ask(graph, output_format="webp")["images"]
+    assert opened(entry).mode == "RGBA"
+    refused = ask(graph, output_format="jpeg")
+    assert refused["details"] == [
+        "An image could not be saved: ComfyUI_00001_.jpg: JPEG has no transparency, and this image has: "
+        "use output_format png or webp"
+    ]
+    opaque = Image.new("RGBA", (8, 8), (1, 2, 3, 255))
+    assert Image.open(io.BytesIO(encode_lossy(opaque, ImageFormat("jpeg")))).mode == "RGB"
+    with pytest.raises(AlphaLost):
+        encode_lossy(Image.new("RGBA", (8, 8), (1, 2, 3, 254)), ImageFormat("jpeg"))
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ({"output_format": "gif"}, "'output_format' must be 'png', 'webp' or 'jpeg', not 'gif'"),
+        ({"output_format": 5}, "'output_format' must be 'png', 'webp' or 'jpeg', not 5"),
+        ({"output_quality": 0}, "'output_quality' must be a whole number from 1 to 100, not 0"),
+        ({"output_quality": True}, "'output_quality' must be a whole number from 1 to 100, not True"),
+        ({"output_quality": "90"}, "'output_quality' must be a whole number from 1 to 100, not '90'"),
+    ],
+)
+def test_formats_that_make_no_sense(ask: Ask, more: dict[str, Any], error: str) -> None:
+    assert ask(graphs.solid(), **more) == {"error": error, "error_type": "invalid_input"}
+
+
+def test_a_default_format(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = worker.settings.model_copy(update={"output_format": "webp", "output_quality": 70})
+    monkeypatch.setattr(worker, "settings", changed)
+    answer = asyncio.run(make_handler(worker)({"id": "a", "input": {"workflow": graphs.solid(7)}}))
+    assert answer["images"][0]["filename"] == "ComfyUI_00001_.webp"
