@@ -85,7 +85,7 @@ def measure(worker: Worker, runs: int) -> dict[str, Any]:
     }
 
 
-def bare_executor(worker: Worker) -> Callable[[dict[str, Any]], str]:
+def bare_executor(worker: Worker) -> Callable[[dict[str, Any]], list[str]]:
     """A second ``PromptExecutor`` on the caller's thread, without anything of the worker around it."""
     runtime = worker.runtime
     if runtime is None:
@@ -94,14 +94,16 @@ def bare_executor(worker: Worker) -> Callable[[dict[str, Any]], str]:
     execution, output = prompts._main.execution, runtime.state.output
     executor = build_executor(prompts._main, prompts._server)
 
-    def run(workflow: dict[str, Any]) -> str:
+    def run(workflow: dict[str, Any]) -> list[str]:
         prompt_id = str(uuid.uuid4())
         valid = asyncio.run(execution.validate_prompt(prompt_id, workflow, None))
         executor.execute(workflow, prompt_id, {"client_id": "bare"}, valid[2])
-        entry = executor.history_result["outputs"]["2"]["images"][0]
-        path = output / entry["filename"]
-        encoded = base64.b64encode(path.read_bytes()).decode("ascii")
-        path.unlink()
+        encoded = []
+        for node_output in executor.history_result["outputs"].values():
+            for entry in node_output["images"]:
+                path = output / entry["filename"]
+                encoded.append(base64.b64encode(path.read_bytes()).decode("ascii"))
+                path.unlink()
         return encoded
 
     return run

@@ -47,6 +47,13 @@ def test_what_json_cannot_hold_comes_as_near_as_it_can(value: object, sent: obje
     assert read(encode({"value": value}).output) == {"value": sent}
 
 
+def test_files_are_where_they_belong() -> None:
+    entries = [{"filename": f"{index}", "type": "base64", "data": "QUJD" * index} for index in range(4)]
+    odd = {"type": "base64", "data": 'not "base64" \\ at all\n'}
+    answer = {"images": [*entries, odd, 5], "files": list(reversed(entries)), "text": [{"type": "base64", "data": "x"}]}
+    assert read(encode(answer).output) == answer
+
+
 def test_a_circle_ends() -> None:
     circle: dict[str, Any] = {}
     circle["self"] = circle

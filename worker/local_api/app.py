@@ -236,7 +236,7 @@ def _streamed(job: LocalJob) -> Response:
     pieces = b""
     if job.state is State.COMPLETED and job.reply is not None and not job.streamed:
         job.streamed = True
-        pieces = b'{"output":' + job.reply.output + b"}"
+        pieces = b"".join([b'{"output":', job.reply.output, b"}"])
     head = bytes(JSONResponse({"id": job.id, "status": job.state}).body)
     return Response(head[:-1] + b',"stream":[' + pieces + b"]}", media_type="application/json")
 
