@@ -4,8 +4,8 @@
 the handler, from the job's dict to the answer's dict; stock is the bare executor with ComfyUI's own SaveImage, its
 files read back and encoded as base64. ``upload-4``: four such files to an S3 server on loopback (moto, a process of its
 own); ours in parallel through one client, RunPod's ``rp_upload.upload_image`` one after the other. Each pair runs in
-turn, A B A B. ``peak-rss``: memory above the idle worker while 16 such images are delivered inline, as they are sent, as
-a multiple of their tensor.
+turn, A B A B. ``peak-rss``: memory above the idle worker while 16 such images are delivered inline, as they are sent,
+as a multiple of their tensor.
 """
 
 from __future__ import annotations

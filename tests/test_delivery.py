@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from worker.reply import Reply, encode
 
 
-def read(content: bytes) -> Any:
+def read(content: bytes | bytearray) -> Any:
     """Strict JSON: no NaN, no lone surrogate."""
 
     def refuse(name: str) -> None:

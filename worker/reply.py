@@ -33,7 +33,7 @@ class Reply:
     def body(self, **more: object) -> bytes:
         """One JSON object of ``more``, then ``error`` where there is one, then ``output`` where it says anything."""
         head = dict(more) if self.error is None else {**more, "error": self.error}
-        parts = [b"{", json.dumps(head, separators=(",", ":"))[1:-1].encode() if head else b""]
+        parts: list[bytes | bytearray] = [b"{", json.dumps(head, separators=(",", ":"))[1:-1].encode() if head else b""]
         if self.output != b"{}" or self.error is None:
             parts += [b',"output":' if head else b'"output":', self.output]
         return b"".join([*parts, b"}"])
