@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+import pybase64
 from PIL import Image
 
 from worker.bucket import UploadFailed
@@ -123,7 +123,7 @@ def _entry(artifact: Artifact, kind: str, data: str) -> dict[str, str]:
 
 
 def _base64(artifact: Artifact) -> str:
-    return base64.b64encode(artifact.read()).decode("ascii")
+    return pybase64.b64encode_as_string(artifact.read())
 
 
 def _inline_size(artifact: Artifact) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import os
@@ -11,12 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pybase64
+
 from worker.content import TooManyPixels, identify
 from worker.errors import FetchFailed, InputsRefused
 from worker.job import InputImage
 
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
-_WHITE_SPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,10 @@ def _decode(name: str, text: str, max_bytes: int) -> bytes:
     if len(encoded) // 4 * 3 > 2 * max_bytes:  # Not worth copying; white space could make up half at most.
         raise _Refusal(_too_large(name, len(encoded) // 4 * 3, max_bytes))
     try:
-        return base64.b64decode(_WHITE_SPACE.sub("", encoded), validate=True)
+        try:
+            return pybase64.b64decode(encoded, validate=True)
+        except ValueError:
+            return pybase64.b64decode("".join(encoded.split()), validate=True)  # White space is all that it may have.
     except (binascii.Error, ValueError) as error:
         raise _Refusal(f"Error decoding base64 for {name}: {error}") from None
 
