@@ -35,10 +35,11 @@ from PIL import Image
 from s3_server import KEYS, client
 
 from worker import Worker
-from worker.bucket import Bucket, Uploads, find_bucket
+from worker.bucket import Bucket, find_bucket
 from worker.handler import JobHandler, make_handler
 from worker.outputs import Artifact
 from worker.reply import encode
+from worker.uploads import Uploads
 from worker.workspace import Workspace
 
 Way = Callable[[int], None]

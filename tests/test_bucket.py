@@ -21,11 +21,12 @@ from pydantic import SecretStr
 from s3_server import FaultyS3, s3_server, stored
 
 from worker import Worker
-from worker.bucket import BucketPlace, configured_bucket, find_bucket, safe_job_id
+from worker.bucket import BucketPlace, configured_bucket, find_bucket
 from worker.errors import SettingsError
 from worker.handler import JobHandler
 from worker.reply import Answer
 from worker.settings import load_settings
+from worker.uploads import safe_job_id
 
 Ask = Callable[..., Answer]
 
@@ -157,6 +158,20 @@ def test_no_server_at_all(worker: Worker) -> None:
     assert [entry["type"] for entry in answer["images"]] == ["base64"] * 2
     assert len(answer["errors"]) == 2
     assert "EndpointConnectionError" in answer["errors"][0]
+
+
+def test_a_server_that_hangs(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes its time, the job ends, and another job's bucket is not held up."""
+    monkeypatch.setattr("worker.uploads.GIVE_UP_S", 1.0)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as deaf,
+        asking(worker, f"http://127.0.0.1:{deaf.getsockname()[1]}") as ask,
+    ):
+        start = time.monotonic()
+        answer = ask(graphs.solid(5, batch=12), "deaf")
+        assert time.monotonic() - start < 5
+    assert [entry["type"] for entry in answer["images"]] == ["base64"] * 12
+    assert "no answer in 1 s" in answer["errors"][0]
 
 
 def test_a_server_that_dies_in_the_middle(worker: Worker, s3: str) -> None:

@@ -1,41 +1,29 @@
-"""An S3 bucket: where it is, and files into it, in parallel, while the graph still runs.
-
-Keys are ``{prefix/}{job id}/{subfolder/}{filename}``; URLs are presigned.
-"""
+"""An S3 bucket: where it is, and one file into it."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
-import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, BinaryIO, Literal
 from urllib.parse import urlsplit
 
 from worker.errors import InvalidJob, SettingsError
-from worker.outputs import Artifact, media_type
-from worker.redact import encodable
 from worker.settings import Settings
 
 _log = logging.getLogger("worker")
 
 _MULTIPART_BYTES = 16 * 1024**2
-_THREADS = 8
-_GIVE_UP_S = 300.0
+CONNECTIONS = 8
 # [bucket.]s3[.-]region.provider, as AWS, Backblaze, Wasabi and others have it; [bucket.]region.digitaloceanspaces.com.
 _S3_HOST = re.compile(
     r"(?:(?P<bucket>[^/]+?)\.)?s3[.-](?:dualstack\.)?(?P<region>[a-z0-9-]+)\.(?P<provider>[a-z0-9.-]+)"
 )
 _AWS_GLOBAL = re.compile(r"(?:(?P<bucket>[^/]+?)\.)?(?P<provider>s3\.amazonaws\.com)")
 _SPACES = re.compile(r"(?:(?P<bucket>[^./]+)\.)?(?P<region>[a-z0-9]+)\.(?P<provider>digitaloceanspaces\.com)")
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class UploadFailed(Exception):
@@ -110,10 +98,10 @@ class Bucket:
             config=Config(
                 signature_version="s3v4",
                 s3={"addressing_style": self.place.style},
-                retries={"total_max_attempts": 5, "mode": "standard"},
+                retries={"total_max_attempts": 4, "mode": "standard"},
                 connect_timeout=5,
-                read_timeout=30,
-                max_pool_connections=2 * _THREADS,
+                read_timeout=20,
+                max_pool_connections=2 * CONNECTIONS,
                 # Many S3 clones do not know the newer checksums.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
@@ -124,7 +112,7 @@ class Bucket:
         """Put ``file`` under ``key``, and give its presigned URL.
 
         Raises:
-            UploadFailed: it could not be put there, after five tries.
+            UploadFailed: it could not be put there, after four tries.
         """
         from boto3.exceptions import Boto3Error
         from boto3.s3.transfer import TransferConfig
@@ -194,90 +182,3 @@ def job_bucket(config: Mapping[str, Any], expiry_s: int, check: Callable[[str], 
     except ValueError as error:
         raise InvalidJob(f"'s3Config': 'endpointUrl': {error}") from None
     return Bucket(place, values["accessId"], values["accessSecret"], expiry_s=expiry_s)
-
-
-def safe_job_id(job_id: str) -> str:
-    """``job_id`` as one part of a key: what could mean something else is replaced; ids that differ stay different."""
-    safe = _UNSAFE.sub("_", job_id)[:200]
-    if safe == job_id and safe.strip("."):
-        return safe
-    return f"{safe.strip('.')}-{hashlib.sha256(job_id.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
-
-
-# (device, inode, size, time): the same file with the same content.
-_Stamp = tuple[int, int, int, int]
-_pool = ThreadPoolExecutor(_THREADS, "bucket")
-
-
-class Uploads:
-    """The uploads of one job.
-
-    Args:
-        bucket: where they go.
-        job_id: the caller's.
-        root: ComfyUI's output folder, below which files are while the graph runs.
-    """
-
-    def __init__(self, bucket: Bucket, job_id: str, root: Path) -> None:
-        self._bucket = bucket
-        self._folder = "/".join(part for part in (bucket.prefix, safe_job_id(job_id)) if part)
-        self._root = os.path.realpath(root)
-        self._begun: dict[str, tuple[_Stamp, Future[str]]] = {}
-        self._lock = threading.Lock()
-
-    def begin(self, path: Path) -> None:
-        """Begin to upload a file that a node has finished. Any thread; raises nothing: ``url`` tells."""
-        real = os.path.realpath(path)
-        if real.startswith(f"{self._root}/"):
-            self._begin(os.path.relpath(real, self._root), Path(real))
-
-    def url(self, artifact: Artifact) -> str:
-        """The presigned URL of ``artifact``, waited for; uploads it now if that has not begun or it has changed since.
-
-        Raises:
-            UploadFailed: it is not in the bucket.
-        """
-        return self.finish(self.prepare(artifact))
-
-    def prepare(self, artifact: Artifact) -> Future[str]:
-        """See that ``artifact`` is uploaded; its future URL."""
-        name = f"{artifact.subfolder}/{artifact.filename}".lstrip("/")
-        with self._lock:
-            begun = self._begun.get(os.path.normpath(name))
-        if begun is not None and begun[0] == _stamp(artifact.path):
-            return begun[1]
-        return self._begin(os.path.normpath(name), artifact.path)
-
-    @staticmethod
-    def finish(upload: Future[str]) -> str:
-        """The URL that came of ``prepare``.
-
-        Raises:
-            UploadFailed: none did.
-        """
-        try:
-            return upload.result(_GIVE_UP_S)
-        except FutureTimeout:
-            raise UploadFailed(f"no answer in {_GIVE_UP_S:g} s") from None
-
-    def _begin(self, name: str, path: Path) -> Future[str]:
-        try:
-            file = path.open("rb")  # The file may be moved meanwhile; this stays open.
-            stamp = _stamp(path)
-        except OSError as error:
-            failed: Future[str] = Future()
-            failed.set_exception(UploadFailed(error.strerror or type(error).__name__))
-            return failed
-        upload = _pool.submit(self._store, name, file)
-        with self._lock:
-            self._begun[name] = stamp, upload
-        return upload
-
-    def _store(self, name: str, file: BinaryIO) -> str:
-        with file:
-            return self._bucket.store(f"{self._folder}/{encodable(name)}", file, media_type(name))
-
-
-def _stamp(path: Path) -> _Stamp:
-    status = path.stat()
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

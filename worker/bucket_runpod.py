@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 
-from worker.bucket import UploadFailed, Uploads
+from worker.bucket import UploadFailed
 from worker.outputs import Artifact
 from worker.runpod_sdk import rp_upload
-
-_pool = ThreadPoolExecutor(4, "bucket-runpod")
+from worker.uploads import GIVE_UP_S
 
 
 class RunpodUploads:
@@ -17,17 +17,25 @@ class RunpodUploads:
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
+        self._pool = ThreadPoolExecutor(4, "bucket-runpod")
 
     def begin(self, path: Path) -> None:
         """The SDK reads the file by its path, which changes when the graph has ended: nothing can begin earlier."""
 
     def prepare(self, artifact: Artifact) -> Future[str]:
         """Begin to upload ``artifact``."""
-        return _pool.submit(self._upload, artifact.path)
+        return self._pool.submit(self._upload, artifact.path)
 
     def finish(self, upload: Future[str]) -> str:
         """The URL; raises UploadFailed."""
-        return Uploads.finish(upload)
+        try:
+            return upload.result(GIVE_UP_S)
+        except FutureTimeout:
+            raise UploadFailed(f"no answer in {GIVE_UP_S:g} s") from None
+
+    def close(self) -> None:
+        """Drop what has not begun."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _upload(self, path: Path) -> str:
         try:

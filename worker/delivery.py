@@ -33,6 +33,9 @@ class Uploader(Protocol):
     def finish(self, upload: Future[str]) -> str:
         """The URL; raises UploadFailed."""
 
+    def close(self) -> None:
+        """Drop what has not begun; called once, when the job is answered or stopped."""
+
 
 @dataclass(frozen=True)
 class Delivery:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from worker.bucket import Bucket, Uploads, configured_bucket, job_bucket
+from worker.bucket import Bucket, configured_bucket, job_bucket
 from worker.delivery import Delivery, Uploader, make_answer
 from worker.errors import AnswerTooLarge, WorkerError
 from worker.events import Listener
@@ -18,6 +18,7 @@ from worker.job import Job, parse_job
 from worker.logs import job_lines, one_line
 from worker.reply import Answer, Reply
 from worker.result import Result
+from worker.uploads import Uploads
 from worker.worker import Worker
 
 T = TypeVar("T")
@@ -108,8 +109,12 @@ class JobHandler:
                         account.outcome = AnswerTooLarge.error_type
                     return formed
 
-                on_file = uploader.begin if uploader else None
-                return await self._worker.deliver_job(job, deliver, on_event, on_file)
+                try:
+                    on_file = uploader.begin if uploader else None
+                    return await self._worker.deliver_job(job, deliver, on_event, on_file)
+                finally:
+                    if uploader is not None:
+                        uploader.close()
         except WorkerError as error:
             answer = error.answer()
         except Exception as error:  # noqa: BLE001 - the platform would post a traceback to the caller.

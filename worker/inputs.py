@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import binascii
+import contextlib
 import hashlib
 import os
 import re
@@ -95,10 +97,10 @@ def _decode(name: str, text: str, max_bytes: int) -> bytes:
     if len(encoded) // 4 * 3 > 2 * max_bytes:  # Not worth copying; white space could make up half at most.
         raise _Refusal(_too_large(name, len(encoded) // 4 * 3, max_bytes))
     try:
-        try:
+        with contextlib.suppress(ValueError):
             return pybase64.b64decode(encoded, validate=True)
-        except ValueError:
-            return pybase64.b64decode("".join(encoded.split()), validate=True)  # White space is all that it may have.
+        # White space it may have; and this one says what is wrong.
+        return base64.b64decode("".join(encoded.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise _Refusal(f"Error decoding base64 for {name}: {error}") from None
 

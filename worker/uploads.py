@@ -1,0 +1,115 @@
+"""A job's files into a bucket, in parallel, while its graph still runs.
+
+Keys are ``{prefix/}{job id}/{subfolder/}{filename}``; URLs are presigned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
+from typing import BinaryIO
+
+from worker.bucket import CONNECTIONS, Bucket, UploadFailed
+from worker.outputs import Artifact, media_type
+from worker.redact import encodable
+
+GIVE_UP_S = 180.0  # For all files of a job, from the end of its graph.
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def safe_job_id(job_id: str) -> str:
+    """``job_id`` as one part of a key: what could mean something else is replaced; ids that differ stay different."""
+    safe = _UNSAFE.sub("_", job_id)[:200]
+    if safe == job_id and safe.strip("."):
+        return safe
+    return f"{safe.strip('.')}-{hashlib.sha256(job_id.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+# (device, inode, size, time): the same file with the same content.
+_Stamp = tuple[int, int, int, int]
+
+
+class Uploads:
+    """The uploads of one job.
+
+    Args:
+        bucket: where they go.
+        job_id: the caller's.
+        root: ComfyUI's output folder, below which files are while the graph runs.
+    """
+
+    def __init__(self, bucket: Bucket, job_id: str, root: Path) -> None:
+        self._bucket = bucket
+        self._folder = "/".join(part for part in (bucket.prefix, safe_job_id(job_id)) if part)
+        self._root = os.path.realpath(root)
+        self._begun: dict[str, tuple[_Stamp, Future[str]]] = {}
+        self._lock = threading.Lock()
+        # Of its own: a server that hangs holds up no other job.
+        self._pool = ThreadPoolExecutor(CONNECTIONS, "bucket")
+        self._deadline: float | None = None
+
+    def begin(self, path: Path) -> None:
+        """Begin to upload a file that a node has finished. Any thread; raises nothing: ``finish`` tells."""
+        real = os.path.realpath(path)
+        if real.startswith(f"{self._root}/"):
+            with contextlib.suppress(RuntimeError):
+                self._begin(os.path.relpath(real, self._root), Path(real))
+
+    def prepare(self, artifact: Artifact) -> Future[str]:
+        """See that ``artifact`` is uploaded; its future URL."""
+        name = f"{artifact.subfolder}/{artifact.filename}".lstrip("/")
+        with self._lock:
+            begun = self._begun.get(os.path.normpath(name))
+        if begun is not None and begun[0] == _stamp(artifact.path):
+            return begun[1]
+        return self._begin(os.path.normpath(name), artifact.path)
+
+    def finish(self, upload: Future[str]) -> str:
+        """The URL that came of ``prepare``.
+
+        Raises:
+            UploadFailed: none did.
+        """
+        now = time.monotonic()
+        self._deadline = self._deadline or now + GIVE_UP_S
+        try:
+            return upload.result(max(0.0, self._deadline - now))
+        except FutureTimeout:
+            raise UploadFailed(f"no answer in {GIVE_UP_S:g} s") from None
+
+    def close(self) -> None:
+        """Drop what has not begun; nobody asks for it any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, name: str, path: Path) -> Future[str]:
+        try:
+            file = path.open("rb")  # The file may be moved meanwhile; this stays open.
+            stamp = _stamp(path)
+        except OSError as error:
+            failed: Future[str] = Future()
+            failed.set_exception(UploadFailed(error.strerror or type(error).__name__))
+            return failed
+        try:
+            upload = self._pool.submit(self._store, name, file)
+        except RuntimeError:  # It is closed: the job was stopped.
+            file.close()
+            raise
+        with self._lock:
+            self._begun[name] = stamp, upload
+        return upload
+
+    def _store(self, name: str, file: BinaryIO) -> str:
+        with file:
+            return self._bucket.store(f"{self._folder}/{encodable(name)}", file, media_type(name))
+
+
+def _stamp(path: Path) -> _Stamp:
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
