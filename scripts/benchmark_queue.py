@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -78,10 +79,8 @@ def started(arguments: list[str], environment: dict[str, str]) -> Iterator[tuple
                 raise SystemExit(f"benchmark_queue: a worker did not start:\n{log.read_text()[-2000:]}")
             yield api, log
         finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # RunPod's loop leaves its heartbeat behind.
+            process.wait()
 
 
 def batch(api: JobApi, job_ids: list[str], colors: Iterator[int]) -> list[float]:

@@ -122,7 +122,8 @@ def test_audio(ask: Ask, worker: Worker, class_type: str, more: dict[str, Any], 
     answer = ask(silence(1.5) | {"2": graphs.node(class_type, audio=["1", 0], filename_prefix="audio/sound", **more)})
     assert answer["images"] == []
     (entry,) = answer["files"]
-    assert (entry["filename"], entry["media_type"], entry["node_id"]) == (f"sound_00001_{suffix}", media_type, "2")
+    assert entry["filename"] in (f"sound_00001_{suffix}", f"sound_00001{suffix}"), "as this version of ComfyUI has it"
+    assert (entry["media_type"], entry["node_id"]) == (media_type, "2")
     with av.open(content(entry), "r") as audio:
         seconds = sum(frame.samples / frame.sample_rate for frame in audio.decode(audio=0))
     assert seconds == pytest.approx(1.5, abs=0.1)

@@ -37,7 +37,7 @@ def _last_warning() -> Iterator[_LastWarning]:
     root, handler = logging.getLogger(), _LastWarning()
     level = root.level
     root.setLevel(min(level, logging.WARNING))
-    root.addHandler(handler)
+    logging.Logger.addHandler(root, handler)  # While ComfyUI starts, the root logger itself takes none.
     try:
         yield handler
     finally:

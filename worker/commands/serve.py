@@ -7,6 +7,7 @@ import asyncio
 import atexit
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -62,6 +63,8 @@ def serve(options: argparse.Namespace) -> int:
 
 def end_process(code: int) -> NoReturn:
     """End now: threads that node packs have left running would keep a process alive that has said farewell."""
+    for child in multiprocessing.active_children():
+        child.kill()  # What Python does by itself, it asks politely for, and waits for an answer.
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
