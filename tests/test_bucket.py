@@ -299,6 +299,26 @@ def test_a_job_can_bring_its_bucket(worker: Worker, s3: str, monkeypatch: pytest
         assert "mine/ComfyUI_00001_.png" in stored(s3)
 
 
+def test_a_jobs_bucket_that_leads_inside_gets_nothing(worker: Worker, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its name was when it was looked at: what counts is where the connection leads."""
+    monkeypatch.setattr("worker.public_web.check_endpoint", lambda _: None)
+    config = {"accessId": "test-key-id", "accessSecret": "test-secret-key", "bucketName": "pictures"}
+    with FaultyS3(s3) as faulty, asking(worker, s3, bucket_endpoint_url=None) as ask:
+        answer = ask(graphs.solid(10), "inside", s3Config=config | {"endpointUrl": faulty.url})
+        assert not faulty.seen, "not a byte was sent"
+    assert [entry["type"] for entry in answer["images"]] == ["base64"]
+
+
+def test_an_overwritten_file_is_the_one_that_counts(worker: Worker, s3: str) -> None:
+    graph = graphs.solid(0x0000AA)
+    graph["3"] = graphs.node("TestAfterSaving", image=["1", 0], path="ComfyUI_00001_.png")
+    graph["4"] = graphs.node("ImageScale", image=["3", 0], upscale_method="area", width=8, height=8, crop="disabled")
+    graph["5"] = graphs.node("TestSavesPicture", image=["4", 0], filename="ComfyUI_00001_.png")
+    with FaultyS3(s3, delay_s=0.3) as faulty, asking(worker, faulty.url) as ask:
+        for entry in ask(graph, "overwritten")["images"]:
+            assert Image.open(io.BytesIO(fetched(entry))).size == (8, 8)
+
+
 @pytest.mark.parametrize(
     ("config", "error"),
     [

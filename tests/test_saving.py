@@ -6,6 +6,7 @@ import asyncio
 import base64
 import importlib
 import io
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from worker import Worker
 from worker.comfy_runtime.saving import to_pixels
 from worker.handler import make_handler
 from worker.image_format import AlphaLost, ImageFormat, encode_lossy
+from worker.png import encode_strip
 from worker.reply import Answer
 
 Ask = Callable[..., Answer]
@@ -91,15 +93,21 @@ def test_a_batch_comes_in_order(ask: Ask) -> None:
     assert [opened(entry).getpixel((0, 0)) for entry in images] == [(0, 0, index) for index in range(6)]
 
 
-def test_a_node_of_a_pack_finds_whole_files(ask: Ask) -> None:
+def test_a_node_of_a_pack_finds_whole_files(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """It runs after SaveImage and opens what lies in the output folder."""
     graph = {"1": graphs.node("TestMakesNoise", width=900, height=900)}
     graph["2"] = graphs.node("SaveImage", images=["1", 0], filename_prefix="early")
-    graph["3"] = graphs.node("TestSleeps", image=["1", 0], steps=1)
+    graph["3"] = graphs.node("TestAfterSaving", image=["1", 0], path="early_00001_.png")
     graph["4"] = graphs.node("TestOpensOutputs", image=["3", 0])
+
+    def slow(pixels: Any, rows: range) -> Any:
+        time.sleep(0.3)
+        return encode_strip(pixels, rows)
+
+    monkeypatch.setattr("worker.comfy_runtime.saving.encode_strip", slow)
     answer = ask(graph)
     assert "errors" not in answer
-    assert answer["text"][0]["text"] in ("early_00001_.png 900x900", "")
+    assert answer["text"][0]["text"] == "early_00001_.png 900x900"
 
 
 def test_a_node_that_uses_save_image_finds_its_files(ask: Ask) -> None:
@@ -111,6 +119,85 @@ def test_a_node_that_uses_save_image_finds_its_files(ask: Ask) -> None:
     )
     assert answer["text"] == [{"node_id": "2", "text": "700x700"}]
     assert len(answer["images"]) == 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(0, 64), (64, 0)])
+def test_a_picture_without_pixels_is_an_error(ask: Ask, height: int, width: int) -> None:
+    graph = graphs.solid()
+    graph["1"] = graphs.node("TestMakesNoise", width=width, height=height)
+    assert ask(graph)["error"] == "Job processing failed"
+    assert "images" in ask(graphs.solid(77)), "nothing hangs"
+
+
+def test_no_thread_is_an_error_of_the_job(ask: Ask, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    saver = worker.runtime.prompts._saver if worker.runtime else None
+    with monkeypatch.context() as patch:
+        patch.setattr(saver, "_pool", type("Pool", (), {"submit": staticmethod(none)})())
+        assert ask(graphs.solid(78))["details"] == [
+            "An image could not be saved: ComfyUI_00001_.png: can't start new thread"
+        ]
+    assert "images" in ask(graphs.solid(78))
+
+
+def test_the_last_of_two_files_of_one_name_counts(ask: Ask) -> None:
+    """``%batch_num%`` makes names that repeat."""
+    graph = {"1": graphs.node("TestMakesNoise", width=1500, height=1500)}
+    graph["2"] = graphs.node("SaveImage", images=["1", 0], filename_prefix="n%batch_num%")
+    graph["3"] = graphs.node("TestAfterSaving", image=["1", 0], path="n0_00001_.png")
+    graph["4"] = graphs.node("ImageScale", image=["3", 0], upscale_method="area", width=8, height=8, crop="disabled")
+    graph["5"] = graphs.node("SaveImage", images=["4", 0], filename_prefix="n%batch_num%")
+    images = ask(graph)["images"]
+    assert opened(images[-1]).size == (8, 8)
+
+
+def test_a_message_of_a_pack_under_comfyuis_name_does_no_harm(ask: Ask) -> None:
+    answer = ask(graphs.through("TestSendsMessages"))
+    assert set(answer) == {"images"}
+
+
+def test_one_failed_image_is_not_for_ever(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def once(pixels: Any, rows: range) -> Any:
+        calls.append(rows)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return encode_strip(pixels, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.comfy_runtime.saving.encode_strip", once)
+        first = ask(graphs.solid(0x332211, batch=3))
+    assert len(first["images"]) == 2
+    assert len(first["errors"]) == 1
+    again = ask(graphs.solid(0x332211, batch=3))
+    assert len(again["images"]) == 3
+    assert "errors" not in again
+
+
+def test_names_that_other_formats_would_share(ask: Ask) -> None:
+    graph = graphs.solid(0x110000)
+    graph["2"] = graphs.node("TestInheritsSaveImage", images=["1", 0], filename_prefix="a")
+    graph["3"] = graphs.node("EmptyImage", width=32, height=32, batch_size=1, color=0x00FF00)
+    graph["4"] = graphs.node("TestSavesPicture", image=["3", 0], filename="a_own_00001_.webp")
+    first, second = ask(graph, output_format="webp", output_quality=100)["images"]
+    assert {first["filename"], second["filename"]} == {"a_own_00001_.webp", "a_own_00001_-2.webp"}
+    assert {opened(entry).size for entry in (first, second)} == {(64, 64), (32, 32)}
+
+
+def test_what_is_no_picture_arrives_as_it_is(ask: Ask) -> None:
+    graph = {"1": graphs.node("TestSavesFile", key="images", subfolder="", filename="no.png", content="no picture")}
+    answer = ask(graph, output_format="webp")
+    assert answer["images"][0]["filename"] == "no.png"
+    assert answer["errors"] == ["no.png is sent as it is: it is no picture (UnidentifiedImageError)"]
+
+
+def test_sixteen_bits_become_eight() -> None:
+    ramp = Image.fromarray((np.arange(65536, dtype=np.uint32).reshape(256, 256)).astype(np.uint16))
+    shown = np.asarray(Image.open(io.BytesIO(encode_lossy(ramp, ImageFormat("webp", 100)))).convert("L"))
+    assert abs(float(shown.mean()) - 127.5) < 2
 
 
 def test_subclasses_and_previews_behave_as_ever(ask: Ask) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,9 @@ _log = logging.getLogger("worker")
 
 _MULTIPART_BYTES = 16 * 1024**2
 CONNECTIONS = 8
+_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MAX_HOST = 253
+_client_lock = threading.Lock()
 # [bucket.]s3[.-]region.provider, as AWS, Backblaze, Wasabi and others have it; [bucket.]region.digitaloceanspaces.com.
 _S3_HOST = re.compile(
     r"(?:(?P<bucket>[^/]+?)\.)?s3[.-](?:dualstack\.)?(?P<region>[a-z0-9-]+)\.(?P<provider>[a-z0-9.-]+)"
@@ -51,7 +55,7 @@ def find_bucket(endpoint_url: str, name: str | None = None, region: str | None =
     """
     parts = urlsplit(endpoint_url)
     host = (parts.hostname or "").lower()
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.scheme not in ("http", "https") or not host or len(host) > _MAX_HOST:
         raise ValueError("it must be an http(s) address, such as https://my-bucket.s3.eu-west-1.amazonaws.com")
     found = _AWS_GLOBAL.fullmatch(host) or _SPACES.fullmatch(host) or _S3_HOST.fullmatch(host)
     known = found.groupdict() if found else {}
@@ -74,7 +78,8 @@ def find_bucket(endpoint_url: str, name: str | None = None, region: str | None =
 class Bucket:
     """A bucket with its keys; one of these serves all jobs. Its client is made once and may be used by any thread.
 
-    ``expiry_s``: how long a presigned URL is valid, in seconds.
+    ``expiry_s``: how long a presigned URL is valid, in seconds. ``public_only``: it is a caller's, and must be on the
+    public internet.
     """
 
     place: BucketPlace
@@ -82,14 +87,20 @@ class Bucket:
     secret_key: str = field(repr=False)
     prefix: str = ""
     expiry_s: int = 604_800
+    public_only: bool = False
+
+    @property
+    def client(self) -> Any:
+        """The boto3 client, made at the first call."""
+        with _client_lock:
+            return self._client
 
     @cached_property
-    def client(self) -> Any:
-        """The boto3 client."""
+    def _client(self) -> Any:
         import boto3  # Takes a while, and only those with a bucket need it.
         from botocore.config import Config
 
-        return boto3.session.Session().client(
+        client = boto3.session.Session().client(
             "s3",
             endpoint_url=self.place.endpoint,
             region_name=self.place.region,
@@ -105,8 +116,14 @@ class Bucket:
                 # Many S3 clones do not know the newer checksums.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
+                proxies={} if self.public_only else None,
             ),
         )
+        if self.public_only:
+            from worker.public_web import connect_to_public_only
+
+            connect_to_public_only(client)
+        return client
 
     def store(self, key: str, file: BinaryIO, content_type: str) -> str:
         """Put ``file`` under ``key``, and give its presigned URL.
@@ -114,9 +131,8 @@ class Bucket:
         Raises:
             UploadFailed: it could not be put there, after four tries.
         """
-        from boto3.exceptions import Boto3Error
         from boto3.s3.transfer import TransferConfig
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import ClientError
 
         size = os.fstat(file.fileno()).st_size
         try:
@@ -132,8 +148,8 @@ class Bucket:
                 "get_object", Params={"Bucket": self.place.name, "Key": key}, ExpiresIn=self.expiry_s
             )
         except ClientError as error:
-            raise UploadFailed(str(error.response.get("Error", {}).get("Code", "refused"))) from None
-        except (BotoCoreError, Boto3Error, OSError, ValueError) as error:
+            raise UploadFailed(_code(error.response)) from None
+        except Exception as error:  # noqa: BLE001 - botocore lets through what its servers bring about.
             raise UploadFailed(type(error).__name__) from None
         return url
 
@@ -181,4 +197,10 @@ def job_bucket(config: Mapping[str, Any], expiry_s: int, check: Callable[[str], 
         check(place.endpoint)
     except ValueError as error:
         raise InvalidJob(f"'s3Config': 'endpointUrl': {error}") from None
-    return Bucket(place, values["accessId"], values["accessSecret"], expiry_s=expiry_s)
+    return Bucket(place, values["accessId"], values["accessSecret"], expiry_s=expiry_s, public_only=True)
+
+
+def _code(response: Mapping[str, Any]) -> str:
+    """S3's code of an error; what is none is not passed on."""
+    code = str(response.get("Error", {}).get("Code", ""))
+    return code if _CODE.fullmatch(code) else "refused"

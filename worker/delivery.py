@@ -59,7 +59,8 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
         AnswerTooLarge: the files do not fit.
     """
     errors = list(result.errors)
-    artifacts = [_converted(artifact, delivery.image_format, errors) for artifact in result.artifacts]
+    names = {(artifact.subfolder, artifact.filename.lower()) for artifact in result.artifacts}
+    artifacts = [_converted(artifact, delivery.image_format, names, errors) for artifact in result.artifacts]
     entries = _uploaded(artifacts, delivery, errors) if delivery.uploader else _inline(artifacts, delivery.limit_mb)
     images = [entry for artifact, entry in entries if artifact.key == "images"]
     files = [entry for artifact, entry in entries if artifact.key != "images"]
@@ -134,7 +135,7 @@ def _inline_size(artifact: Artifact) -> int:
     return (artifact.path.stat().st_size + 2) // 3 * 4 + 200
 
 
-def _converted(artifact: Artifact, wanted: ImageFormat, errors: list[str]) -> Artifact:
+def _converted(artifact: Artifact, wanted: ImageFormat, names: set[tuple[str, str]], errors: list[str]) -> Artifact:
     """``artifact``, or where it is a still PNG and another format is wanted, that."""
     if wanted.name == "png" or artifact.key != "images" or artifact.media_type != "image/png":
         return artifact
@@ -143,10 +144,24 @@ def _converted(artifact: Artifact, wanted: ImageFormat, errors: list[str]) -> Ar
             if getattr(image, "n_frames", 1) > 1:
                 return artifact
             content = encode_lossy(image, wanted)
-    except (AlphaLost, OSError, ValueError) as error:
+    except AlphaLost as error:
         errors.append(f"{encodable(artifact.filename)} is sent as PNG: {error}")
         return artifact
-    path = artifact.path.with_suffix(wanted.suffix)
+    except Exception as error:  # noqa: BLE001 - Pillow raises all sorts for files that are none; the others shall arrive.
+        errors.append(f"{encodable(artifact.filename)} is sent as it is: it is no picture ({type(error).__name__})")
+        return artifact
+    filename = _free_name(artifact, wanted, names)
+    path = artifact.path.with_name(filename)
     path.write_bytes(content)
-    filename = str(Path(artifact.filename).with_suffix(wanted.suffix))
     return replace(artifact, filename=filename, media_type=wanted.media_type, path=path)
+
+
+def _free_name(artifact: Artifact, wanted: ImageFormat, names: set[tuple[str, str]]) -> str:
+    """The name with another end; a name that another file has is left to it."""
+    stem, count = Path(artifact.filename).stem, 1
+    filename = stem + wanted.suffix
+    while (artifact.subfolder, filename.lower()) in names:
+        count += 1
+        filename = f"{stem}-{count}{wanted.suffix}"
+    names.add((artifact.subfolder, filename.lower()))
+    return filename

@@ -40,13 +40,13 @@ class RunResult:
 
     ``outputs``: ui dict of each node that has one, in the order of the workflow's nodes; keys are the ids that a user
     knows. ``errors``: one readable line for each thing that went wrong. ``status``: how the run ended.
-    ``silent``: output nodes that named none of their files, where there are such files.
+    ``unnamed``: files in the output folder, by the output node that saved them and named nothing.
     """
 
     status: Status
     outputs: Mapping[str, list[dict[str, Any]]]
     errors: tuple[str, ...] = ()
-    silent: tuple[str, ...] = ()
+    unnamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Backend(Protocol):

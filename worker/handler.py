@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
@@ -55,6 +56,7 @@ class JobHandler:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._bucket = configured_bucket(worker.settings)
+        self._lock = threading.Lock()
         self._job_buckets: OrderedDict[tuple[str, ...], Bucket] = OrderedDict()
 
     async def answer(
@@ -138,10 +140,11 @@ class JobHandler:
 
         bucket = job_bucket(config, self._worker.settings.bucket_url_expiry_s, check_endpoint)
         key = (bucket.place.endpoint, bucket.place.name, bucket.access_key, bucket.secret_key)
-        known = self._job_buckets.setdefault(key, bucket)  # Its client, and the connections that it has open.
-        self._job_buckets.move_to_end(key)
-        if len(self._job_buckets) > _MAX_JOB_BUCKETS:
-            self._job_buckets.popitem(last=False)
+        with self._lock:
+            known = self._job_buckets.setdefault(key, bucket)  # Its client, and the connections that it has open.
+            self._job_buckets.move_to_end(key)
+            if len(self._job_buckets) > _MAX_JOB_BUCKETS:
+                self._job_buckets.popitem(last=False)
         return known
 
 

@@ -46,6 +46,8 @@ def encode_lossy(image: Image, wanted: ImageFormat, exif: Exif | None = None) ->
     Raises:
         AlphaLost: it is to be a JPEG and is not opaque.
     """
+    if image.mode.startswith("I"):  # 16 bits: Pillow would cut off instead of scaling.
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if wanted.name == "jpeg":
         image = _opaque(image)
     elif image.mode not in ("RGB", "RGBA"):

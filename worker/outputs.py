@@ -46,6 +46,11 @@ class Artifact:
     path: Path
     _workspace: Workspace = field(repr=False)
 
+    @property
+    def is_input(self) -> bool:
+        """Whether it lies in the job's input folder, where another file may have the same name."""
+        return self.path.is_relative_to(self._workspace.input)
+
     def read(self) -> bytes:
         """The whole file."""
         return self.path.read_bytes()
@@ -71,7 +76,7 @@ class Collected:
 def collect(result: RunResult, workspace: Workspace) -> Collected:
     """Find the files and texts that ``result`` names; previews (``type`` is ``temp``) are left out.
 
-    Where an output node has named nothing (CheckpointSave and its like), files that nobody has named are its.
+    Files that an output node saved and did not name, as CheckpointSave does, are among ``files``.
     """
     artifacts: dict[tuple[str, str, str, str], Artifact] = {}
     texts: list[Text] = []
@@ -91,17 +96,13 @@ def collect(result: RunResult, workspace: Workspace) -> Collected:
 
 
 def _unnamed(result: RunResult, workspace: Workspace, named: Iterable[Artifact]) -> Iterator[Artifact]:
-    if not result.silent:
-        return
     known = {os.path.normpath(artifact.path) for artifact in named}
-    node_id = result.silent[0] if len(result.silent) == 1 else ""
-    for folder, folders, names in os.walk(workspace.output):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(folder, name)
+    for node_id, paths in result.unnamed.items():
+        for inside in map(Path, paths):
+            path = workspace.output / inside
+            subfolder = "" if inside.parent == Path() else str(inside.parent)
             if os.path.normpath(path) not in known and path.is_file() and not path.is_symlink():
-                subfolder = os.path.relpath(folder, workspace.output).removeprefix(".")
-                yield Artifact(node_id, "files", name, subfolder, media_type(name), path, workspace)
+                yield Artifact(node_id, "files", path.name, subfolder, media_type(path.name), path, workspace)
 
 
 def _lists(result: RunResult) -> Iterator[tuple[str, str, list[Any]]]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -18,7 +20,11 @@ from yarl import URL
 
 from worker.errors import FetchFailed
 
+# One text for all cases: which names there are inside is nobody's business.
+_NOT_PUBLIC = "its host is not on the public internet"
+_NUMERIC = re.compile(r"[0-9a-fx.]*[0-9][0-9a-fx.]*", re.IGNORECASE)
 _MAX_REDIRECTS = 5
+_MAX_FILES = 64
 _TIMEOUT_S = 60.0
 _CHUNK = 256 * 1024
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -59,10 +65,10 @@ class PublicResolver(AbstractResolver):
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=socket.AF_UNSPEC)
         except (OSError, UnicodeError):
-            raise FetchFailed("its host is not known") from None
+            raise FetchFailed(_NOT_PUBLIC) from None
         addresses = [(str(address[0]), kind) for kind, _, _, _, address in found]
         if not addresses or not all(is_public(address) for address, _ in addresses):
-            raise FetchFailed("its host is not on the public internet")
+            raise FetchFailed(_NOT_PUBLIC)
         return [
             ResolveResult(hostname=host, host=address, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST)
             for address, kind in addresses
@@ -74,28 +80,40 @@ class PublicResolver(AbstractResolver):
 
 @dataclass(frozen=True)
 class Limits:
-    """``max_bytes`` of one file; ``seconds`` for one file, from the first name to the last byte."""
+    """``max_bytes`` of one file, ``total_bytes`` of all; ``seconds`` for one, from the first name to the last byte."""
 
     max_bytes: int
     seconds: float = _TIMEOUT_S
+    total_bytes: int = 1_000_000_000
+
+
+class _Budget:
+    """Bytes that a job may still fetch."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
 
 
 def fetch_all(urls: Mapping[str, str], limits: Limits) -> dict[str, bytes | FetchFailed]:
     """Fetch several files at once; by their names, each its bytes or why there are none. Not for an event loop."""
 
+    if len(urls) > _MAX_FILES:
+        return dict.fromkeys(urls, FetchFailed(f"a job may have {_MAX_FILES} URLs, and this one has {len(urls)}"))
+    budget = _Budget(limits.total_bytes)
+
     async def main() -> dict[str, bytes | FetchFailed]:
         connector = aiohttp.TCPConnector(resolver=PublicResolver(), use_dns_cache=False, limit=8)
         async with aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False) as session:
-            contents = await asyncio.gather(*(_fetched(session, url, limits) for url in urls.values()))
+            contents = await asyncio.gather(*(_fetched(session, url, limits, budget) for url in urls.values()))
         return dict(zip(urls, contents, strict=True))
 
     return asyncio.run(main())
 
 
-async def _fetched(session: aiohttp.ClientSession, url: str, limits: Limits) -> bytes | FetchFailed:
+async def _fetched(session: aiohttp.ClientSession, url: str, limits: Limits, budget: _Budget) -> bytes | FetchFailed:
     try:
         async with asyncio.timeout(limits.seconds):
-            return await _fetch(session, _parsed(url), limits.max_bytes)
+            return await _fetch(session, _parsed(url), limits.max_bytes, budget)
     except FetchFailed as failed:
         return failed
     except TimeoutError:
@@ -109,7 +127,7 @@ async def _fetched(session: aiohttp.ClientSession, url: str, limits: Limits) -> 
         return FetchFailed(f"it cannot be fetched ({type(error).__name__})")
 
 
-async def _fetch(session: aiohttp.ClientSession, url: URL, max_bytes: int) -> bytes:
+async def _fetch(session: aiohttp.ClientSession, url: URL, max_bytes: int, budget: _Budget) -> bytes:
     for _ in range(_MAX_REDIRECTS + 1):
         check_host(url)
         headers = {"Accept-Encoding": "identity", "User-Agent": "comfy-worker"}
@@ -119,16 +137,19 @@ async def _fetch(session: aiohttp.ClientSession, url: URL, max_bytes: int) -> by
                 continue
             if response.status != 200:
                 raise FetchFailed(f"its server answered {response.status}")
-            return await _read(response, max_bytes)
+            return await _read(response, max_bytes, budget)
     raise FetchFailed(f"it was redirected more than {_MAX_REDIRECTS} times")
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+async def _read(response: aiohttp.ClientResponse, max_bytes: int, budget: _Budget) -> bytes:
     content = bytearray()
     async for chunk in response.content.iter_chunked(_CHUNK):
         content += chunk
+        budget.left -= len(chunk)
         if len(content) > max_bytes:
             raise FetchFailed(f"it has more than {max_bytes / 1e6:.1f} MB")
+        if budget.left < 0:
+            raise FetchFailed("the files of this job are too large together")
     return bytes(content)
 
 
@@ -153,9 +174,11 @@ def check_host(url: URL) -> None:
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
+        if _NUMERIC.fullmatch(host):  # Other ways to write an address, which some would read as one.
+            raise FetchFailed(_NOT_PUBLIC) from None
         return
     if not is_public(host):
-        raise FetchFailed("its host is not on the public internet")
+        raise FetchFailed(_NOT_PUBLIC)
 
 
 def check_endpoint(endpoint: str) -> None:
@@ -168,6 +191,30 @@ def check_endpoint(endpoint: str) -> None:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise ValueError("its host is not known") from None
+        raise ValueError(_NOT_PUBLIC) from None
     if not found or not all(is_public(str(address[0])) for *_, address in found):
-        raise ValueError("its host is not on the public internet")
+        raise ValueError(_NOT_PUBLIC)
+
+
+def connect_to_public_only(client: Any) -> None:
+    """Let a boto3 client send nothing to an address that is not public, whatever name led there and whenever."""
+    from botocore.awsrequest import AWSHTTPConnection, AWSHTTPConnectionPool, AWSHTTPSConnection, AWSHTTPSConnectionPool
+    from urllib3.exceptions import NewConnectionError
+
+    class Checked:
+        def _new_conn(self) -> socket.socket:
+            connection: socket.socket = super()._new_conn()  # type: ignore[misc]
+            if not is_public(str(connection.getpeername()[0])):
+                connection.close()
+                raise NewConnectionError(self, _NOT_PUBLIC)  # type: ignore[arg-type]
+            return connection
+
+    plain = type("Plain", (Checked, AWSHTTPConnection), {})
+    tls = type("Tls", (Checked, AWSHTTPSConnection), {})
+    pools = {
+        "http": type("PlainPool", (AWSHTTPConnectionPool,), {"ConnectionCls": plain}),
+        "https": type("TlsPool", (AWSHTTPSConnectionPool,), {"ConnectionCls": tls}),
+    }
+    session = client._endpoint.http_session
+    session._pool_classes_by_scheme = pools
+    session._manager.pool_classes_by_scheme = pools

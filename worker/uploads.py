@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +21,7 @@ from worker.outputs import Artifact, media_type
 from worker.redact import encodable
 
 GIVE_UP_S = 180.0  # For all files of a job, from the end of its graph.
+_MOST_OPEN = 64
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -56,20 +57,22 @@ class Uploads:
         self._deadline: float | None = None
 
     def begin(self, path: Path) -> None:
-        """Begin to upload a file that a node has finished. Any thread; raises nothing: ``finish`` tells."""
-        real = os.path.realpath(path)
-        if real.startswith(f"{self._root}/"):
-            with contextlib.suppress(RuntimeError):
-                self._begin(os.path.relpath(real, self._root), Path(real))
+        """Begin to upload a file that a node has finished. Any thread; raises nothing: ``finish`` tells.
+
+        The file is opened now, since it moves when the graph has ended; with many under way, the rest begins later.
+        """
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            real = os.path.realpath(path)
+            inside = os.path.relpath(real, self._root)
+            with self._lock:
+                under_way = sum(not upload.done() for _, upload in self._begun.values())
+            if real.startswith(f"{self._root}/") and under_way < _MOST_OPEN:
+                self._begin(inside, Path(real), open_now=True)
 
     def prepare(self, artifact: Artifact) -> Future[str]:
-        """See that ``artifact`` is uploaded; its future URL."""
-        name = f"{artifact.subfolder}/{artifact.filename}".lstrip("/")
-        with self._lock:
-            begun = self._begun.get(os.path.normpath(name))
-        if begun is not None and begun[0] == _stamp(artifact.path):
-            return begun[1]
-        return self._begin(os.path.normpath(name), artifact.path)
+        """See that ``artifact`` is uploaded as it is now; its future URL."""
+        name = os.path.normpath(f"{artifact.subfolder}/{artifact.filename}".lstrip("/"))
+        return self._begin(f"input/{name}" if artifact.is_input else name, artifact.path)
 
     def finish(self, upload: Future[str]) -> str:
         """The URL that came of ``prepare``.
@@ -88,26 +91,32 @@ class Uploads:
         """Drop what has not begun; nobody asks for it any more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _begin(self, name: str, path: Path) -> Future[str]:
+    def _begin(self, name: str, path: Path, *, open_now: bool = False) -> Future[str]:
         try:
-            file = path.open("rb")  # The file may be moved meanwhile; this stays open.
             stamp = _stamp(path)
         except OSError as error:
             failed: Future[str] = Future()
             failed.set_exception(UploadFailed(error.strerror or type(error).__name__))
             return failed
-        try:
-            upload = self._pool.submit(self._store, name, file)
-        except RuntimeError:  # It is closed: the job was stopped.
-            file.close()
-            raise
         with self._lock:
+            before = self._begun.get(name)
+            if before is not None and before[0] == stamp:
+                return before[1]
+            file = path.open("rb") if open_now else None
+            upload = self._pool.submit(self._store, name, path, file, before and before[1])
             self._begun[name] = stamp, upload
         return upload
 
-    def _store(self, name: str, file: BinaryIO) -> str:
-        with file:
-            return self._bucket.store(f"{self._folder}/{encodable(name)}", file, media_type(name))
+    def _store(self, name: str, path: Path, file: BinaryIO | None, before: Future[str] | None) -> str:
+        if (
+            before is not None
+        ):  # An older content under this key must not come last. It began earlier, so it is running.
+            wait([before])
+        try:
+            with file or path.open("rb") as content:
+                return self._bucket.store(f"{self._folder}/{encodable(name)}", content, media_type(name))
+        except OSError as error:
+            raise UploadFailed(error.strerror or type(error).__name__) from None
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 
 import comfy.utils
 import folder_paths
+import server
 import torch
 from comfy_execution.graph import ExecutionBlocker
 from PIL import Image
@@ -223,6 +225,61 @@ class OpensOutputs:
         return {"ui": {"text": [", ".join(seen)]}}
 
 
+class AfterSaving:
+    """Passes the image on as soon as another node has saved ``path``."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",), "path": ("STRING", {})}}
+
+    async def run(self, image: Any, path: str) -> tuple[Any]:
+        for _ in range(1000):
+            if (Path(folder_paths.get_output_directory()) / path).exists():
+                break
+            await asyncio.sleep(0.01)
+        return (image,)
+
+
+class SavesPicture:
+    """Saves the image under any name."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",), "filename": ("STRING", {})}}
+
+    def run(self, image: Any, filename: str) -> dict[str, Any]:
+        pixels = (image[0].numpy() * 255).astype("uint8")
+        Image.fromarray(pixels).save(Path(folder_paths.get_output_directory()) / filename, lossless=True)
+        return {"ui": {"images": [{"filename": filename, "subfolder": "", "type": "output"}]}}
+
+
+class SendsMessages:
+    """Sends messages of its own under names of ComfyUI's."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",)}}
+
+    def run(self, image: Any) -> tuple[Any]:
+        for name in ("executing", "executed", "execution_cached"):
+            for data in ({"value": 1}, {"node": 5, "nodes": 3, "output": []}, None, "text"):
+                server.PromptServer.instance.send_sync(name, data)
+        return (image,)
+
+
 class UsesSaveImage:
     """Saves with ComfyUI's node, as some packs do, and goes on with the file."""
 
@@ -283,6 +340,9 @@ NODE_CLASS_MAPPINGS = {
         LeavesThread,
         OpensOutputs,
         UsesSaveImage,
+        AfterSaving,
+        SavesPicture,
+        SendsMessages,
         InheritsSaveImage,
         MakesVoxels,
         IgnoresInterrupts,

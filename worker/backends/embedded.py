@@ -243,7 +243,7 @@ def _result(run: GraphRun, outcomes: list[PromptOutcome], dropped: list[str]) ->
         cast(Status, status),
         dict(sorted(outputs.items(), key=lambda item: order.get(item[0], len(order)))),
         tuple(errors),
-        tuple(dict.fromkeys(node_id for outcome in outcomes for node_id in outcome.silent)),
+        {node_id: paths for outcome in outcomes for node_id, paths in outcome.unnamed.items()},
     )
 
 

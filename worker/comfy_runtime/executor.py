@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,7 @@ class PromptOutcome:
 
     ``outputs``: ui dict of each node that has one. ``display_ids``: the node that a user sees in its place.
     ``status``: ``success``, ``error`` or ``interrupted``. ``unsaved``: a line for each image that could not be encoded.
-    ``silent``: output nodes that named nothing.
+    ``unnamed``: files in the output folder that output nodes saved and did not name.
     """
 
     prompt_id: str
@@ -33,7 +34,7 @@ class PromptOutcome:
     display_ids: dict[str, str] = field(default_factory=dict)
     failure: NodeFailure | None = None
     unsaved: tuple[str, ...] = ()
-    silent: tuple[str, ...] = ()
+    unnamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class _QueueThatStops:

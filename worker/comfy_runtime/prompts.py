@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from worker.comfy_runtime.executor import NodeFailure, PromptOutcome, build_executor, outcome_of
@@ -16,6 +17,8 @@ from worker.comfy_runtime.fingerprint import JobContent, install_fingerprints
 from worker.comfy_runtime.reuse import FileReuse, file_entries
 from worker.comfy_runtime.saving import ImageSaver, OnFile, SaveFailure
 from worker.comfy_runtime.server import CLIENT_ID, MessageListener, prompt_route
+from worker.comfy_runtime.unnamed import UnnamedFiles
+from worker.image_format import PNG
 from worker.workspace import StateFolder
 
 _GC_INTERVAL_S = 10.0
@@ -38,17 +41,18 @@ class Accepted:
     node_errors: dict[str, Any]
 
 
-def _without(outcome: PromptOutcome, failures: Sequence[SaveFailure]) -> PromptOutcome:
+def _without(outcome: PromptOutcome, failures: Sequence[SaveFailure], output: Path) -> PromptOutcome:
     """``outcome`` with a line for each image that could not be saved, in place of its entry."""
-    names = {failure.path.name for failure in failures}
+    gone = {str(failure.path) for failure in failures}
+
+    def kept(entry: Any) -> bool:
+        if not (isinstance(entry, dict) and "filename" in entry):
+            return True
+        return str(output / str(entry.get("subfolder") or "") / str(entry["filename"])) not in gone
+
     outputs = {
-        node_id: {
-            key: [v for v in value if not (isinstance(v, dict) and v.get("filename") in names)]
-            if isinstance(value, list)
-            else value
-            for key, value in output.items()
-        }
-        for node_id, output in outcome.outputs.items()
+        node_id: {key: list(filter(kept, value)) if isinstance(value, list) else value for key, value in shown.items()}
+        for node_id, shown in outcome.outputs.items()
     }
     lines = tuple(f"{failure.path.name}: {failure.error}" for failure in failures)
     return replace(outcome, outputs=outputs, unsaved=lines)
@@ -74,6 +78,7 @@ class PromptRunner:
         self._content = JobContent()
         self._on_file: OnFile | None = None
         self._output = state.output
+        self._unnamed = UnnamedFiles(state.output, self._is_output_node)
         install_fingerprints(
             main.execution,
             main.nodes.NODE_CLASS_MAPPINGS,
@@ -127,14 +132,10 @@ class PromptRunner:
         self._server.last_prompt_id = prompt_id
 
         def listen(name: Any, data: Any) -> None:
-            if name == "execution_cached":
-                data = {**data, "nodes": self._reuse.before(data["nodes"])}
-            elif name == "executing":
-                self._saver.node_starts(graph.get(data["node"], {}).get("class_type"))
-            elif name == "executed":
-                self._tell_files(graph.get(data["node"], {}).get("class_type"), data.get("output"))
+            data = self._look(graph, name, data)
             on_message(name, data)
 
+        self._unnamed.begin()
         self._server.on_message = listen
         try:
             # Validation names outputs in an order that changes from process to process; file names follow it.
@@ -145,20 +146,35 @@ class PromptRunner:
             self._server.on_message = None
             failures = self._saver.finish()
         if failures:
-            outcome = _without(outcome, failures)
+            complete, outcome = outcome, _without(outcome, failures, self._output)
+            self._reuse.forget([n for n in outcome.outputs if outcome.outputs[n] != complete.outputs[n]])
         self._reuse.after(outcome.outputs, graph)
-        silent = tuple(
-            node_id for node_id in graph if node_id not in outcome.outputs and self._is_output(graph[node_id])
-        )
-        if silent and self._reuse.leaves_unnamed(outcome.outputs):
-            outcome = replace(outcome, silent=silent)
-            self._reuse.forget(silent)
+        unnamed = self._unnamed.end()
+        self._reuse.forget(unnamed)
+        outcome = replace(outcome, unnamed=unnamed)
         if outcome.status != "success":
             self._reuse.after_failure(graph)
         return outcome
 
-    def _is_output(self, node: Mapping[str, Any]) -> bool:
-        return bool(getattr(self._main.nodes.NODE_CLASS_MAPPINGS.get(node["class_type"]), "OUTPUT_NODE", False))
+    def _is_output_node(self, class_type: str) -> bool:
+        return bool(getattr(self._main.nodes.NODE_CLASS_MAPPINGS.get(class_type), "OUTPUT_NODE", False))
+
+    def _look(self, graph: Mapping[str, Any], name: Any, data: Any) -> Any:
+        """See what a message means for files; a pack may send anything under a name of ComfyUI's."""
+        if not isinstance(data, dict):
+            return data
+        if name == "execution_cached" and isinstance(data.get("nodes"), list):
+            return {**data, "nodes": self._reuse.before(data["nodes"])}
+        node_id = data.get("node")
+        if isinstance(node_id, str) and name in ("executing", "executed"):
+            class_type = graph.get(node_id, {}).get("class_type")
+            if name == "executing":
+                self._saver.node_starts(class_type)
+                self._unnamed.node_starts(node_id, class_type)
+            else:
+                self._unnamed.node_names(node_id)
+                self._tell_files(class_type, data.get("output"))
+        return data
 
     def _tell_files(self, class_type: str | None, output: Any) -> None:
         """Tell of the files that a node has saved; the saver tells of its own."""
@@ -226,6 +242,7 @@ class PromptRunner:
         self._server.prompt_queue.wipe_history()
         self._content = JobContent()
         self._on_file = None
+        self._saver.begin(PNG, None)  # A thread that a node has left behind may go on saving.
 
     def interrupt(self) -> None:
         """Stop the running prompt at its next step or node, as the server's ``/interrupt`` does."""

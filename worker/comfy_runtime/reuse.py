@@ -93,15 +93,6 @@ class FileReuse:
                 self._forget(node_id)
         self._purge()
 
-    def leaves_unnamed(self, outputs: Mapping[str, Mapping[str, Any]]) -> bool:
-        """Whether the output folder holds a file that no node has named."""
-        named = {os.path.normpath(path) for node_id, output in outputs.items() for path in self._files(node_id, output)}
-        return any(
-            os.path.join(folder, name) not in named  # noqa: PTH118
-            for folder, _, names in os.walk(self.output)
-            for name in names
-        )
-
     def forget(self, node_ids: Iterable[str]) -> None:
         """Let nodes run again in the next job: what they saved and did not name cannot be brought back."""
         for node_id in node_ids:

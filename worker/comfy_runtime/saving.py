@@ -7,6 +7,7 @@ name is taken, with an empty file, before its content is there; whoever may open
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 import json
@@ -29,8 +30,11 @@ OnFile = Callable[[Path], None]
 
 _MAX_THREADS = 8
 _ROWS_AT_ONCE = 64  # What fits a core's cache.
-_CORE_MODULES = ("nodes", "comfy_extras.", "comfy_api_nodes.")
+_CORE_MODULES = ("nodes", "comfy_extras.")
+_READERS = ("Load", "Webcam", "Record", "File")  # In the names of ComfyUI's own nodes that read files.
+_LARGEST = {"png": 2**31 - 1, "webp": 16_383, "jpeg": 65_500}  # Pixels a side.
 # Where ComfyUI's own nodes for other formats put them, too: tags 0x0110 (Model) and 0x010F (Make).
+_MAX_EXIF = 65_000
 _EXIF_PROMPT, _EXIF_REST = 0x0110, 0x010F
 
 
@@ -95,7 +99,11 @@ class ImageSaver:
         node_class = self._main.nodes.NODE_CLASS_MAPPINGS.get(class_type)
         self._may_defer = node_class is self._main.nodes.SaveImage
         module = getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes")
-        if node_class is None or not module.startswith(_CORE_MODULES) or "Load" in str(class_type):
+        if (
+            node_class is None
+            or not module.startswith(_CORE_MODULES)
+            or any(word in str(class_type) for word in _READERS)
+        ):
             self.wait()
 
     def wait(self) -> None:
@@ -122,7 +130,7 @@ class ImageSaver:
             vars(node) == {"output_dir": self._output, "type": "output", "prefix_append": "", "compress_level": 4}
             and isinstance(images, self._torch.Tensor)
             and images.ndim == 4
-            and images.shape[0] > 0
+            and min(images.shape[:3]) > 0
             and images.shape[3] in (3, 4)
             and images.is_floating_point()
         )
@@ -140,31 +148,38 @@ class ImageSaver:
             filename_prefix, node.output_dir, width, height
         )
         texts = {} if self._main.args.disable_metadata else _texts(prompt, extra_pnginfo)
+        wanted = self._format if max(height, width) <= _LARGEST[self._format.name] else PNG
         entries = []
         for index, image in enumerate(images):
             numbered = name.replace("%batch_num%", str(index))
-            file = f"{numbered}_{counter + index:05}_{self._format.suffix}"
+            file = f"{numbered}_{counter + index:05}_{wanted.suffix}"
             path = Path(folder, file)
+            self._wait_for(path)
             path.write_bytes(b"")  # The name is taken.
-            self._encode(path, to_pixels(image.cpu().numpy()), texts)
+            self._encode(path, to_pixels(image.cpu().numpy()), texts, wanted)
             entries.append({"filename": file, "subfolder": subfolder, "type": "output"})
-        if not self._may_defer:  # Another node uses this one, and may go on with the files.
+        # Another node that uses this one may go on with the files; one that awaits something may look at them.
+        if not self._may_defer or _others_run():
             self._check()
         answer: dict[str, Any] = {"ui": {"images": entries}}
         # Newer versions hand the images on.
         return {**answer, "result": (images,)} if node.RETURN_TYPES else answer
 
-    def _encode(self, path: Path, pixels: Pixels, texts: Mapping[str, str]) -> None:
-        if self._format.name != "png":
-            saving = _Saving(path, pixels.shape, (), [])
-            self._savings.append(saving)
-            self._pool.submit(self._encode_lossy, saving, pixels, texts, self._format, self._on_file)
-            return
-        rows = strip_rows(pixels)
-        saving = _Saving(path, pixels.shape, _chunks(texts), [None] * len(rows))
+    def _wait_for(self, path: Path) -> None:
+        """Names may repeat, as ``%batch_num%`` makes them: the last one counts."""
+        wait([saving.done for saving in self._savings if saving.path == path])
+
+    def _encode(self, path: Path, pixels: Pixels, texts: Mapping[str, str], wanted: ImageFormat) -> None:
+        rows = strip_rows(pixels) if wanted.name == "png" else []
+        saving = _Saving(path, pixels.shape, _chunks(texts) if rows else (), [None] * len(rows))
         self._savings.append(saving)
-        for index, strip in enumerate(rows):
-            self._pool.submit(self._encode_strip, saving, pixels, index, strip, self._on_file)
+        try:
+            if not rows:
+                self._pool.submit(self._encode_lossy, saving, pixels, texts, wanted, self._on_file)
+            for index, strip in enumerate(rows):
+                self._pool.submit(self._encode_strip, saving, pixels, index, strip, self._on_file)
+        except RuntimeError as error:  # No thread can be had.
+            _fail(saving, error)
 
     def _encode_strip(self, saving: _Saving, pixels: Pixels, index: int, rows: range, on_file: OnFile | None) -> None:
         try:
@@ -174,7 +189,7 @@ class ImageSaver:
                 strips = [done for done in saving.strips if done is not None]
             if len(strips) == len(saving.strips):  # The last one writes the file.
                 _write(saving, assemble(saving.shape, strips, saving.chunks), on_file)
-        except Exception as error:  # noqa: BLE001 - told by ``finish``.
+        except BaseException as error:  # noqa: BLE001 - told by ``finish``.
             _fail(saving, error)
 
     def _encode_lossy(
@@ -186,9 +201,24 @@ class ImageSaver:
         on_file: OnFile | None,
     ) -> None:
         try:
-            _write(saving, encode_lossy(Image.fromarray(pixels), wanted, _exif(texts)), on_file)
-        except Exception as error:  # noqa: BLE001 - told by ``finish``.
+            image, exif = Image.fromarray(pixels), _exif(texts)
+            try:
+                content = encode_lossy(image, wanted, exif)
+            except ValueError:
+                if exif is None or len(exif.tobytes()) < _MAX_EXIF:
+                    raise
+                content = encode_lossy(image, wanted)  # The workflow is too long for this format.
+            _write(saving, content, on_file)
+        except BaseException as error:  # noqa: BLE001 - told by ``finish``.
             _fail(saving, error)
+
+
+def _others_run() -> bool:
+    """Whether the executor has begun a node that awaits something."""
+    try:
+        return len(asyncio.all_tasks()) > 1
+    except RuntimeError:  # No loop runs here: a node's own thread.
+        return True
 
 
 def to_pixels(image: np.ndarray[Any, Any]) -> Pixels:
@@ -212,7 +242,7 @@ def _write(saving: _Saving, content: bytes, on_file: OnFile | None) -> None:
     saving.done.set_result(None)
 
 
-def _fail(saving: _Saving, error: Exception) -> None:
+def _fail(saving: _Saving, error: BaseException) -> None:
     with saving.lock:
         if not saving.done.done():
             saving.done.set_exception(error)
