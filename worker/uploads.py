@@ -108,9 +108,7 @@ class Uploads:
         return upload
 
     def _store(self, name: str, path: Path, file: BinaryIO | None, before: Future[str] | None) -> str:
-        if (
-            before is not None
-        ):  # An older content under this key must not come last. It began earlier, so it is running.
+        if before is not None:  # The older content must not come last. It began earlier, so it has a thread.
             wait([before])
         try:
             with file or path.open("rb") as content:

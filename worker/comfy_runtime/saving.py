@@ -11,9 +11,10 @@ import asyncio
 import functools
 import importlib
 import json
+import math
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from worker.png import Chunk, Pixels, Strip, assemble, encode_strip, strip_rows
 OnFile = Callable[[Path], None]
 
 _MAX_THREADS = 8
+_MOST_WAITING_BYTES = 256 * 1024**2
 _ROWS_AT_ONCE = 64  # What fits a core's cache.
 _CORE_MODULES = ("nodes", "comfy_extras.")
 _READERS = ("Load", "Webcam", "Record", "File")  # In the names of ComfyUI's own nodes that read files.
@@ -99,31 +101,24 @@ class ImageSaver:
         node_class = self._main.nodes.NODE_CLASS_MAPPINGS.get(class_type)
         self._may_defer = node_class is self._main.nodes.SaveImage
         module = getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes")
-        if (
-            node_class is None
-            or not module.startswith(_CORE_MODULES)
-            or any(word in str(class_type) for word in _READERS)
-        ):
+        is_known = node_class is not None and module.startswith(_CORE_MODULES)
+        if not is_known or any(word in str(class_type) for word in _READERS):
             self.wait()
 
     def wait(self) -> None:
         """Until every file has its content."""
         wait([saving.done for saving in self._savings])
 
-    def _check(self) -> None:
-        for failure in self.finish():
+    def _complete(self, count: int) -> None:
+        """Wait for the last ``count`` files; what went wrong with them is the error of the node that runs."""
+        own, self._savings = self._savings[-count:], self._savings[:-count]
+        for failure in _failures(own):
             raise failure.error
 
     def finish(self) -> list[SaveFailure]:
         """Wait, and tell which files could not be made; they are gone."""
         savings, self._savings = self._savings, []
-        failures = []
-        for saving in savings:
-            error = saving.done.exception()
-            if error is not None:
-                saving.path.unlink(missing_ok=True)
-                failures.append(SaveFailure(saving.path, error if isinstance(error, Exception) else RuntimeError()))
-        return failures
+        return _failures(savings)
 
     def _takes(self, node: Any, images: Any) -> bool:
         return (
@@ -154,20 +149,23 @@ class ImageSaver:
             numbered = name.replace("%batch_num%", str(index))
             file = f"{numbered}_{counter + index:05}_{wanted.suffix}"
             path = Path(folder, file)
-            self._wait_for(path)
+            self._make_room(path)
             path.write_bytes(b"")  # The name is taken.
             self._encode(path, to_pixels(image.cpu().numpy()), texts, wanted)
             entries.append({"filename": file, "subfolder": subfolder, "type": "output"})
         # Another node that uses this one may go on with the files; one that awaits something may look at them.
         if not self._may_defer or _others_run():
-            self._check()
+            self._complete(len(entries))
         answer: dict[str, Any] = {"ui": {"images": entries}}
         # Newer versions hand the images on.
         return {**answer, "result": (images,)} if node.RETURN_TYPES else answer
 
-    def _wait_for(self, path: Path) -> None:
-        """Names may repeat, as ``%batch_num%`` makes them: the last one counts."""
-        wait([saving.done for saving in self._savings if saving.path == path])
+    def _make_room(self, path: Path) -> None:
+        """Wait for an earlier file of this name, as ``%batch_num%`` makes them, and where too many pixels wait."""
+        waiting = [saving for saving in self._savings if not saving.done.done()]
+        wait([saving.done for saving in waiting if saving.path == path])
+        if sum(math.prod(saving.shape) for saving in waiting) > _MOST_WAITING_BYTES:
+            wait([waiting[0].done])
 
     def _encode(self, path: Path, pixels: Pixels, texts: Mapping[str, str], wanted: ImageFormat) -> None:
         rows = strip_rows(pixels) if wanted.name == "png" else []
@@ -211,6 +209,16 @@ class ImageSaver:
             _write(saving, content, on_file)
         except BaseException as error:  # noqa: BLE001 - told by ``finish``.
             _fail(saving, error)
+
+
+def _failures(savings: Iterable[_Saving]) -> list[SaveFailure]:
+    failures = []
+    for saving in savings:
+        error = saving.done.exception()
+        if error is not None:
+            saving.path.unlink(missing_ok=True)
+            failures.append(SaveFailure(saving.path, error if isinstance(error, Exception) else RuntimeError()))
+    return failures
 
 
 def _others_run() -> bool:
