@@ -54,6 +54,11 @@ def content(entry: dict[str, str]) -> io.BytesIO:
     return io.BytesIO(base64.b64decode(entry["data"], validate=True))
 
 
+def all_files(answer: Answer) -> list[dict[str, str]]:
+    """Every file of an answer, under whatever key it came."""
+    return [*answer["images"], *answer.get("files", [])]
+
+
 def frames(count: int = 3) -> dict[str, Any]:
     """Nodes 1 and 2: images of two colours; node 3: them in a batch of ``count``."""
     graph = {
@@ -150,6 +155,40 @@ def test_a_mesh(ask: Ask, worker: Worker) -> None:
     assert entry["media_type"] == "model/gltf-binary"
     magic, version, length = struct.unpack("<4sII", content(entry).read(12))
     assert (magic, version, length) == (b"glTF", 2, len(content(entry).getvalue()))
+
+
+def test_a_drawing(ask: Ask, worker: Worker) -> None:
+    needs(worker, "SaveSVGNode")
+    graph = {"1": graphs.node("TestMakesSVG"), "2": graphs.node("SaveSVGNode", svg=["1", 0], filename_prefix="svg/x")}
+    answer = ask(graph)
+    (entry,) = all_files(answer)
+    assert (entry["filename"], entry["media_type"]) == ("x_00001_.svg", "image/svg+xml")
+    assert b"<svg" in content(entry).read()
+
+
+@pytest.mark.parametrize(
+    ("class_type", "inputs", "media_type", "start"),
+    [
+        ("SaveText", {"text": ["1", 0], "format": "txt"}, "text/plain", b"hello"),
+        ("SaveImageAdvanced", {"images": ["2", 0], "format": "png", "format.bit_depth": "16-bit",
+                               "format.input_color_space": "sRGB"}, "image/png", b"\x89PNG"),
+        ("SaveAudioAdvanced", {"audio": ["3", 0], "format": "flac"}, "audio/flac", b"fLaC"),
+    ],
+)  # fmt: skip
+def test_nodes_of_newer_versions(
+    ask: Ask, worker: Worker, class_type: str, inputs: dict[str, Any], media_type: str, start: bytes
+) -> None:
+    needs(worker, class_type, "PrimitiveString")
+    graph = {
+        "1": graphs.node("PrimitiveString", value="hello"),
+        "2": graphs.node("EmptyImage", width=32, height=32, batch_size=1, color=5),
+        "3": graphs.node("EmptyAudio", duration=1.0, sample_rate=44100, channels=2),
+        "9": graphs.node(class_type, filename_prefix="new", **inputs),
+    }
+    answer = ask(graph)
+    (entry,) = all_files(answer)
+    assert entry["media_type"] == media_type
+    assert content(entry).read().startswith(start)
 
 
 def test_text_previews(ask: Ask, worker: Worker) -> None:

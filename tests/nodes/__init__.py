@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import threading
 import time
@@ -309,6 +310,21 @@ class InheritsSaveImage(nodes.SaveImage):  # type: ignore[misc, name-defined]
         self.prefix_append = "_own"
 
 
+class MakesSVG:
+    """A drawing."""
+
+    RETURN_TYPES = ("SVG",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {}}
+
+    def run(self) -> tuple[Any]:
+        return (types.SimpleNamespace(data=[io.BytesIO(b'<svg xmlns="http://www.w3.org/2000/svg"/>')]),)
+
+
 class LeavesThread:
     """Leaves a thread behind that never ends and is no daemon."""
 
@@ -338,6 +354,7 @@ NODE_CLASS_MAPPINGS = {
         MakesNoise,
         Logs,
         LeavesThread,
+        MakesSVG,
         OpensOutputs,
         UsesSaveImage,
         AfterSaving,
