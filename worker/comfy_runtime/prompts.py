@@ -142,9 +142,9 @@ class PromptRunner:
             ordered = sorted(outputs, key=list(graph).index)
             outcome = self._execute(prompt_id, graph, {**extra_data, **sensitive}, ordered)
         finally:
+            failures = self._saver.finish()  # Who hears that the prompt has ended finds its files.
             self._close_prompt(item_id, prompt_id)
             self._server.on_message = None
-            failures = self._saver.finish()
         if failures:
             complete, outcome = outcome, _without(outcome, failures, self._output)
             self._reuse.forget([n for n in outcome.outputs if outcome.outputs[n] != complete.outputs[n]])
