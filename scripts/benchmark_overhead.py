@@ -94,7 +94,17 @@ def bare_executor(worker: Worker) -> Callable[[dict[str, Any]], list[str]]:
     execution, output = prompts._main.execution, runtime.state.output
     executor = build_executor(prompts._main, prompts._server)
 
+    save_image = prompts._main.nodes.SaveImage
+    ours = save_image.save_images
+
     def run(workflow: dict[str, Any]) -> list[str]:
+        save_image.save_images = ours.__wrapped__  # ComfyUI's own.
+        try:
+            return execute(workflow)
+        finally:
+            save_image.save_images = ours
+
+    def execute(workflow: dict[str, Any]) -> list[str]:
         prompt_id = str(uuid.uuid4())
         valid = asyncio.run(execution.validate_prompt(prompt_id, workflow, None))
         executor.execute(workflow, prompt_id, {"client_id": "bare"}, valid[2])

@@ -51,6 +51,11 @@ def stock(worker: Worker) -> Iterator[Callable[[Any, str], list[Path]]]:
         path.unlink()
 
 
+def large(color: int, batch: int = 1) -> dict[str, Any]:
+    """A picture that is not small, so that it is encoded in a thread."""
+    return graphs.solid(color, width=160, height=160, batch=batch)
+
+
 def opened(entry: dict[str, str]) -> Image.Image:
     """The picture of an entry."""
     image = Image.open(io.BytesIO(base64.b64decode(entry["data"])))
@@ -136,9 +141,7 @@ def test_no_thread_is_an_error_of_the_job(ask: Ask, worker: Worker, monkeypatch:
     saver = worker.runtime.prompts._saver if worker.runtime else None
     with monkeypatch.context() as patch:
         patch.setattr(saver, "_pool", type("Pool", (), {"submit": staticmethod(none)})())
-        assert ask(graphs.solid(78))["details"] == [
-            "An image could not be saved: ComfyUI_00001_.png: can't start new thread"
-        ]
+        assert ask(large(78))["details"] == ["An image could not be saved: ComfyUI_00001_.png: can't start new thread"]
     assert "images" in ask(graphs.solid(78))
 
 
@@ -169,10 +172,10 @@ def test_one_failed_image_is_not_for_ever(ask: Ask, monkeypatch: pytest.MonkeyPa
 
     with monkeypatch.context() as patch:
         patch.setattr("worker.comfy_runtime.saving.encode_strip", once)
-        first = ask(graphs.solid(0x332211, batch=3))
+        first = ask(large(0x332211, batch=3))
     assert len(first["images"]) == 2
     assert len(first["errors"]) == 1
-    again = ask(graphs.solid(0x332211, batch=3))
+    again = ask(large(0x332211, batch=3))
     assert len(again["images"]) == 3
     assert "errors" not in again
 
@@ -217,10 +220,10 @@ def test_an_encoder_that_fails_fails_its_job_alone(ask: Ask, monkeypatch: pytest
             raise MemoryError("no room")
 
         patch.setattr("worker.comfy_runtime.saving.encode_strip", broken)
-        answer = ask(graphs.solid(0x0A0B0C))
+        answer = ask(large(0x0A0B0C))
     assert answer["error"] == "Job processing failed"
     assert answer["details"] == ["An image could not be saved: ComfyUI_00001_.png: no room"]
-    assert len(ask(graphs.solid(0x0A0B0C))["images"]) == 1, "the next job is right, and nothing was kept"
+    assert len(ask(large(0x0A0B0C))["images"]) == 1, "the next job is right, and nothing was kept"
 
 
 @pytest.mark.parametrize(

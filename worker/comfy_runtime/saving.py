@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
+import io
 import json
 import math
 import os
@@ -31,6 +32,7 @@ OnFile = Callable[[Path], None]
 
 _MAX_THREADS = 8
 _MOST_WAITING_BYTES = 256 * 1024**2
+_SMALL_BYTES = 32 * 1024
 _ROWS_AT_ONCE = 64  # What fits a core's cache.
 _CORE_MODULES = ("nodes", "comfy_extras.")
 _READERS = ("Load", "Webcam", "Record", "File")  # In the names of ComfyUI's own nodes that read files.
@@ -171,6 +173,9 @@ class ImageSaver:
         rows = strip_rows(pixels) if wanted.name == "png" else []
         saving = _Saving(path, pixels.shape, _chunks(texts) if rows else (), [None] * len(rows))
         self._savings.append(saving)
+        if rows and pixels.nbytes < _SMALL_BYTES:
+            _encode_small(saving, pixels, texts, self._on_file)
+            return
         try:
             if not rows:
                 self._pool.submit(self._encode_lossy, saving, pixels, texts, wanted, self._on_file)
@@ -221,6 +226,16 @@ def _failures(savings: Iterable[_Saving]) -> list[SaveFailure]:
     return failures
 
 
+def _encode_small(saving: _Saving, pixels: Pixels, texts: Mapping[str, str], on_file: OnFile | None) -> None:
+    """Pillow has done a small picture before the best filter for it is found, and before another thread begins."""
+    try:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG", pnginfo=_png_info(texts), compress_level=4)
+        _write(saving, buffer.getvalue(), on_file)
+    except Exception as error:  # noqa: BLE001 - told by ``finish``.
+        _fail(saving, error)
+
+
 def _others_run() -> bool:
     """Whether the executor has begun a node that awaits something."""
     try:
@@ -262,10 +277,14 @@ def _texts(prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> dict[str, st
 
 
 def _chunks(texts: Mapping[str, str]) -> tuple[Chunk, ...]:
+    return tuple((kind, data) for kind, data, *_ in _png_info(texts).chunks)
+
+
+def _png_info(texts: Mapping[str, str]) -> PngInfo:
     info = PngInfo()
     for key, text in texts.items():
         info.add_text(key, text)
-    return tuple((kind, data) for kind, data, *_ in info.chunks)
+    return info
 
 
 def _exif(texts: Mapping[str, str]) -> Image.Exif | None:
