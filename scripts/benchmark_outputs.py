@@ -147,7 +147,7 @@ def upload_paths(worker: Worker, url: str) -> tuple[Way, Way]:
     def ours(index: int) -> None:
         uploads = Uploads(bucket, f"ours-{index}", workspace.output)
         begun = [uploads.prepare(artifact) for artifact in artifacts]
-        check(all("X-Amz" in uploads.finish(upload) for upload in begun), "ours")
+        check(all("X-Amz" in upload.result(60) for upload in begun), "ours")
 
     def theirs(index: int) -> None:
         with contextlib.redirect_stderr(io.StringIO()):

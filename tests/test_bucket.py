@@ -162,7 +162,7 @@ def test_no_server_at_all(worker: Worker) -> None:
 
 def test_a_server_that_hangs(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it takes its time, the job ends, and another job's bucket is not held up."""
-    monkeypatch.setattr("worker.uploads.GIVE_UP_S", 1.0)
+    monkeypatch.setattr("worker.delivery.GIVE_UP_S", 1.0)
     with (
         socket.create_server(("127.0.0.1", 0)) as deaf,
         asking(worker, f"http://127.0.0.1:{deaf.getsockname()[1]}") as ask,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 
 from worker.bucket import UploadFailed
 from worker.outputs import Artifact
 from worker.runpod_sdk import rp_upload
-from worker.uploads import GIVE_UP_S
 
 
 class RunpodUploads:
@@ -25,13 +23,6 @@ class RunpodUploads:
     def prepare(self, artifact: Artifact) -> Future[str]:
         """Begin to upload ``artifact``."""
         return self._pool.submit(self._upload, artifact.path)
-
-    def finish(self, upload: Future[str]) -> str:
-        """The URL; raises UploadFailed."""
-        try:
-            return upload.result(GIVE_UP_S)
-        except FutureTimeout:
-            raise UploadFailed(f"no answer in {GIVE_UP_S:g} s") from None
 
     def close(self) -> None:
         """Drop what has not begun."""

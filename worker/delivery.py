@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import time
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,8 @@ from worker.redact import encodable
 from worker.reply import MB, Answer
 from worker.result import Result
 
+GIVE_UP_S = 180.0  # For all uploads of a job, from the end of its graph.
+
 
 class Uploader(Protocol):
     """Brings one job's files to where they are fetched from."""
@@ -28,10 +31,7 @@ class Uploader(Protocol):
         """Begin with a file that a node has finished, while the graph still runs."""
 
     def prepare(self, artifact: Artifact) -> Future[str]:
-        """See that ``artifact`` is uploaded; its future URL."""
-
-    def finish(self, upload: Future[str]) -> str:
-        """The URL; raises UploadFailed."""
+        """See that ``artifact`` is uploaded; its future URL, or UploadFailed."""
 
     def close(self) -> None:
         """Drop what has not begun; called once, when the job is answered or stopped."""
@@ -61,7 +61,10 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
     errors = list(result.errors)
     names = {(artifact.subfolder, artifact.filename.lower()) for artifact in result.artifacts}
     artifacts = [_converted(artifact, delivery.image_format, names, errors) for artifact in result.artifacts]
-    entries = _uploaded(artifacts, delivery, errors) if delivery.uploader else _inline(artifacts, delivery.limit_mb)
+    if delivery.uploader is None:
+        entries = _inline(artifacts, delivery.limit_mb)
+    else:
+        entries = _uploaded(artifacts, delivery.uploader, delivery.limit_mb, errors)
     images = [entry for artifact, entry in entries if artifact.key == "images"]
     files = [entry for artifact, entry in entries if artifact.key != "images"]
     texts = [{"node_id": text.node_id, "text": text.text} for text in result.texts]
@@ -83,25 +86,22 @@ def _failure_type(result: Result) -> str:
 _Entries = list[tuple[Artifact, dict[str, str]]]
 
 
-def _inline(artifacts: Iterable[Artifact], limit_mb: float | None) -> _Entries:
-    artifacts = list(artifacts)
+def _inline(artifacts: list[Artifact], limit_mb: float | None) -> _Entries:
     size = sum(map(_inline_size, artifacts))
     if limit_mb is not None and size > limit_mb * MB:
         raise AnswerTooLarge(size / MB, limit_mb)
     return [(artifact, _entry(artifact, "base64", _base64(artifact))) for artifact in artifacts]
 
 
-def _uploaded(artifacts: list[Artifact], delivery: Delivery, errors: list[str]) -> _Entries:
+def _uploaded(artifacts: list[Artifact], uploader: Uploader, limit_mb: float | None, errors: list[str]) -> _Entries:
     """URLs of what could be stored; what could not be is in the answer, as far as there is room."""
-    uploader = delivery.uploader
-    if uploader is None:
-        return []
     uploads = [(artifact, uploader.prepare(artifact)) for artifact in artifacts]
-    room = float("inf") if delivery.limit_mb is None else delivery.limit_mb * MB
+    deadline = time.monotonic() + GIVE_UP_S
+    room = float("inf") if limit_mb is None else limit_mb * MB
     entries: _Entries = []
     for artifact, upload in uploads:
         try:
-            entries.append((artifact, _entry(artifact, "s3_url", uploader.finish(upload))))
+            entries.append((artifact, _entry(artifact, "s3_url", _url(upload, deadline))))
             continue
         except UploadFailed as failed:
             name, reason = encodable(artifact.filename), str(failed)
@@ -114,6 +114,13 @@ def _uploaded(artifacts: list[Artifact], delivery: Delivery, errors: list[str]) 
             errors.append(f"{name} could not be stored in the bucket ({reason}): it is sent as base64 instead")
             entries.append((artifact, _entry(artifact, "base64", _base64(artifact))))
     return entries
+
+
+def _url(upload: Future[str], deadline: float) -> str:
+    try:
+        return upload.result(max(0.0, deadline - time.monotonic()))
+    except FutureTimeout:
+        raise UploadFailed(f"no answer in {GIVE_UP_S:g} s") from None
 
 
 def _entry(artifact: Artifact, kind: str, data: str) -> dict[str, str]:

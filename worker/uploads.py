@@ -10,9 +10,7 @@ import hashlib
 import os
 import re
 import threading
-import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +18,6 @@ from worker.bucket import CONNECTIONS, Bucket, UploadFailed
 from worker.outputs import Artifact, media_type
 from worker.redact import encodable
 
-GIVE_UP_S = 180.0  # For all files of a job, from the end of its graph.
 _MOST_OPEN = 64
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -54,10 +51,9 @@ class Uploads:
         self._lock = threading.Lock()
         # Of its own: a server that hangs holds up no other job.
         self._pool = ThreadPoolExecutor(CONNECTIONS, "bucket")
-        self._deadline: float | None = None
 
     def begin(self, path: Path) -> None:
-        """Begin to upload a file that a node has finished. Any thread; raises nothing: ``finish`` tells.
+        """Begin to upload a file that a node has finished. Any thread; raises nothing: ``prepare`` tells.
 
         The file is opened now, since it moves when the graph has ended; with many under way, the rest begins later.
         """
@@ -73,19 +69,6 @@ class Uploads:
         """See that ``artifact`` is uploaded as it is now; its future URL."""
         name = os.path.normpath(f"{artifact.subfolder}/{artifact.filename}".lstrip("/"))
         return self._begin(f"input/{name}" if artifact.is_input else name, artifact.path)
-
-    def finish(self, upload: Future[str]) -> str:
-        """The URL that came of ``prepare``.
-
-        Raises:
-            UploadFailed: none did.
-        """
-        now = time.monotonic()
-        self._deadline = self._deadline or now + GIVE_UP_S
-        try:
-            return upload.result(max(0.0, self._deadline - now))
-        except FutureTimeout:
-            raise UploadFailed(f"no answer in {GIVE_UP_S:g} s") from None
 
     def close(self) -> None:
         """Drop what has not begun; nobody asks for it any more."""

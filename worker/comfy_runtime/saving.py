@@ -170,10 +170,11 @@ class ImageSaver:
             wait([waiting[0].done])
 
     def _encode(self, path: Path, pixels: Pixels, texts: Mapping[str, str], wanted: ImageFormat) -> None:
-        rows = strip_rows(pixels) if wanted.name == "png" else []
+        is_small = wanted.name == "png" and pixels.nbytes < _SMALL_BYTES
+        rows = strip_rows(pixels) if wanted.name == "png" and not is_small else []
         saving = _Saving(path, pixels.shape, _chunks(texts) if rows else (), [None] * len(rows))
         self._savings.append(saving)
-        if rows and pixels.nbytes < _SMALL_BYTES:
+        if is_small:
             _encode_small(saving, pixels, texts, self._on_file)
             return
         try:
