@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from comfy_server import ComfyServer
 from PIL import Image
 
 from worker import Settings, Worker
@@ -27,6 +28,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and the driver shows none"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests that are marked with ``backends("embedded", "websocket")`` once with the worker of each."""
+    marker = metafunc.definition.get_closest_marker("backends")
+    if marker is not None and "worker" in metafunc.fixturenames:
+        metafunc.parametrize("worker", marker.args, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -60,9 +68,31 @@ def settings(base_dir: Path) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def worker(settings: Settings) -> Iterator[Worker]:
-    """An open worker."""
+def worker(request: pytest.FixtureRequest) -> Worker:
+    """The worker that tests share: the embedded one, or of which backend the marker ``backends`` says."""
+    found: Worker = request.getfixturevalue(f"{getattr(request, 'param', 'embedded')}_worker")
+    return found
+
+
+@pytest.fixture(scope="session")
+def embedded_worker(settings: Settings) -> Iterator[Worker]:
+    """ComfyUI in this process; a process can start it once."""
     with Worker(settings) as open_worker:
+        yield open_worker
+
+
+@pytest.fixture(scope="session")
+def comfy_server(base_dir: Path) -> Iterator[ComfyServer]:
+    """A stock ComfyUI server, with the same nodes and models."""
+    with ComfyServer(base_dir, ["--disable-metadata"]) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def websocket_worker(settings: Settings, comfy_server: ComfyServer) -> Iterator[Worker]:
+    """A worker that is a client of the stock server."""
+    update = {"comfy_backend": "websocket", "comfy_host": comfy_server.host, "websocket_reconnect_delay_s": 0.5}
+    with Worker(settings.model_copy(update=update)) as open_worker:
         yield open_worker
 
 

@@ -16,6 +16,8 @@ from PIL import Image
 from worker import Worker
 from worker.handler import Handler, make_handler
 
+pytestmark = pytest.mark.backends("embedded", "websocket")
+
 
 @pytest.fixture
 def answer(worker: Worker) -> Callable[[object], dict[str, Any]]:

@@ -23,6 +23,8 @@ from worker.reply import Answer
 
 Ask = Callable[..., Answer]
 
+pytestmark = pytest.mark.backends("embedded", "websocket")
+
 
 @pytest.fixture
 def ask(worker: Worker) -> Ask:

@@ -127,13 +127,13 @@ class JobHandler:
 
     def _uploader(self, job: Job) -> Uploader | None:
         bucket = self._bucket if job.s3_config is None else self._job_bucket(job.s3_config)
-        if bucket is None or self._worker.runtime is None:
+        if bucket is None:
             return None
         if job.s3_config is None and self._worker.settings.bucket_uploader == "runpod":
             from worker.bucket_runpod import RunpodUploads
 
             return RunpodUploads(job.id)
-        return Uploads(bucket, job.id, self._worker.runtime.state.output)
+        return Uploads(bucket, job.id, self._worker.state.output)
 
     def _job_bucket(self, config: Mapping[str, Any]) -> Bucket:
         from worker.public_web import check_endpoint

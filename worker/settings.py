@@ -6,6 +6,7 @@ import os
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -41,6 +42,15 @@ def _split_commas(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _server_address(value: object) -> object:
+    text = str(value).strip()
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    extras = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
+    if parts.scheme not in ("http", "https") or not parts.hostname or extras or parts.port == 0:  # port may raise.
+        raise ValueError("not an address")
+    return text.rstrip("/")
+
+
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 
 
@@ -62,6 +72,38 @@ class Settings(BaseSettings):
         None,
         "a Comfy.org API key",
         "Key for ComfyUI's API nodes, sent with every workflow; a request's own `comfy_org_api_key` wins.",
+    )
+    comfy_backend: Literal["embedded", "websocket"] = _setting(
+        "embedded",
+        "embedded or websocket",
+        "`embedded` runs ComfyUI in this process; `websocket` runs jobs on the ComfyUI server at `COMFY_HOST`.",
+    )
+    comfy_host: Annotated[str, BeforeValidator(_server_address)] = _setting(
+        "127.0.0.1:8188",
+        "host:port, or http(s)://host:port",
+        "The ComfyUI server of `COMFY_BACKEND=websocket`.",
+    )
+    websocket_reconnect_attempts: int = _setting(
+        5,
+        "a whole number, 0 or above",
+        "How often to connect again when the connection drops while a workflow runs; 0 gives up at once.",
+        ge=0,
+    )
+    websocket_reconnect_delay_s: float = _setting(
+        3.0, "a number, 0 or above", "Seconds between these attempts.", ge=0, allow_inf_nan=False
+    )
+    websocket_trace: Boolean = _setting(
+        False, "true or false", "Log every frame of the websocket, to diagnose the connection."
+    )
+    comfy_api_available_interval_ms: int = _setting(
+        50, "a whole number above 0", "Milliseconds between attempts to reach a server that does not answer.", gt=0
+    )
+    comfy_api_available_max_retries: int = _setting(
+        0,
+        "a whole number, 0 or above",
+        "Attempts to reach a server that does not answer. 0: at the start for as long as it takes, with a job for "
+        "two minutes.",
+        ge=0,
     )
     comfyui_path: Path | None = _setting(
         None,

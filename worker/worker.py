@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import Future
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,26 +15,26 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from worker.backends.embedded import EmbeddedBackend
-from worker.comfy_runtime.boot import boot, booted
+from worker.comfy_runtime.boot import boot
 from worker.comfy_runtime.runtime import Runtime
 from worker.errors import StartError
 from worker.events import Listener
-from worker.graph_run import GraphRun, RunResult
+from worker.graph_run import Backend, GraphRun
 from worker.image_format import ImageFormat
 from worker.inputs import InputLimits, stage
 from worker.job import Job
-from worker.outputs import collect
+from worker.pending_run import PendingRun
 from worker.request import ImageSource, make_job
 from worker.result import Result
 from worker.settings import Settings, load_settings
-from worker.workspace import open_state
+from worker.workspace import StateFolder, open_state
 
 T = TypeVar("T")
 
 # Up to here a job's files are looked at and encoded on the event loop: it takes less than a trip to another thread.
 _FEW_NODES = 8
 _FEW_BYTES = 200_000
-_start_lock = threading.Lock()
+_start_lock, _state_lock = threading.Lock(), threading.Lock()
 _log = logging.getLogger("worker")
 
 
@@ -46,48 +45,54 @@ class Worker:
             result = worker.run("workflow.json", images={"in.png": "photo.png"})
             result.images[0].show()
 
-    A process has one ComfyUI: it is started by the first Worker and kept, and one Worker is open at a time.
+    A process has one ComfyUI: it is started by the first Worker and kept, and one Worker is open at a time. With
+    ``COMFY_BACKEND=websocket`` ComfyUI is a server elsewhere, and neither is so.
 
     Args:
         settings: default: the environment's, with ComfyUI's log at WARNING unless ``COMFY_LOG_LEVEL`` is set.
         say: told, in a few words, of each step of the start and of warnings. Default: the log.
     """
 
-    _open: Worker | None = None
+    _open: Backend | None = None
+    _state: StateFolder | None = None
 
     def __init__(self, settings: Settings | None = None, *, say: Callable[[str], None] | None = None) -> None:
         self.settings = settings or load_settings().quiet()
         self._say = say or _log_step
-        self._backend: EmbeddedBackend | None = None
+        self._backend: Backend | None = None
         self.runtime: Runtime | None = None
 
     def start(self) -> Worker:
-        """Start ComfyUI, if this process has not done so.
+        """Start ComfyUI, if this process has not done so; or find the server that runs it.
 
         Raises:
-            StartError: it cannot start, or another Worker is open.
+            StartError: it cannot start, does not answer, or another Worker is open.
         """
+        # Pillow refuses pictures by a limit of its own, the double of this one.
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self.settings.max_image_pixels)
+        if self.settings.comfy_backend == "websocket":
+            from worker.backends.websocket import WebsocketBackend
+
+            backend = WebsocketBackend(self.settings)
+            backend.start(self._say)
+            self._backend = backend
+            return self
         with _start_lock:
             if Worker._open is not None:
                 raise StartError("A Worker is open in this process already; close it first")
-            # Pillow refuses pictures by a limit of its own, the double of this one.
-            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self.settings.max_image_pixels)
-            self.runtime = self._boot()
-            self._backend = EmbeddedBackend(self.runtime)
-            self._backend.start()
-            Worker._open = self
+            self.runtime = boot(self.settings, self.state, self._say)
+            embedded = EmbeddedBackend(self.runtime)
+            embedded.start()
+            self._backend = Worker._open = embedded
         return self
 
-    def _boot(self) -> Runtime:
-        running = booted()
-        if running is not None:
-            return boot(self.settings, running.state, self._say)
-        state = open_state(self.settings.worker_state_dir)
-        try:
-            return boot(self.settings, state, self._say)
-        except BaseException:
-            state.close()
-            raise
+    @property
+    def state(self) -> StateFolder:
+        """Where jobs' files lie: the process's own folder, which its first Worker chooses."""
+        with _state_lock:
+            if Worker._state is None:
+                Worker._state = open_state(self.settings.worker_state_dir)
+            return Worker._state
 
     def close(self) -> None:
         """Interrupt what runs and take no more. Results stay readable.
@@ -97,8 +102,9 @@ class Worker:
         """
         if self._backend is not None:
             self._backend.close()
+            if Worker._open is self._backend:
+                Worker._open = None
             self._backend = None
-            Worker._open = None
 
     def __enter__(self) -> Worker:
         return self.start()
@@ -190,7 +196,7 @@ class Worker:
             return await asyncio.to_thread(deliver, result)
         return deliver(result)
 
-    async def _begun(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None) -> _Pending:
+    async def _begun(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None) -> PendingRun:
         if not job.images:
             return self._begin(job, on_event, on_file)
         staging = asyncio.ensure_future(asyncio.to_thread(self._begin, job, on_event, on_file))
@@ -206,25 +212,25 @@ class Worker:
             job.output_format or self.settings.output_format, job.output_quality or self.settings.output_quality
         )
 
-    def _begin(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None = None) -> _Pending:
-        if self._backend is None or self.runtime is None:
+    def _begin(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None = None) -> PendingRun:
+        if self._backend is None:
             raise StartError("The Worker is not open: use it as 'with Worker() as worker:', or call start()")
         limits = InputLimits(
             int(self.settings.max_input_mb * 1e6), self.settings.max_image_pixels, self.settings.input_urls == "public"
         )
         key = job.api_key or (self.settings.comfy_org_api_key and self.settings.comfy_org_api_key.get_secret_value())
         start = time.perf_counter()
-        workspace = self.runtime.state.new_workspace()
+        workspace = self.state.new_workspace()
         try:
             staged = stage(job.images, workspace.input, limits)
             run = GraphRun(job.workflow, workspace, staged, key or None, on_event, self.image_format(job), on_file)
-            return _Pending(run, self._backend, start)
+            return PendingRun(run, self._backend, start)
         except BaseException:
             workspace.close()
             raise
 
 
-async def _stop_when_staged(staging: asyncio.Future[_Pending]) -> None:
+async def _stop_when_staged(staging: asyncio.Future[PendingRun]) -> None:
     await asyncio.wait([staging])
     if staging.exception() is None:
         await asyncio.to_thread(staging.result().stop)
@@ -241,35 +247,3 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
 def _log_step(text: str) -> None:
     warning = text.removeprefix("warning: ")
     _log.log(logging.INFO if warning is text else logging.WARNING, warning)
-
-
-class _Pending:
-    """A run on its way: what is needed to stop it, or to turn its outcome into a ``Result``."""
-
-    def __init__(self, run: GraphRun, backend: EmbeddedBackend, start: float) -> None:
-        self._run = run
-        self._backend = backend
-        self._start = start
-        self._staged = time.perf_counter()
-        self.future: Future[RunResult] = backend.submit(run)
-
-    def stop(self) -> None:
-        """Interrupt the run, wait until it has stopped, however it ended, and remove its files."""
-        self._backend.interrupt(self._run)
-        self.future.exception()
-        self.discard()
-
-    def discard(self) -> None:
-        """Remove the job's files now: nobody gets a result."""
-        self._run.workspace.close()
-
-    def finish(self, outcome: RunResult) -> Result:
-        ended = time.perf_counter()
-        collected = collect(outcome, self._run.workspace)
-        seconds = {
-            "stage": self._staged - self._start,
-            "run": ended - self._staged,
-            "collect": time.perf_counter() - ended,
-        }
-        errors = (*outcome.errors, *collected.errors)
-        return Result(outcome.status, collected.artifacts, collected.texts, errors, seconds, self._run.workspace)

@@ -35,9 +35,9 @@ class Facade:
 
     def __init__(self, worker: Worker) -> None:
         assert worker.runtime is not None
-        assert worker._backend is not None
+        assert isinstance(worker._backend, EmbeddedBackend)
         self.runtime = worker.runtime
-        self.backend: EmbeddedBackend = worker._backend
+        self.backend = worker._backend
         self.prompts = worker.runtime.prompts
         self.main = self.prompts._main
         self.server = self.prompts._server
@@ -62,8 +62,8 @@ class Facade:
 
     def _queue_prompt(self, graph: dict[str, Any], _: Any) -> Accepted | Rejection:
         """In place of ``PromptRunner.queue_prompt``: the client's own body, and the answer for the client."""
-        assert self.backend._current is not None
-        body, waiting = self.posted.pop(self.backend._current.run)
+        assert self.backend._turns.current is not None
+        body, waiting = self.posted.pop(self.backend._turns.current.run)
         route = self.prompts._route({**body, "prompt": graph})
         status, answer = asyncio.run_coroutine_threadsafe(route, self.server.loop).result()
         waiting.set_result((status, answer))

@@ -60,11 +60,6 @@ def boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
         return _booted
 
 
-def booted() -> Runtime | None:
-    """The runtime of this process, if ComfyUI was started."""
-    return _booted
-
-
 def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     on_pod = settings.runpod_pod_id is not None
     timings: dict[str, float] = {}

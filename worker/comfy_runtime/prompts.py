@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from worker.comfy_runtime.executor import NodeFailure, PromptOutcome, build_executor, outcome_of
+from worker.comfy_runtime.executor import build_executor
 from worker.comfy_runtime.fingerprint import JobContent, install_fingerprints
-from worker.comfy_runtime.reuse import FileReuse, file_entries
+from worker.comfy_runtime.reuse import FileReuse
 from worker.comfy_runtime.saving import ImageSaver, OnFile, SaveFailure
 from worker.comfy_runtime.server import CLIENT_ID, MessageListener, prompt_route
 from worker.comfy_runtime.unnamed import UnnamedFiles
 from worker.image_format import PNG
+from worker.prompt_outcome import NodeFailure, PromptOutcome, file_entries, outcome_of
 from worker.workspace import StateFolder
 
 _GC_INTERVAL_S = 10.0
@@ -200,7 +201,7 @@ class PromptRunner:
             return PromptOutcome(prompt_id, "error", failure=self._escaped(graph, error))
         finally:
             self._cancel_leftover_tasks()
-        return outcome_of(prompt_id, executor)
+        return outcome_of(prompt_id, executor.history_result, executor.status_messages)
 
     def _escaped(self, graph: dict[str, Any], error: BaseException) -> NodeFailure:
         node_id = str(self._server.last_node_id)

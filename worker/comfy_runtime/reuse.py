@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from worker.prompt_outcome import file_entries
+
 _KEEP_BYTES = 512 * 1024**2
 _KEEP_NODES = 1000
 _PURGED_AT_ONCE = 4
@@ -251,9 +253,3 @@ def _out_of_order(found: Mapping[str, _Kept]) -> set[str]:
 
 def _saved_entries(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [entry for entry in file_entries(output) if entry.get("type") == "output"]
-
-
-def file_entries(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The ``{filename, subfolder, type}`` entries in a node's ui dict, under whatever key."""
-    lists = [value for value in output.values() if isinstance(value, list | tuple)]
-    return [entry for entries in lists for entry in entries if isinstance(entry, dict) and "filename" in entry]

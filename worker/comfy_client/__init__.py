@@ -1,0 +1,1 @@
+"""A ComfyUI server, over its HTTP API and its websocket."""

@@ -1,0 +1,217 @@
+"""The routes of a ComfyUI server that a job needs, over connections that stay open."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+_CONNECT_S, _READ_S = 5.0, 30.0  # The second also where a node keeps the server's Python busy.
+_VALIDATION_S = 120.0
+_CONNECTIONS = 4
+_SHOWN_LENGTH = 200
+_PIECE = 1024 * 1024
+
+
+class ServerUnreachable(Exception):
+    """No answer: the connection is refused, cut, or silent for too long. ``is_silent``: the last of these."""
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(type(reason).__name__)
+        self.is_silent = isinstance(reason, ReadTimeoutError)
+
+
+@dataclass
+class ServerRefused(Exception):
+    """An answer with a status that is none of those expected. ``body``: its text."""
+
+    status: int
+    body: str
+    what: str
+
+    def __str__(self) -> str:
+        text = " ".join(self.body.split())[:_SHOWN_LENGTH]
+        return f"ComfyUI answered {self.status} to {self.what}" + (f": {text}" if text else "")
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Prompts of a server's queue, as ``/queue`` lists them: ``[number, prompt id, graph, extra data, …]`` each."""
+
+    running: list[list[Any]]
+    pending: list[list[Any]]
+
+    def __contains__(self, prompt_id: object) -> bool:
+        return any(item[1] == prompt_id for item in (*self.running, *self.pending))
+
+    def of_client(self, client_id: str) -> list[str]:
+        """Ids of the prompts that were queued for a client, those that run first."""
+        items = [*self.running, *sorted(self.pending, key=lambda item: item[0])]
+        return [str(item[1]) for item in items if item[3].get("client_id") == client_id]
+
+
+class ComfyApi:
+    """The HTTP side of a ComfyUI server. Any thread.
+
+    Args:
+        address: ``host:port``, or ``http(s)://host:port``.
+
+    Every method raises ServerUnreachable and ServerRefused. What may be asked twice is asked up to three times.
+    """
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        self.base = f"{parts.scheme}://{parts.netloc}"
+        retries = urllib3.Retry(2, status_forcelist=(502, 503, 504), backoff_factor=0.2, raise_on_status=False)
+        self._again = retries.new(allowed_methods=None)
+        self._pool = urllib3.connection_from_url(self.base, maxsize=_CONNECTIONS)
+
+    def close(self) -> None:
+        """Close the connections that are open."""
+        self._pool.close()
+
+    def is_up(self) -> bool:
+        """Whether it answers, asked once."""
+        try:
+            return self._request("GET", "/queue", again=False).status == 200
+        except ServerUnreachable:
+            return False
+
+    def system_stats(self) -> dict[str, Any]:
+        """Versions, devices and memory."""
+        return self._get("/system_stats")
+
+    def upload(self, path: Path, name: str, folder: str) -> str:
+        """Put a file into ``folder`` of the server's input folder; the name by which nodes find it.
+
+        One of this name and content that is there already is left as it is.
+        """
+        fields = {"image": (name, path.read_bytes()), "subfolder": folder, "type": "input"}
+        response = self._request("POST", "/upload/image", fields=fields, again=True)
+        answer = _json(_expect(response, "POST /upload/image"), "POST /upload/image")
+        return "/".join(part for part in (str(answer.get("subfolder") or ""), str(answer["name"])) if part)
+
+    def queue_prompt(self, body: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
+        """Post a graph to ``/prompt``, once: whether it was accepted, and the answer."""
+        response = self._request("POST", "/prompt", body=body, read_s=_VALIDATION_S)
+        answer = _json(_expect(response, "POST /prompt", 200, 400), "POST /prompt")
+        return response.status == 200, answer
+
+    def history(self, prompt_id: str, *, again: bool = True) -> dict[str, Any] | None:
+        """What the server notes of a prompt that has ended; None of any other. ``again``: ask up to three times."""
+        entry = self._get(f"/history/{quote(prompt_id, safe='')}", again=again).get(prompt_id)
+        return entry if isinstance(entry, dict) else None
+
+    def forget(self, prompt_ids: Iterable[str]) -> None:
+        """Remove prompts from the server's history."""
+        self._post("/history", {"delete": list(prompt_ids)})
+
+    def queue(self) -> Queue:
+        """What runs and what waits."""
+        answer = self._get("/queue")
+        return Queue(answer.get("queue_running") or [], answer.get("queue_pending") or [])
+
+    def stop(self, prompt_id: str) -> None:
+        """Interrupt a prompt where it runs, drop it where it waits; no other one.
+
+        Versions that cannot tell prompts apart interrupt whatever runs, so they are only asked to while it is this one.
+        """
+        queue = self.queue()
+        if any(item[1] == prompt_id for item in queue.pending):
+            self._post("/queue", {"delete": [prompt_id]})
+            queue = self.queue()  # It may have begun meanwhile.
+        if any(item[1] == prompt_id for item in queue.running):
+            self._post("/interrupt", {"prompt_id": prompt_id})
+
+    def fetch(self, entry: Mapping[str, Any], target: Path) -> bool:
+        """Write a file that a node has named to ``target``; False where the server does not have it.
+
+        Raises:
+            OSError: it cannot be written here.
+        """
+        query = {name: str(entry.get(name) or "") for name in ("filename", "subfolder", "type")}
+        path = f"/view?{urlencode(query, errors='surrogatepass')}"
+        response = self._request("GET", path, again=True, stream=True)
+        try:
+            if response.status in (400, 403, 404):
+                return False
+            if response.status != 200:
+                raise ServerRefused(response.status, "", "GET /view")
+            with target.open("wb") as file:
+                shutil.copyfileobj(response, file, _PIECE)
+            return True
+        except HTTPError as error:
+            raise ServerUnreachable(error) from None
+        finally:
+            response.release_conn()
+
+    def has_node_class(self, class_type: str) -> bool:
+        """Whether a node class is installed."""
+        return class_type in self._get(f"/object_info/{quote(class_type, safe='')}")
+
+    def model_files(self, folder: str) -> list[str]:
+        """Names of the model files in ``folder``, as workflows name them."""
+        response = self._request("GET", f"/models/{quote(folder)}", again=True)
+        names = json.loads(_expect(response, "GET /models").data)
+        return [str(name) for name in names] if isinstance(names, list) else []
+
+    def _get(self, path: str, *, again: bool = True) -> dict[str, Any]:
+        what = f"GET {path.split('?')[0]}"
+        return _json(_expect(self._request("GET", path, again=again), what), what)
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> None:
+        _expect(self._request("POST", path, body=body, again=True), f"POST {path}")
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        fields: Mapping[str, Any] | None = None,
+        again: bool = False,
+        stream: bool = False,
+        read_s: float = _READ_S,
+    ) -> urllib3.BaseHTTPResponse:
+        content: dict[str, Any] = {}
+        if body is not None:
+            # A lone surrogate stays an escape, which the server's Python reads as it was meant.
+            content = {"body": json.dumps(body).encode(), "headers": {"Content-Type": "application/json"}}
+        if fields is not None:
+            encoded, content_type = urllib3.encode_multipart_formdata(dict(fields))
+            content = {"body": encoded, "headers": {"Content-Type": content_type}}
+        try:
+            return self._pool.urlopen(
+                method,
+                path,
+                retries=self._again if again else False,
+                redirect=False,
+                preload_content=not stream,
+                timeout=urllib3.Timeout(connect=_CONNECT_S, read=read_s),
+                **content,
+            )
+        except (HTTPError, OSError) as error:
+            raise ServerUnreachable(error) from None
+
+
+def _expect(response: urllib3.BaseHTTPResponse, what: str, *statuses: int) -> urllib3.BaseHTTPResponse:
+    if response.status not in (statuses or (200,)):
+        raise ServerRefused(response.status, response.data.decode("utf-8", "replace"), what)
+    return response
+
+
+def _json(response: urllib3.BaseHTTPResponse, what: str) -> dict[str, Any]:
+    try:
+        answer = json.loads(response.data)
+    except ValueError:
+        raise ServerRefused(response.status, "what it sent is no JSON", what) from None
+    if not isinstance(answer, dict):
+        raise ServerRefused(response.status, "what it sent is no object", what)
+    return answer

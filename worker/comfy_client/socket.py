@@ -1,0 +1,182 @@
+"""The websocket on which a ComfyUI server tells its client what happens."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import select
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import websocket
+from PIL import Image, UnidentifiedImageError
+
+from worker.events import Event, Message, Preview
+
+_CONNECT_S = 10.0
+_PREVIEW, _TEXT, _PREVIEW_WITH_METADATA = 1, 3, 4  # ComfyUI's ``protocol.BinaryEventTypes``.
+_log = logging.getLogger("worker")
+_trace_log = logging.getLogger("worker.websocket")
+
+
+class SocketClosed(Exception):
+    """The connection could not be made, or was lost."""
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A binary frame: ``kind`` is the number of its event, ``payload`` what follows."""
+
+    kind: int
+    payload: bytes
+
+    def event(self) -> Event:
+        """The event that it stands for: a preview, or a message of a node."""
+        try:
+            if self.kind == _PREVIEW_WITH_METADATA:
+                (length,) = struct.unpack_from(">I", self.payload)
+                metadata = json.loads(self.payload[4 : 4 + length])
+                return Preview(metadata.get("node_id"), _picture(self.payload[4 + length :]))
+            if self.kind == _PREVIEW:
+                return Preview(None, _picture(self.payload[4:]))
+        except (ValueError, struct.error, AttributeError, OSError, UnidentifiedImageError):
+            _log.warning("ComfyUI sent a preview that cannot be read (%d bytes)", len(self.payload))
+        return Message("TEXT" if self.kind == _TEXT else str(self.kind), self.payload)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text frame: the event's name and its payload."""
+
+    name: str
+    data: Any
+
+
+Frame = Text | Binary
+
+
+class EventSocket:
+    """The connection of one client, under the same id whenever it is made again. One thread.
+
+    Args:
+        base: the server's address, with ``http`` or ``https``.
+        client_id: whose events it tells.
+    """
+
+    def __init__(self, base: str, client_id: str) -> None:
+        self._url = f"ws{base.removeprefix('http')}/ws?clientId={client_id}"
+        self._socket: websocket.WebSocket | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is connected, as far as one knows here."""
+        return self._socket is not None
+
+    def open(self) -> None:
+        """Connect.
+
+        Raises:
+            SocketClosed: it cannot be had.
+        """
+        self.close()
+        opened = websocket.WebSocket()
+        try:
+            opened.connect(self._url, timeout=_CONNECT_S, suppress_origin=True)  # type: ignore[no-untyped-call]
+            # As ComfyUI's own page does, so that previews come with the id of their node.
+            opened.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
+        except (websocket.WebSocketException, OSError, ValueError) as error:
+            _close(opened)
+            raise SocketClosed(_reason(error)) from None
+        self._socket = opened
+
+    def receive(self, timeout_s: float) -> Frame | None:
+        """The next frame; None where none came in time, or it was none of ComfyUI's.
+
+        Raises:
+            SocketClosed: the connection is gone.
+        """
+        if self._socket is None:
+            raise SocketClosed("it is not open")
+        self._socket.settimeout(timeout_s)
+        try:
+            code, content = self._socket.recv_data()
+        except websocket.WebSocketTimeoutException:
+            return None
+        except (websocket.WebSocketException, OSError, ValueError) as error:
+            self.close()
+            raise SocketClosed(_reason(error)) from None
+        if code == websocket.ABNF.OPCODE_CLOSE:
+            self.close()
+            raise SocketClosed("the server closed it")
+        return _text(content) if code == websocket.ABNF.OPCODE_TEXT else _binary(content)
+
+    def drain(self) -> None:
+        """Leave out what was sent while nobody listened; notices where the connection has gone meanwhile.
+
+        Raises:
+            SocketClosed: it has.
+        """
+        while self._is_readable():
+            self.receive(_CONNECT_S)
+
+    def _is_readable(self) -> bool:
+        if self._socket is None or self._socket.sock is None:
+            raise SocketClosed("it is not open")
+        poll = select.poll()
+        poll.register(self._socket.sock, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Close the connection, if it is open."""
+        if self._socket is not None:
+            _close(self._socket)
+            self._socket = None
+
+
+def _close(opened: websocket.WebSocket) -> None:
+    opened.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, websocket.WebSocketBadStatusException):
+        return f"HTTP {error.status_code}"
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def _text(content: bytes) -> Text | None:
+    try:
+        message = json.loads(content)
+        return Text(str(message["type"]), message.get("data"))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        _log.warning("ComfyUI sent a frame that is none of its messages: %.80r", content)
+        return None
+
+
+def _binary(content: bytes) -> Binary | None:
+    if len(content) < 4:
+        return None
+    return Binary(int.from_bytes(content[:4], "big"), bytes(content[4:]))
+
+
+def _picture(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image
+
+
+class _ToOurLog(logging.Handler):
+    """Hands the library's lines on: ours mask secrets, and are shown at the level of the worker's own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _trace_log.info("%s", record.getMessage())
+
+
+def trace_frames() -> None:
+    """Log every frame of every websocket of this process from now on."""
+    _trace_log.setLevel(logging.INFO)
+    if not logging.getLogger().handlers:
+        _trace_log.addHandler(logging.StreamHandler())
+    websocket.enableTrace(True, handler=_ToOurLog(), level="DEBUG")
+    logging.getLogger("websocket").propagate = False
