@@ -84,7 +84,7 @@ def embedded_worker(settings: Settings) -> Iterator[Worker]:
 @pytest.fixture(scope="session")
 def comfy_server(base_dir: Path) -> Iterator[ComfyServer]:
     """A stock ComfyUI server, with the same nodes and models."""
-    with ComfyServer(base_dir, ["--disable-metadata"]) as server:
+    with ComfyServer(base_dir, ["--disable-metadata", "--preview-method", "latent2rgb"]) as server:
         yield server
 
 

@@ -168,6 +168,7 @@ BY_NAME = {
 }
 
 
+@pytest.mark.backends("embedded", "websocket")
 def test_equal_names_with_other_content_are_other_files(worker: Worker, png: Png) -> None:
     for graph, name, dark, light in (
         (graphs.load("in.png"), "in.png", png("#000000"), png("#ffffff")),
@@ -180,6 +181,7 @@ def test_equal_names_with_other_content_are_other_files(worker: Worker, png: Png
 
 
 @pytest.mark.parametrize("kind", ["image", "video", "by name"])
+@pytest.mark.backends("embedded", "websocket")
 def test_equal_files_staged_again_cost_nothing(worker: Worker, png: Png, kind: str) -> None:
     graph, name, data = {
         "image": (graphs.load("in.png"), "in.png", png("#123456")),
@@ -201,6 +203,7 @@ SAMPLED = {
 }
 
 
+@pytest.mark.backends("embedded", "websocket")
 def test_a_sampler_that_saves_is_not_run_again(worker: Worker) -> None:
     first, ran = run_and_watch(worker, SAMPLED)
     assert "TestSamplesAndSaves" in ran
@@ -281,6 +284,7 @@ def test_names_start_at_one_in_every_job(worker: Worker) -> None:
     assert sorted(a.filename for a in worker.run(two).artifacts) == ["ComfyUI_00001_.png", "ComfyUI_00002_.png"]
 
 
+@pytest.mark.backends("embedded", "websocket")
 def test_is_changed_in_a_caller_s_graph_is_not_believed(worker: Worker, png: Png) -> None:
     graph = graphs.load("in.png")
     graph["1"]["is_changed"] = ["pinned"]

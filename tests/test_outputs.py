@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -46,8 +47,9 @@ def ask(worker: Worker) -> Ask:
 
 def needs(worker: Worker, *class_types: str) -> None:
     """Skip where this version of ComfyUI lacks a node."""
+    source: Any = worker.runtime or getattr(worker._backend, "api", None)
     for class_type in class_types:
-        if worker.runtime is None or not worker.runtime.has_node_class(class_type):
+        if not source.has_node_class(class_type):
             pytest.skip(f"this version of ComfyUI has no {class_type}")
 
 
@@ -129,7 +131,8 @@ def test_audio(ask: Ask, worker: Worker, class_type: str, more: dict[str, Any], 
     answer = ask(silence(1.5) | {"2": graphs.node(class_type, audio=["1", 0], filename_prefix="audio/sound", **more)})
     assert answer["images"] == []
     (entry,) = answer["files"]
-    assert entry["filename"] in (f"sound_00001_{suffix}", f"sound_00001{suffix}"), "as this version of ComfyUI has it"
+    number = "00001" if worker.runtime is not None else r"\d{5}"
+    assert re.fullmatch(rf"sound_{number}_?{re.escape(suffix)}", entry["filename"]), "as this version of ComfyUI has it"
     assert (entry["media_type"], entry["node_id"]) == (media_type, "2")
     with av.open(content(entry), "r") as audio:
         seconds = sum(frame.samples / frame.sample_rate for frame in audio.decode(audio=0))
@@ -199,6 +202,7 @@ def test_text_previews(ask: Ask, worker: Worker) -> None:
     assert ask(graph) == {"status": "success_no_images", "images": [], "text": [{"node_id": "2", "text": "42"}]}
 
 
+@pytest.mark.backends("embedded")
 def test_a_checkpoint_that_no_node_names(ask: Ask, worker: Worker, tiny_checkpoint: Path) -> None:
     graph = {
         "1": graphs.node("CheckpointLoaderSimple", ckpt_name=tiny_checkpoint.name),
@@ -209,7 +213,7 @@ def test_a_checkpoint_that_no_node_names(ask: Ask, worker: Worker, tiny_checkpoi
     assert load_safetensors(content(entry).getvalue())
 
 
-def test_several_nodes_with_one_prefix_and_subfolders(ask: Ask) -> None:
+def test_several_nodes_with_one_prefix_and_subfolders(ask: Ask, worker: Worker) -> None:
     graph = graphs.solid(1, batch=2)
     graph["5"] = graphs.node("EmptyImage", width=64, height=64, batch_size=2, color=2)
     graph["3"] = graphs.node("SaveImage", images=["5", 0], filename_prefix="ComfyUI")
@@ -217,11 +221,13 @@ def test_several_nodes_with_one_prefix_and_subfolders(ask: Ask) -> None:
     images = ask(graph)["images"]
     assert [entry["node_id"] for entry in images] == ["2", "2", "3", "3", "4", "4"]
     names = sorted(entry["filename"] for entry in images)
-    assert names == [
-        "64x64_00001_.png",
-        "64x64_00002_.png",
-        *(f"ComfyUI_0000{number}_.png" for number in (1, 2, 3, 4)),
-    ]
+    assert len(set(names)) == 6
+    if worker.runtime is not None:
+        assert names == [
+            "64x64_00001_.png",
+            "64x64_00002_.png",
+            *(f"ComfyUI_0000{count}_.png" for count in (1, 2, 3, 4)),
+        ]
 
 
 def test_list_outputs(ask: Ask, worker: Worker) -> None:

@@ -101,7 +101,8 @@ class WebsocketBackend:
 
         def on_frame(frame: Frame) -> None:
             if isinstance(frame, Text):
-                if frame.name == "execution_error" and frame.data.get("exception_type") == "ExecutionBlocked":
+                is_error = frame.name == "execution_error" and isinstance(frame.data, dict)
+                if is_error and frame.data.get("exception_type") == "ExecutionBlocked":
                     blocks.append(blocked(frame.data))
                 tell(run.on_event, translate(frame.name, frame.data, run.workflow))
             elif run.on_event is not None:

@@ -37,7 +37,7 @@ class _Heard:
         if frame.name in _ENDINGS and data.get("exception_type") != "ExecutionBlocked":
             self.ending = [frame.name, data]
         if frame.name == "executed" and isinstance(data.get("output"), dict):
-            node_id = str(data["node"])
+            node_id = str(data.get("node"))
             self.outputs[node_id] = data["output"]
             self.meta[node_id] = {"display_node": data.get("display_node", node_id)}
 

@@ -10,6 +10,7 @@ from worker.comfy_runtime.runtime import Runtime
 from worker.errors import StartError
 from worker.settings import Settings, load_settings
 from worker.worker import Worker
+from worker.workspace import StateFolder
 
 
 def check() -> int:
@@ -22,9 +23,10 @@ def check() -> int:
     settings = load_settings()
     console.print(_settings_table(settings))
     with Worker(settings.quiet(), say=lambda text: console.print(text, style="dim", markup=False)) as worker:
-        if worker.runtime is None:
-            raise StartError("ComfyUI did not start")
-        _print_runtime(console, worker.runtime)
+        if worker.runtime is not None:
+            _print_runtime(console, worker.runtime)
+        else:
+            _print_server(console, settings.comfy_host, worker.state)
         result = worker.run(_PROBE)
     if not result.ok or result.images[0].size != (8, 8):
         console.print("A job cannot run here:", *result.errors, style="bold red", markup=False)
@@ -66,6 +68,34 @@ def _print_runtime(console: Console, runtime: Runtime) -> None:
     console.print(_models_table(runtime))
     console.print()
     console.print(_packs_table(runtime))
+
+
+def _print_server(console: Console, host: str, state: StateFolder) -> None:
+    from worker.comfy_client.api import ComfyApi, ServerRefused, ServerUnreachable
+
+    api = ComfyApi(host)
+    try:
+        stats = api.system_stats()
+    except (ServerUnreachable, ServerRefused) as error:
+        raise StartError(f"The ComfyUI server at {host} does not tell what it is: {error}") from None
+    finally:
+        api.close()
+    system = stats.get("system") or {}
+    facts = {
+        "ComfyUI": f"{system.get('comfyui_version', 'unknown')}, a server at {api.base}",
+        "State folder": str(state.root),
+        "torch": str(system.get("pytorch_version", "unknown")),
+        **{
+            f"Device {device.get('index') or 0}": f"{device.get('name')}, {_gb(device.get('vram_free', 0))} free of "
+            f"{_gb(device.get('vram_total', 0))}"
+            for device in stats.get("devices") or []
+        },
+        "RAM there": f"{_gb(system.get('ram_free', 0))} free of {_gb(system.get('ram_total', 0))}",
+    }
+    console.print()
+    for name, text in facts.items():
+        console.print(f"{name + ':':<16}{text}", markup=False)
+    console.print()
 
 
 def _models_table(runtime: Runtime) -> Table:
