@@ -137,9 +137,9 @@ class Bucket:
         size = os.fstat(file.fileno()).st_size
         try:
             if size < _MULTIPART_BYTES:
-                self.client.put_object(
-                    Bucket=self.place.name, Key=key, Body=file, ContentType=content_type, ContentLength=size
-                )
+                # Read now: from a file that shrinks meanwhile, the server would wait for the rest until it gives up.
+                content = file.read()
+                self.client.put_object(Bucket=self.place.name, Key=key, Body=content, ContentType=content_type)
             else:
                 transfer = TransferConfig(multipart_threshold=_MULTIPART_BYTES, multipart_chunksize=_MULTIPART_BYTES)
                 options = {"ContentType": content_type}
