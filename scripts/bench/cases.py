@@ -1,0 +1,127 @@
+"""What is run: the built-in cases, and those that a user's workflow files make."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.models import CHECKPOINT, UPSCALER
+from bench.workflows import blend, input_photo, upscale
+from graphs import Graph, solid, text_to_image
+
+from worker.request import make_job
+
+_SEED_NAMES = ("seed", "noise_seed")
+_SEEDS = 2**32
+_COLORS = 2**24
+Request = dict[str, Any]
+"""What a job has under ``input``."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of job.
+
+    Attributes:
+        name: as in the report.
+        request: the job's input of a ``(number, turn)``. No two runs have the same number, and none is like another;
+            the contenders of one turn get equal work.
+        models: model files that it needs, below ``models/``.
+        has_bare: whether it is compared with the bare executor.
+        is_varied: whether it differs from run to run, so that nothing comes from ComfyUI's cache.
+    """
+
+    name: str
+    request: Callable[[int, int], Request]
+    models: tuple[str, ...] = ()
+    has_bare: bool = True
+    is_varied: bool = True
+
+
+def _empty(number: int, _turn: int = 0) -> Request:
+    return {"workflow": solid(number * 97 % _COLORS)}
+
+
+def _photo(number: int, _turn: int = 0, count: int = 1) -> Request:
+    return {"workflow": blend(count, number % 10_000_000 * 1e-7), "images": [input_photo(number)]}
+
+
+def _photos(number: int, _turn: int = 0) -> Request:
+    return _photo(number, count=4)
+
+
+def _sampled(number: int, _turn: int = 0) -> Request:
+    return {"workflow": text_to_image(number % _SEEDS, steps=4, size=128)}
+
+
+def _upscaled(number: int, _turn: int = 0) -> Request:
+    return {"workflow": upscale(Path(UPSCALER).name), "images": [input_photo(number)]}
+
+
+def _repeated(_number: int, _turn: int = 0) -> Request:
+    return _photo(0)
+
+
+def _mixed(number: int, turn: int) -> Request:
+    return (_photo, _sampled, _upscaled)[turn % 3](number)
+
+
+BUILT_IN = {
+    case.name: case
+    for case in (
+        Case("empty-64", _empty),
+        Case("photo-1024", _photo),
+        Case("photo-1024-batch4", _photos),
+        Case("txt2img-tiny", _sampled, (CHECKPOINT,)),
+        Case("upscale-tiny", _upscaled, (UPSCALER,)),
+        Case("repeat", _repeated, has_bare=False, is_varied=False),
+        Case("mixed", _mixed, (CHECKPOINT, UPSCALER)),
+    )
+}
+FIRST = BUILT_IN["empty-64"]
+
+
+def file_cases(files: Iterable[Path]) -> list[Case]:
+    """A case for each file: a workflow, a request, or a PNG that carries a workflow.
+
+    Raises:
+        InvalidJob: a file cannot be read, or holds none of these.
+    """
+    cases: dict[str, Case] = {}
+    for path in files:
+        name, same = path.stem, 1
+        while name in cases or name in BUILT_IN:
+            same += 1
+            name = f"{path.stem}-{same}"
+        cases[name] = _file_case(name, path)
+    return list(cases.values())
+
+
+def _file_case(name: str, path: Path) -> Case:
+    job = make_job(path)
+    given: Request = {
+        "images": [{"name": image.name, "image": image.data} for image in job.images],
+        "output_format": job.output_format,
+        "output_quality": job.output_quality,
+        "comfy_org_api_key": job.api_key,
+    }
+    rest = {key: value for key, value in given.items() if value}
+
+    def request(number: int, _turn: int) -> Request:
+        return {"workflow": with_seed(job.workflow, number), **rest}
+
+    # A second copy of large models, which the bare executor would load, could push the first one out of the GPU.
+    return Case(name, request, has_bare=False, is_varied=with_seed(job.workflow, 1) != with_seed(job.workflow, 2))
+
+
+def with_seed(workflow: Graph, number: int) -> Graph:
+    """``workflow`` with another value for every whole number that is called ``seed`` or ``noise_seed``."""
+    changed = copy.deepcopy(workflow)
+    for each in changed.values():
+        for name, value in each.get("inputs", {}).items():
+            if name in _SEED_NAMES and isinstance(value, int) and not isinstance(value, bool):
+                each["inputs"][name] = (value + number) % _SEEDS
+    return changed

@@ -1,0 +1,106 @@
+"""A contender's process: ``python -m bench.child [DIR]`` holds this worker, or the handler of another's checkout."""
+
+from __future__ import annotations
+
+import time
+
+_BEGAN = time.monotonic()
+
+import asyncio  # noqa: E402 - what comes before them is to be measured, too.
+import base64  # noqa: E402
+import importlib  # noqa: E402
+import json  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+from bench.pipe import Message, Pipe, die_with_parent  # noqa: E402
+
+Run = Callable[[dict[str, Any]], Any]
+
+
+def main() -> None:
+    """Open what the arguments name, then answer each job until the benchmark ends."""
+    die_with_parent(signal.SIGKILL)
+    pipe = Pipe()
+    ways: dict[str, Run]
+    try:
+        ways, opened = open_known(Path(sys.argv[1])) if len(sys.argv) > 1 else open_worker()
+    except Exception as error:  # noqa: BLE001 - the benchmark tells it.
+        pipe.send({"error": one_line(error)})
+        return
+    pipe.send({"began": _BEGAN, "opened": time.monotonic(), **opened})
+    while (message := pipe.receive()) is not None:
+        try:
+            pipe.send(measured(ways[message["way"]], message["job"]))
+        except Exception as error:  # noqa: BLE001 - the benchmark tells it.
+            pipe.send({"error": one_line(error)})
+
+
+def measured(run: Run, job: dict[str, Any]) -> Message:
+    """Milliseconds from the job's dict to the answer's dict, and what was in the answer."""
+    start = time.perf_counter()
+    answer = run(job)
+    milliseconds = (time.perf_counter() - start) * 1000
+    problem = answer.get("error") or answer.get("errors") or None
+    if isinstance(problem, list):
+        problem = problem[0]
+    return {
+        "ms": milliseconds,
+        "answer_bytes": len(json.dumps(answer)),
+        "images": len(answer.get("images", [])),
+        "files": len(answer.get("images", [])) + len(answer.get("files", [])),
+        "error": None if problem is None else one_line(problem),
+    }
+
+
+def open_worker() -> tuple[dict[str, Run], Message]:
+    """This worker, on the backend that the environment names, and the bare executor where ComfyUI is embedded."""
+    from worker import Worker
+    from worker.handler import make_handler
+
+    imported = time.monotonic()
+    worker = Worker().start()
+    handle, runner = make_handler(worker), asyncio.Runner()
+    ways: dict[str, Run] = {"handler": lambda job: runner.run(handle(job))}
+    if worker.runtime is None:
+        return ways, {"imported": imported}
+    ways["bare"] = bare_way(worker)
+    return ways, {"imported": imported, "timings": worker.runtime.timings, "device": worker.runtime.device()["name"]}
+
+
+def bare_way(worker: Any) -> Run:
+    """The bare executor as a handler. It is built with its first job, so that it costs nothing before."""
+    built: list[Callable[..., list[str]]] = []
+
+    def run(job: dict[str, Any]) -> Message:
+        given = job["input"]
+        images = {image["name"]: base64.b64decode(image["image"]) for image in given.get("images", [])}
+        return {"images": built[0](given["workflow"], images)}
+
+    def first(job: dict[str, Any]) -> Message:
+        if not built:
+            from bench.bare import bare_executor
+
+            built.append(bare_executor(worker))
+        return run(job)
+
+    return first
+
+
+def open_known(folder: Path) -> tuple[dict[str, Run], Message]:
+    """The handler of a checkout of the public worker-comfyui."""
+    sys.path[:0] = [str(folder), str(folder / "src")]
+    return {"handler": importlib.import_module("handler").handler}, {"imported": time.monotonic()}
+
+
+def one_line(error: object) -> str:
+    """An error as one line of text."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:300] + "…"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Memory of a contender's processes: idle after its start, and at its highest while it runs the cases."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import statistics
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psutil
+from bench.contender import Contender
+from bench.gpu import GpuUse, GpuWatch
+from bench.plan import Plan
+
+_INTERVAL_S = 0.05
+_SETTLE_S, _IDLE_S = 1.0, 1.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """MB (10⁶ bytes) of each of a contender's process trees at one moment, ``worker`` and ``server``.
+
+    RSS counts a page that two processes share twice; PSS gives each of them its part.
+    """
+
+    rss: Mapping[str, float]
+    pss: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A contender's memory in MB. ``peak_pss`` and ``peak_rss`` each are of the moment when their sum was highest.
+
+    ``gpu`` is of the whole device; ``gpu_before_mb`` is what it held before the contender started.
+    """
+
+    idle_rss: float
+    idle_pss: float
+    peak_rss: dict[str, float]
+    peak_pss: dict[str, float]
+    gpu: GpuUse | None
+    gpu_before_mb: float | None
+
+
+def measure_memory(plan: Plan) -> dict[str, Memory]:
+    """Each contender by itself; one that cannot start is left out."""
+    result: dict[str, Memory] = {}
+    for name in plan.contenders:
+        plan.progress.begin(f"memory: {name}", plan.memory_runs * len(plan.cases))
+        with GpuWatch() as gpu, Contender(name, plan.place) as contender, plan.noting("memory", contender):
+            time.sleep(_SETTLE_S)
+            before = gpu.use(0)
+            contender.start()
+            began = time.monotonic()
+            with MemoryWatch(contender.pids()) as watch:
+                time.sleep(_SETTLE_S + _IDLE_S)
+                idle = watch.since(began + _SETTLE_S)
+                began = time.monotonic()
+                _run_all(plan, contender)
+                busy = watch.since(began)
+            result[name] = Memory(
+                statistics.median(sum(sample.rss.values()) for sample in idle),
+                statistics.median(sum(sample.pss.values()) for sample in idle),
+                dict(max((sample.rss for sample in busy), key=lambda sizes: sum(sizes.values()))),
+                dict(max((sample.pss for sample in busy), key=lambda sizes: sum(sizes.values()))),
+                gpu.use(began),
+                before.peak_mb if before else None,
+            )
+    return result
+
+
+def _run_all(plan: Plan, contender: Contender) -> None:
+    numbers = itertools.count(1)
+    for case in plan.cases:
+        for turn in range(plan.memory_runs):
+            if contender.is_running:
+                with plan.noting(case.name, contender):
+                    contender.run(case.request(next(numbers), turn))
+            plan.progress.advance()
+
+
+class MemoryWatch:
+    """Samples processes and their children on a thread while in ``with``."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._pids = pids
+        self._samples: list[tuple[float, Sample]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> MemoryWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def since(self, moment: float) -> list[Sample]:
+        """The samples since ``moment``, a time of ``time.monotonic``, with one of right now."""
+        return [sample for at, sample in list(self._samples) if at >= moment] + [sample_memory(self._pids)]
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_INTERVAL_S):
+            self._samples.append((time.monotonic(), sample_memory(self._pids)))
+
+
+def sample_memory(pids: Mapping[str, int]) -> Sample:
+    """The memory of the processes ``pids`` and of their children."""
+    rss, pss = dict.fromkeys(pids, 0.0), dict.fromkeys(pids, 0.0)
+    for role, pid in pids.items():
+        for process in _tree(pid):
+            with contextlib.suppress(psutil.Error):  # It has ended.
+                info = process.memory_full_info()
+                rss[role] += info.rss / 1e6
+                pss[role] += info.pss / 1e6
+    return Sample(rss, pss)
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return []

@@ -1,0 +1,120 @@
+"""A child process of the benchmark, seen from the benchmark: messages to it and from it, and its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bench.pipe import Message
+
+_END_S = 5
+_SCRIPTS = Path(__file__).resolve().parents[1]
+_PATHS = (_SCRIPTS, _SCRIPTS.parent / "tests" / "support", _SCRIPTS.parent)
+
+
+class ContenderFailed(Exception):
+    """A contender could not start, or did not answer; the text is one line."""
+
+
+class Child:
+    """``python -m MODULE ARGUMENT…``, in a session of its own, so that Ctrl-C reaches the benchmark alone.
+
+    Args:
+        module: what it runs.
+        arguments: its arguments.
+        environment: all of its variables, but for PYTHONPATH, which is set here.
+        log: where its output goes.
+    """
+
+    def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        given = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
+        self._log = log
+        with log.open("ab") as stream:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env={**environment, "PYTHONPATH": os.pathsep.join([*map(str, _PATHS), *given])},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                start_new_session=True,
+                text=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def send(self, message: Message) -> None:
+        """Send a message.
+
+        Raises:
+            ContenderFailed: it has ended.
+        """
+        assert self._process.stdin is not None  # noqa: S101
+        try:
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise ContenderFailed(self._last_words()) from None
+
+    def receive(self, timeout_s: float) -> Message:
+        """The next message. A child that takes longer is killed.
+
+        Raises:
+            ContenderFailed: it says that it failed, took too long, or has ended.
+        """
+        assert self._process.stdout is not None  # noqa: S101
+        late = threading.Event()
+        timer = threading.Timer(timeout_s, lambda: (late.set(), self._kill()))
+        timer.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            timer.cancel()
+        if late.is_set():
+            raise ContenderFailed(f"no answer within {timeout_s:.0f} s")
+        if not line:
+            raise ContenderFailed(self._last_words())
+        message: Message = json.loads(line)
+        if message.get("error"):
+            raise ContenderFailed(message["error"])
+        return message
+
+    def close(self) -> None:
+        """End it, and all that it has started."""
+        assert self._process.stdin is not None  # noqa: S101
+        try:
+            self._process.stdin.close()
+        except OSError:  # It has ended, and did not read all.
+            pass
+        for number in (signal.SIGINT, signal.SIGKILL):
+            try:
+                self._process.wait(_END_S)
+                break
+            except subprocess.TimeoutExpired:
+                os.killpg(self.pid, number)
+        self._kill()
+        self._process.wait()
+
+    def _kill(self) -> None:
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:  # Nobody is left of its group.
+            pass
+
+    def _last_words(self) -> str:
+        self._process.wait()
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return f"it ended with {self._process.returncode}" + (f": {lines[-1].strip()[:300]}" if lines else "")

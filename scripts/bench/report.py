@@ -1,0 +1,122 @@
+"""The tables that are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bench.contender import BARE, KNOWN, WEBSOCKET
+from bench.figures import Figures
+from bench.plan import MEMORY, START
+
+_NAMES = {BARE: "bare executor", KNOWN: "known worker"}
+
+
+def report(figures: Figures) -> str:
+    """Every phase's table, and what they say together."""
+    parts = [_head(figures)]
+    if figures["warm"]:
+        parts.append(_table(_WARM_HEAD, _warm_rows(figures)))
+    if figures["start"]:
+        parts.append(_table(_START_HEAD, _start_rows(figures)))
+    if figures["memory"]:
+        parts.append(_table(_MEMORY_HEAD, _memory_rows(figures)))
+    return "\n\n".join([*parts, "\n".join(_remarks(figures))]).rstrip()
+
+
+def _head(figures: Figures) -> str:
+    machine, versions = figures["machine"], figures["versions"]
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB, {machine['gpu'] or 'no GPU'}\n"
+        f"ComfyUI {versions['comfyui']}, torch {versions['torch']}, Python {versions['python']}"
+    )
+
+
+_WARM_HEAD = ("warm, ms", "", "median", "p95", "min", "over bare", "images/s", "answer kB", "loopback kB", "ratio", "")
+
+
+def _warm_rows(figures: Figures) -> Iterator[Sequence[str]]:
+    for case, lanes in figures["warm"].items():
+        shown = case
+        for name, lane in lanes.items():
+            yield (
+                shown, _NAMES.get(name, name), *(_ms(lane[key]) for key in ("median", "p95", "minimum")),
+                _ms(lane["overhead_ms"]), f"{lane['images_per_s']:.2f}", _kilobytes(lane["answer_bytes"]),
+                "" if name == BARE else _kilobytes(lane["loopback_bytes"]), *_ratio(figures, case, name),
+            )  # fmt: skip
+            shown = ""
+
+
+_START_HEAD = ("start, s", "median", "min", "steps", "ratio", "")
+
+
+def _start_rows(figures: Figures) -> Iterator[Sequence[str]]:
+    for name, start in figures["start"].items():
+        steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in start["steps"].items())
+        yield (
+            _NAMES.get(name, name), f"{start['median']:.2f}", f"{start['minimum']:.2f}", steps,
+            *_ratio(figures, START, name),
+        )  # fmt: skip
+
+
+_MEMORY_HEAD = ("memory, MB", "idle PSS", "idle RSS", "peak PSS", "peak RSS", "peak VRAM", "GPU s", "ratio", "")
+
+
+def _memory_rows(figures: Figures) -> Iterator[Sequence[str]]:
+    for name, memory in figures["memory"].items():
+        sizes = [memory[when][kind] for when in ("idle", "peak") for kind in ("pss_mb", "rss_mb")]
+        gpu = memory["gpu"]
+        vram = (f"{gpu['peak_mb'] - gpu['before_mb']:.0f}", f"{gpu['busy_s']:.1f}") if gpu else ("", "")
+        yield (_NAMES.get(name, name), *(f"{size:.0f}" for size in sizes), *vram, *_ratio(figures, MEMORY, name))
+
+
+def _ratio(figures: Figures, what: str, name: str) -> tuple[str, str]:
+    """Embedded ÷ the contender ``name``: the ratio and its interval, marked where it says nothing."""
+    suffix = {WEBSOCKET: "", KNOWN: "_known"}.get(name)
+    if suffix is None or what not in figures.get("ratios" + suffix, {}):
+        return "", ""
+    interval = figures["intervals" + suffix].get(what)
+    between = f"({interval[0]:.2f}–{interval[1]:.2f})" if interval else ""
+    mark = " ?" if what in figures["noisy" + suffix] else ""
+    return f"{figures['ratios' + suffix][what]:.2f}", between + mark
+
+
+def _remarks(figures: Figures) -> Iterator[str]:
+    """How to read the ratios, and what stands against them."""
+    for suffix, other in (("", WEBSOCKET), ("_known", "known worker")):
+        if not figures.get("ratios" + suffix):
+            continue
+        yield f"ratio: embedded ÷ {other}, the median of the pairs, with its 95 % interval; below 1 embedded is ahead"
+        noisy = figures["noisy" + suffix]
+        if noisy:
+            yield "? too noisy to tell: " + ", ".join(f"{name} ({why})" for name, why in noisy.items())
+        else:
+            yield "the machine was quiet enough: every interval is narrow and on one side of 1"
+    cached = [name for name in figures["settings"]["cached_cases"] if name != "repeat"]
+    if cached:
+        yield f"no seed to vary in {', '.join(cached)}: measured answers from ComfyUI's cache"
+    for failure in figures["failures"]:
+        yield f"failed: {failure['what']}, {_NAMES.get(failure['contender'], failure['contender'])}: {failure['error']}"
+
+
+def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+    """Columns with nothing in them are left out; numbers stand to the right."""
+    lines = [head, *rows]
+    columns = [column for column in zip(*lines, strict=True) if any(column[1:])]
+    return "\n".join(
+        "  ".join(_cell(column, row) for column in columns).rstrip() for row in range(len(lines))
+    )
+
+
+def _cell(column: Sequence[str], row: int) -> str:
+    width = max(map(len, column))
+    is_number = all(cell == "" or cell[0].isdigit() or cell[0] == "-" for cell in column[1:]) and "," not in column[1]
+    return column[row].rjust(width) if is_number else column[row].ljust(width)
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _kilobytes(value: Any) -> str:
+    return "" if value is None else f"{value / 1000:.0f}"

@@ -1,0 +1,47 @@
+"""Holds a stock ComfyUI server, which ends with it: ``python -m bench.server BASE PORT FLAG…``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+from bench.pipe import Pipe, die_with_parent
+from comfy_server import ComfyServer
+
+
+def main() -> None:
+    """Say that it is there, start the server when told to, and end it when the benchmark ends."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    die_with_parent(signal.SIGTERM)
+    pipe = Pipe()
+    base, port, *flags = sys.argv[1:]
+    server = ComfyServer(Path(base), flags, int(port))
+    try:
+        _link_inputs(Path(base) / "input", server.root / "input")
+        pipe.send({})
+        if pipe.receive() is None:
+            return
+        server.start()
+        pipe.send({"pid": server.process.pid if server.process else 0})
+        try:
+            server.wait()
+        except RuntimeError as error:
+            pipe.send({"error": str(error).splitlines()[-1]})
+            return
+        pipe.send({"up": time.monotonic()})
+        pipe.receive()
+    finally:
+        server.close()
+
+
+def _link_inputs(base: Path, folder: Path) -> None:
+    """Let workflows find the base directory's input files: the server has an input folder of its own."""
+    folder.mkdir()
+    for entry in base.iterdir():
+        (folder / entry.name).symlink_to(entry)
+
+
+if __name__ == "__main__":
+    main()

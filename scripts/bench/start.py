@@ -1,0 +1,51 @@
+"""Cold starts: from fresh processes to the answer of a first job."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+
+from bench.cases import FIRST
+from bench.contender import Contender
+from bench.plan import START, Plan
+
+COLUMNS = ("process", "core", "nodes", "rest", "server", "handler", "first result")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Seconds from spawning the processes to the first answer, and the steps they were spent on, in order."""
+
+    seconds: float
+    steps: dict[str, float]
+
+
+def measure_starts(plan: Plan) -> dict[str, list[Start]]:
+    """Starts of each contender, in turn. One that fails is left out from there on.
+
+    Where nothing else has read ComfyUI's files before, one round more is run and thrown away.
+    """
+    unmeasured = int(plan.phases == (START,))
+    starts: dict[str, list[Start]] = {name: [] for name in plan.contenders}
+    numbers = itertools.count(1)
+    plan.progress.begin("cold starts", (plan.starts + unmeasured) * len(starts))
+    for turn in range(-unmeasured, plan.starts):
+        for name in list(starts):
+            with Contender(name, plan.place) as contender:
+                before = len(plan.failures)
+                with plan.noting("start", contender):
+                    start = _measured(contender, next(numbers))
+                    if turn >= 0:
+                        starts[name].append(start)
+                if len(plan.failures) > before:
+                    del starts[name]
+            plan.progress.advance()
+    return starts
+
+
+def _measured(contender: Contender, number: int) -> Start:
+    up = contender.start()
+    contender.run(FIRST.request(number, 0))
+    seconds = time.monotonic() - up.began
+    return Start(seconds, {**up.steps, "first result": seconds - sum(up.steps.values())})

@@ -1,0 +1,68 @@
+"""Warm latency: all contenders live at once and take turns, run by run."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench.cases import Case
+from bench.contender import BARE, EMBEDDED, Contender, Run
+from bench.plan import Plan
+
+_WARM_UPS = 2
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """A way to run a job."""
+
+    name: str
+    contender: Contender
+    way: str = "handler"
+
+
+def measure_warm(plan: Plan) -> dict[str, dict[str, list[Run]]]:
+    """The runs of each case, by contender; the n-th of all of them are one turn. A contender that fails is left out."""
+    numbers = itertools.count(1)
+    with contextlib.ExitStack() as stack:
+        contenders = started(plan, stack)
+        return {case.name: _measured(plan, case, contenders, numbers) for case in plan.cases}
+
+
+def started(plan: Plan, stack: contextlib.ExitStack) -> list[Contender]:
+    """All contenders that can start, at the same time."""
+    plan.progress.begin("starting " + ", ".join(plan.contenders), 1)
+    begun, ready = [], []
+    for name in plan.contenders:
+        contender = stack.enter_context(Contender(name, plan.place))
+        with plan.noting("warm", contender):
+            contender.begin()
+            begun.append(contender)
+    for contender in begun:
+        with plan.noting("warm", contender):
+            contender.ready()
+            ready.append(contender)
+    return ready
+
+
+def _measured(plan: Plan, case: Case, contenders: list[Contender], numbers: Iterator[int]) -> dict[str, list[Run]]:
+    lanes = [_Lane(contender.name, contender) for contender in contenders if contender.is_running]
+    if case.has_bare:
+        lanes += [_Lane(BARE, lane.contender, BARE) for lane in lanes if lane.name == EMBEDDED]
+    runs: dict[str, list[Run]] = {lane.name: [] for lane in lanes}
+    plan.progress.begin(f"warm: {case.name}", plan.runs + _WARM_UPS)
+    for turn in range(-_WARM_UPS, plan.runs):
+        # Whoever comes second may profit or suffer from the first.
+        for lane in list(lanes) if turn % 2 else lanes[::-1]:
+            before = len(plan.failures)
+            with plan.noting(case.name, lane.contender):
+                run = lane.contender.run(case.request(next(numbers), turn), lane.way)
+                if turn >= 0:
+                    runs[lane.name].append(run)
+            if len(plan.failures) > before:
+                lanes.remove(lane)
+                del runs[lane.name]
+        plan.progress.advance()
+    return runs
