@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import base64
 import contextlib
-import importlib
 import io
 import json
 import os
@@ -29,8 +28,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from benchmark_overhead import bare_executor
+from bench.bare import bare_executor
+from bench.workflows import PHOTO, blend, photograph
 from PIL import Image
 from s3_server import KEYS, client
 
@@ -75,56 +74,19 @@ def main() -> int:
     return 0
 
 
-def photograph() -> bytes:
-    """A picture of 1024² with the spectrum of a photograph, as JPEG."""
-    rng = np.random.default_rng(1)
-    frequency = np.fft.fftfreq(1024)[:, None] ** 2 + np.fft.fftfreq(1024)[None] ** 2
-    frequency[0, 0] = 1
-    shared, planes = rng.normal(size=(1024, 1024)), []
-    for _ in range(3):
-        spectrum = np.fft.fft2(shared * 0.8 + rng.normal(size=(1024, 1024)) * 0.2) / frequency**0.55
-        plane = np.fft.ifft2(spectrum).real
-        planes.append((plane - plane.min()) / (plane.max() - plane.min()))
-    buffer = io.BytesIO()
-    Image.fromarray((np.stack(planes, -1) * 255).astype(np.uint8)).save(buffer, "JPEG", quality=95)
-    return buffer.getvalue()
-
-
-def graph(count: int, factor: float) -> dict[str, Any]:
-    """LoadImage → RepeatImageBatch → ImageBlend with itself → SaveImage."""
-    return {
-        "1": {"class_type": "LoadImage", "inputs": {"image": "photo.jpg"}},
-        "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
-        "4": {
-            "class_type": "ImageBlend",
-            "inputs": {"image1": ["2", 0], "image2": ["2", 0], "blend_factor": factor, "blend_mode": "normal"},
-        },
-        "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "photo"}},
-    }
-
-
 def image_paths(worker: Worker, photo: bytes, count: int) -> tuple[Callable[[int], None], Callable[[int], None]]:
     """The handler, and the bare executor with ComfyUI's own SaveImage; each gives ``count`` pictures."""
-    if worker.runtime is None:
-        raise RuntimeError("the worker is not open")
     encoded = base64.b64encode(photo).decode()
     handle, runner = make_handler(worker), asyncio.Runner()
-    bare, nodes = bare_executor(worker), importlib.import_module("nodes")
-    ours_save = nodes.SaveImage.save_images
-    (worker.runtime.state.input / "photo.jpg").write_bytes(photo)
+    bare = bare_executor(worker)
 
     def ours(index: int) -> None:
-        job = {"workflow": graph(count, index * 1e-7), "images": [{"name": "photo.jpg", "image": encoded}]}
+        job = {"workflow": blend(count, index * 1e-7), "images": [{"name": PHOTO, "image": encoded}]}
         answer = runner.run(handle({"id": "b", "input": job}))
         check(len(answer.get("images", [])) == count, answer.get("error"))
 
     def stock(index: int) -> None:
-        (worker.runtime.state.input / "photo.jpg").write_bytes(photo)  # type: ignore[union-attr]
-        nodes.SaveImage.save_images = ours_save.__wrapped__
-        try:
-            check(len(bare(graph(count, index * 1e-7))) == count, "stock")
-        finally:
-            nodes.SaveImage.save_images = ours_save
+        check(len(bare(blend(count, index * 1e-7), {PHOTO: photo})) == count, "stock")
 
     return ours, stock
 
@@ -179,10 +141,10 @@ def pairs(runs: int, ours: Way, other: Way) -> dict[str, list[float]]:
 def peak_memory(worker: Worker, photo: bytes) -> float:
     """Bytes that the process needs at most above what it has when idle, while 16 images are delivered inline."""
     handler = JobHandler(worker)
-    image = {"name": "photo.jpg", "image": base64.b64encode(photo).decode()}
+    image = {"name": PHOTO, "image": base64.b64encode(photo).decode()}
 
     def deliver(count: int) -> int:
-        workflow = {key: node for key, node in graph(count, 0).items() if key != "4"}
+        workflow = {key: node for key, node in blend(count, 0).items() if key != "4"}
         workflow["5"]["inputs"]["images"] = ["2", 0]
         job = {"id": "b", "input": {"workflow": workflow, "images": [image]}}
         reply = asyncio.run(handler.answer(job, partial(encode, limit_mb=64), limit_mb=64))

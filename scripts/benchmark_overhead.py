@@ -15,13 +15,13 @@ import platform
 import statistics
 import sys
 import time
-import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.bare import bare_executor
+from graphs import solid
+
 from worker import Worker
-from worker.comfy_runtime.executor import build_executor
 from worker.errors import WorkerError
 from worker.handler import make_handler
 
@@ -44,14 +44,6 @@ def main() -> int:
     return 0
 
 
-def graph(color: int) -> dict[str, Any]:
-    """EmptyImage 64² → SaveImage."""
-    return {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": color}},
-        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "ComfyUI"}},
-    }
-
-
 def measure(worker: Worker, runs: int) -> dict[str, Any]:
     """Milliseconds of ``runs`` pairs after a warm-up, ``ours`` and ``bare`` in turn."""
     if worker.runtime is None:
@@ -65,10 +57,10 @@ def measure(worker: Worker, runs: int) -> dict[str, Any]:
             if index == 0:
                 gc.collect()
             start = time.perf_counter()
-            answer = runner.run(handle({"id": "b", "input": {"workflow": graph(color)}}))
+            answer = runner.run(handle({"id": "b", "input": {"workflow": solid(color)}}))
             ours = time.perf_counter() - start
             start = time.perf_counter()
-            encoded = bare(graph(color + 1))
+            encoded = bare(solid(color + 1))
             if index >= 0:
                 times["ours"].append(ours * 1000)
                 times["bare"].append((time.perf_counter() - start) * 1000)
@@ -83,40 +75,6 @@ def measure(worker: Worker, runs: int) -> dict[str, Any]:
         "milliseconds": times,
         "added_ms": statistics.median(times["ours"]) - statistics.median(times["bare"]),
     }
-
-
-def bare_executor(worker: Worker) -> Callable[[dict[str, Any]], list[str]]:
-    """A second ``PromptExecutor`` on the caller's thread, without anything of the worker around it."""
-    runtime = worker.runtime
-    if runtime is None:
-        raise RuntimeError("the worker is not open")
-    prompts: Any = runtime.prompts
-    execution, output = prompts._main.execution, runtime.state.output
-    executor = build_executor(prompts._main, prompts._server)
-
-    save_image = prompts._main.nodes.SaveImage
-    ours = save_image.save_images
-
-    def run(workflow: dict[str, Any]) -> list[str]:
-        save_image.save_images = ours.__wrapped__  # ComfyUI's own.
-        try:
-            return execute(workflow)
-        finally:
-            save_image.save_images = ours
-
-    def execute(workflow: dict[str, Any]) -> list[str]:
-        prompt_id = str(uuid.uuid4())
-        valid = asyncio.run(execution.validate_prompt(prompt_id, workflow, None))
-        executor.execute(workflow, prompt_id, {"client_id": "bare"}, valid[2])
-        encoded = []
-        for node_output in executor.history_result["outputs"].values():
-            for entry in node_output["images"]:
-                path = output / entry["filename"]
-                encoded.append(base64.b64encode(path.read_bytes()).decode("ascii"))
-                path.unlink()
-        return encoded
-
-    return run
 
 
 def report(figures: dict[str, Any]) -> str:
