@@ -137,9 +137,7 @@ def chosen_cases(named: Sequence[str] | None, files: Sequence[Path]) -> tuple[Ca
     return (*(BUILT_IN[name] for name in built_in), *file_cases(files))
 
 
-def prepare(
-    folder: Path, cases: Sequence[Case], options: argparse.Namespace, progress: Progress
-) -> tuple[Place, str]:
+def prepare(folder: Path, cases: Sequence[Case], options: argparse.Namespace, progress: Progress) -> tuple[Place, str]:
     """Find ComfyUI, and make the models of ``cases``; where they run, and ComfyUI's version."""
     settings = load_settings()
     own_base = folder / "base"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.models import CHECKPOINT, UPSCALER
-from bench.workflows import blend, input_photo, upscale
 from graphs import Graph, solid, text_to_image
 
+from bench.models import CHECKPOINT, UPSCALER
+from bench.workflows import blend, input_photo, upscale
 from worker.request import make_job
 
 _SEED_NAMES = ("seed", "noise_seed")

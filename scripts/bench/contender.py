@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Self
 
 import psutil
-from bench.cases import Request
-from bench.process import Child, ContenderFailed
 from comfy_server import free_port
 
+from bench.cases import Request
+from bench.process import Child, ContenderFailed
 from worker.settings import Settings
 
 EMBEDDED, WEBSOCKET, KNOWN, BARE = "embedded", "websocket", "known", "bare"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -80,7 +81,7 @@ def gpu_use(samples: list[GpuSample]) -> GpuUse | None:
     """Peak memory, and the load times the time that each sample stands for."""
     if not samples:
         return None
-    busy = sum(later.load * (later.at - sooner.at) for sooner, later in zip(samples, samples[1:], strict=False))
+    busy = sum(later.load * (later.at - sooner.at) for sooner, later in itertools.pairwise(samples))
     return GpuUse(max(sample.used_mb for sample in samples), busy)
 
 

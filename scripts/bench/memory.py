@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psutil
+
 from bench.contender import Contender
 from bench.gpu import GpuUse, GpuWatch
 from bench.plan import Plan
@@ -26,8 +27,8 @@ class Sample:
     RSS counts a page that two processes share twice; PSS gives each of them its part.
     """
 
-    rss: Mapping[str, float]
-    pss: Mapping[str, float]
+    rss: dict[str, float]
+    pss: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,16 @@ def measure_memory(plan: Plan) -> dict[str, Memory]:
             result[name] = Memory(
                 statistics.median(sum(sample.rss.values()) for sample in idle),
                 statistics.median(sum(sample.pss.values()) for sample in idle),
-                dict(max((sample.rss for sample in busy), key=lambda sizes: sum(sizes.values()))),
-                dict(max((sample.pss for sample in busy), key=lambda sizes: sum(sizes.values()))),
+                max((sample.rss for sample in busy), key=_total),
+                max((sample.pss for sample in busy), key=_total),
                 gpu.use(began),
                 before.peak_mb if before else None,
             )
     return result
+
+
+def _total(sizes: Mapping[str, float]) -> float:
+    return sum(sizes.values())
 
 
 def _run_all(plan: Plan, contender: Contender) -> None:

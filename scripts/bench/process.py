@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -77,7 +78,12 @@ class Child:
         """
         assert self._process.stdout is not None  # noqa: S101
         late = threading.Event()
-        timer = threading.Timer(timeout_s, lambda: (late.set(), self._kill()))
+
+        def end() -> None:
+            late.set()
+            self._kill()
+
+        timer = threading.Timer(timeout_s, end)
         timer.start()
         try:
             line = self._process.stdout.readline()
@@ -95,10 +101,8 @@ class Child:
     def close(self) -> None:
         """End it, and all that it has started."""
         assert self._process.stdin is not None  # noqa: S101
-        try:
+        with contextlib.suppress(OSError):  # It has ended, and did not read all.
             self._process.stdin.close()
-        except OSError:  # It has ended, and did not read all.
-            pass
         for number in (signal.SIGINT, signal.SIGKILL):
             try:
                 self._process.wait(_END_S)
@@ -109,10 +113,8 @@ class Child:
         self._process.wait()
 
     def _kill(self) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):  # Nobody is left of its group.
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:  # Nobody is left of its group.
-            pass
 
     def _last_words(self) -> str:
         self._process.wait()

@@ -103,9 +103,7 @@ def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
     """Columns with nothing in them are left out; numbers stand to the right."""
     lines = [head, *rows]
     columns = [column for column in zip(*lines, strict=True) if any(column[1:])]
-    return "\n".join(
-        "  ".join(_cell(column, row) for column in columns).rstrip() for row in range(len(lines))
-    )
+    return "\n".join("  ".join(_cell(column, row) for column in columns).rstrip() for row in range(len(lines)))
 
 
 def _cell(column: Sequence[str], row: int) -> str:

@@ -7,8 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from bench.pipe import Pipe, die_with_parent
 from comfy_server import ComfyServer
+
+from bench.pipe import Pipe, die_with_parent
 
 
 def main() -> None:
