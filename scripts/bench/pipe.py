@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
 from typing import Any
 
@@ -36,3 +37,7 @@ class Pipe:
 def die_with_parent(number: signal.Signals) -> None:
     """Get the signal ``number`` when the benchmark ends, in whatever way it does."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    parent = select.poll()
+    parent.register(0)
+    if any(event & select.POLLHUP for _, event in parent.poll(0)):
+        os._exit(1)  # It ended before.

@@ -1,0 +1,235 @@
+"""``scripts/benchmark``: a small real run, its statistics, what it makes of ``nvidia-smi``, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from bench.cases import BUILT_IN, file_cases, with_seed
+from bench.comparison import median_difference, ratio, spread
+from bench.contender import Place, Run
+from bench.figures import make_figures
+from bench.gpu import GpuSample, GpuUse, GpuWatch, gpu_use, parse_sample
+from bench.memory import Memory, sample_memory
+from bench.plan import PHASES, Plan
+from bench.plots import draw
+from bench.progress import Progress
+from bench.report import report
+from bench.start import Start
+from graphs import solid, text_to_image
+
+from worker.settings import load_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+MINIMAL = ("--backend", "embedded", "--only", "warm", "--case", "empty-64", "--runs", "2")
+
+
+def benchmark(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """``scripts/benchmark ARGUMENTS``."""
+    return subprocess.run(
+        [ROOT / "scripts" / "benchmark", *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_small_run(tmp_path: Path) -> None:
+    figures_file, plots = tmp_path / "figures.json", tmp_path / "plots"
+    done = benchmark(*MINIMAL, "--json", figures_file, "--plot", plots)
+    assert done.returncode == 0, done.stderr
+    assert "empty-64" in done.stdout
+    figures = json.loads(figures_file.read_text())
+    assert figures["schema"] == 1
+    assert figures["warm"]["empty-64"].keys() == {"embedded", "bare"}
+    measured = figures["warm"]["empty-64"]["embedded"]
+    assert len(measured["ms"]) == 2
+    assert measured["images"] == 1
+    assert measured["answer_bytes"] > 100
+    assert measured["overhead_ms"] is not None
+    assert figures["ratios"] == figures["start"] == figures["memory"] == {}
+    assert (plots / "latency.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_workflow_that_fails_is_named(tmp_path: Path) -> None:
+    graph = solid()
+    graph["2"]["class_type"] = "NoSuchNode"
+    (tmp_path / "broken.json").write_text(json.dumps(graph))
+    (tmp_path / "base").mkdir()
+    done = benchmark(*MINIMAL, "--workflow", tmp_path / "broken.json", COMFY_BASE_DIR=str(tmp_path / "base"))
+    assert done.returncode == 1
+    assert "failed: broken, embedded: " in done.stdout
+    assert "NoSuchNode" in done.stdout
+    assert "empty-64" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--backend", "other"), "other is none of embedded, websocket"),
+        (("--only", "cold"), "cold is none of start, warm, memory"),
+        (("--case", "none"), "none is none of empty-64"),
+        (("--runs", "0"), "'0' is no whole number above 0"),
+        (("--workflow", "missing.json"), "missing.json cannot be read"),
+        (("--known-worker", "missing"), "there is no handler.py"),
+        (("--json", "missing/figures.json"), "there is no such folder"),
+    ],
+)
+def test_a_wrong_command_line_is_refused(arguments: tuple[str, ...], text: str) -> None:
+    done = benchmark(*arguments)
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_comfyui_it_says_so(tmp_path: Path) -> None:
+    done = benchmark(*MINIMAL, COMFYUI_PATH=str(tmp_path))
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].startswith("benchmark: COMFYUI_PATH=")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_no_child_outlives_it(number: signal.Signals, code: int) -> None:
+    process = subprocess.Popen(
+        [ROOT / "scripts" / "benchmark", *MINIMAL], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    while "starting" not in process.stderr.readline():
+        assert process.poll() is None
+    give_up = time.monotonic() + 30
+    while not (children := psutil.Process(process.pid).children(recursive=True)):
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.wait(30) == code
+    assert psutil.wait_procs(children, timeout=20)[1] == []
+
+
+def test_spread_and_ratio() -> None:
+    assert vars(spread([1, 2, 3, 4, 100])) == {"median": 3, "p95": pytest.approx(80.8), "minimum": 1}
+    assert median_difference([3, 5, 9], [1, 2, 3]) == 3
+    clear = ratio([1.0, 1.1, 0.9, 1.0, 1.05], [2.0] * 5)
+    assert clear.median == 0.5
+    assert clear.interval is not None
+    assert 0.45 <= clear.interval[0] <= 0.5 <= clear.interval[1] <= 0.55
+    assert clear.noise == ""
+    assert clear == ratio([1.0, 1.1, 0.9, 1.0, 1.05], [2.0] * 5)
+    assert ratio([1.0, 1.01, 0.99, 1.0], [1.0] * 4).noise == "1 lies in the interval"
+    assert ratio([1.0, 2.0, 4.0], [8.0] * 3).noise == "interval wider than ±15%"
+    assert ratio([1.0, 1.0], [2.0, 2.0]).noise == "fewer than 3 pairs"
+
+
+def test_every_run_differs() -> None:
+    for case in BUILT_IN.values():
+        requests = [case.request(number, 0) for number in (1, 2)]
+        assert (requests[0] != requests[1]) == case.is_varied
+    graph = text_to_image(seed=5)
+    assert with_seed(graph, 3)["3"]["inputs"]["seed"] == 8
+    assert graph["3"]["inputs"]["seed"] == 5
+
+
+def test_workflow_files_become_cases(tmp_path: Path) -> None:
+    files = [tmp_path / "a.json", tmp_path / "b" / "a.json"]
+    files[1].parent.mkdir()
+    files[0].write_text(json.dumps(solid()))
+    image = {"name": "in.png", "image": "AAAA"}
+    files[1].write_text(json.dumps({"input": {"workflow": text_to_image(), "images": [image]}}))
+    plain, seeded = file_cases(files)
+    assert (plain.name, plain.is_varied) == ("a", False)
+    assert (seeded.name, seeded.is_varied) == ("a-2", True)
+    assert seeded.request(1, 0)["images"] == [image]
+
+
+def test_gpu_samples() -> None:
+    sample = parse_sample("1000, 50\n", 1.0)
+    assert sample is not None
+    assert (sample.at, sample.load) == (1.0, 0.5)
+    assert sample.used_mb == pytest.approx(1048.576)
+    assert parse_sample("[N/A], [N/A]\n", 1.0) is None
+    assert parse_sample("No devices were found\n", 1.0) is None
+    assert gpu_use([]) is None
+    use = gpu_use([GpuSample(0.0, 100, 1.0), GpuSample(1.0, 300, 0.5), GpuSample(2.0, 200, 1.0)])
+    assert use is not None
+    assert (use.peak_mb, use.busy_s) == (300, 1.5)
+
+
+def test_nvidia_smi_is_read_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho '500, 10'\necho '700, 20'\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with GpuWatch() as watch:
+        give_up = time.monotonic() + 10
+        while (use := watch.use(0)) is None or use.peak_mb < 700:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    with GpuWatch() as watch:
+        assert watch.use(0) is None
+
+
+def test_memory_counts_children() -> None:
+    with subprocess.Popen(["/bin/sh", "-c", "sleep 60 & wait"], start_new_session=True) as process:
+        give_up = time.monotonic() + 10
+        while not psutil.Process(process.pid).children():
+            assert time.monotonic() < give_up
+        taken = sample_memory({"worker": process.pid, "server": 2**22 + 1})
+        alone = psutil.Process(process.pid).memory_info().rss / 1e6
+        os.killpg(process.pid, signal.SIGKILL)
+    assert taken.rss["worker"] > alone
+    assert 0 < taken.pss["worker"] <= taken.rss["worker"]
+    assert taken.rss["server"] == 0
+
+
+def run(milliseconds: float) -> Run:
+    """A run of one picture."""
+    return Run(milliseconds, request_bytes=200, answer_bytes=3000, loopback_bytes=5000, images=1, files=1)
+
+
+def test_a_comparison_is_reported_and_drawn(tmp_path: Path) -> None:
+    cases = (BUILT_IN["empty-64"], BUILT_IN["repeat"])
+    place = Place(load_settings(), tmp_path, None, tmp_path, known=tmp_path)
+    failures = [("repeat", "known", "it ended with 1")]
+    plan = Plan(("embedded", "websocket"), PHASES, cases, 4, 3, 2, place, Progress(), failures)
+    starts = {
+        "embedded": [Start(6.0, {"process": 1.0, "core": 3.0, "nodes": 1.0, "rest": 0.5, "first result": 0.5})] * 3,
+        "websocket": [Start(12.0, {"server": 11.0, "handler": 0.0, "first result": 1.0})] * 3,
+    }
+    times = {"embedded": 5, "websocket": 10, "known": 20, "bare": 2}
+    warm = {
+        "empty-64": {name: [run(each)] * 4 for name, each in times.items()},
+        "repeat": {"embedded": [run(9), run(10), run(11), run(10)], "websocket": [run(10)] * 4},
+    }
+    memory = {
+        "embedded": Memory(900, 880, {"worker": 1000}, {"worker": 990}, GpuUse(5000, 2.5), 1000),
+        "websocket": Memory(950, 930, {"server": 1000, "worker": 100}, {"server": 990, "worker": 110}, None, None),
+    }
+    figures = json.loads(json.dumps(make_figures(plan, "1.2.3", starts, warm, memory)))
+    assert figures["ratios"] == {"empty-64": 0.5, "repeat": 1.0, "start": 0.5, "memory": 0.9}
+    assert figures["intervals"]["empty-64"] == [0.5, 0.5]
+    assert figures["noisy"] == {"repeat": "1 lies in the interval"}
+    assert figures["ratios_known"] == {"empty-64": 0.25}
+    assert figures["warm"]["empty-64"]["websocket"]["overhead_ms"] == 8
+    assert figures["warm"]["empty-64"]["websocket"]["images_per_s"] == 100
+    assert figures["memory"]["embedded"]["gpu"] == {"peak_mb": 5000, "before_mb": 1000, "busy_s": 2.5}
+    text = report(figures)
+    assert "too noisy to tell: repeat (1 lies in the interval)" in text
+    assert "failed: repeat, known worker: it ended with 1" in text
+    assert [path.name for path in draw(figures, tmp_path)] == ["latency.png", "start.png", "memory.png"]
+
+
+def test_the_schema_is_documented() -> None:
+    documented = (ROOT / "docs" / "performance.md").read_text()
+    plan_keys = ("schema", "machine", "versions", "settings", "start", "warm", "memory", "failures")
+    for key in (*plan_keys, "ratios", "intervals", "noisy", "ratios_known", *BUILT_IN):
+        assert f"`{key}`" in documented, key
