@@ -29,14 +29,12 @@ class Ratio:
     interval: tuple[float, float] | None
 
     @property
-    def noise(self) -> str:
-        """Why the ratio says nothing; empty where it does say something."""
+    def is_noisy(self) -> bool:
+        """Whether the interval leaves open who is ahead, or by how much: it contains 1, or is wider than ±15 %."""
         if self.interval is None:
-            return f"fewer than {_FEWEST_PAIRS} pairs"
+            return True
         low, high = self.interval
-        if (high - low) / 2 > _WIDEST * self.median:
-            return f"interval wider than ±{_WIDEST:.0%}"
-        return "1 lies in the interval" if low <= 1 <= high else ""
+        return low <= 1 <= high or (high - low) / 2 > _WIDEST * self.median
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -91,7 +91,7 @@ def _memory(taken: Memory) -> Figures:
 
 
 def _compared(figures: Figures, other: str) -> Figures:
-    """Embedded ÷ ``other``: ratios, their intervals, and which of them say nothing, and why."""
+    """Embedded ÷ ``other``: ratios, their intervals, and which of them are too noisy."""
     found: dict[str, Ratio] = {}
     for case, lanes in figures["warm"].items():
         if EMBEDDED in lanes and other in lanes:
@@ -106,5 +106,5 @@ def _compared(figures: Figures, other: str) -> Figures:
     return {
         "ratios": ratios,
         "intervals": {name: each.interval for name, each in found.items()},
-        "noisy": {name: each.noise for name, each in found.items() if each.noise},
+        "noisy": [name for name, each in found.items() if each.is_noisy],
     }

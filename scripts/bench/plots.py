@@ -68,7 +68,10 @@ def _latency(figures: Figures, path: Path) -> None:
     figure.legend(loc="outside lower center", ncols=len(lanes), frameon=False)
     for other in [name for name in lanes if name in _SUFFIXES]:
         _annotate(axes, figures, other, list(cases), ticks)
-    _finish(axes, figures, "Warm latency of one job", "milliseconds, logarithmic; one dot a run, boxes from p25 to p75")
+    unit = "milliseconds, logarithmic; a dot is one run, a box goes from p25 to p75"
+    if figures.get("noisy") or figures.get("noisy_known"):
+        unit += "; ? is too noisy to tell"
+    _finish(axes, figures, "Warm latency of one job", unit)
     figure.savefig(path, dpi=_DPI)
     plt.close(figure)
 
@@ -97,9 +100,8 @@ def _annotate(axes: Axes, figures: Figures, other: str, cases: list[str], ticks:
     column = 1.02 + (0.15 if other == KNOWN and figures["ratios"] else 0)
     if not figures.get("ratios" + suffix):
         return
-    axes.annotate(
-        f"embedded ÷\n{_LABELS[other]}", (column, 1.0), xycoords="axes fraction", va="bottom", fontsize=9
-    )  # fmt: skip
+    head = f"embedded ÷\n{_LABELS[other]}  "
+    axes.annotate(head, (column, 1), xycoords="axes fraction", va="bottom", fontsize=9)
     for case, tick in zip(cases, ticks, strict=True):
         value = figures["ratios" + suffix].get(case)
         if value is not None:
@@ -165,8 +167,10 @@ def _memory(figures: Figures, path: Path) -> None:
 def _finish(axes: Axes, figures: Figures, title: str, unit: str) -> None:
     machine, versions = figures["machine"], figures["versions"]
     place = f"{machine['cpu']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}; ComfyUI {versions['comfyui']}"
-    axes.set_title(f"{title}\n", loc="left", weight="bold", fontsize=13)
-    axes.text(0, 1.02, place, transform=axes.transAxes, fontsize=9, color="#555555", va="bottom")
+    axes.set_title(title, loc="left", weight="bold", fontsize=13, pad=22)
+    axes.annotate(
+        place, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", fontsize=9, color="#555555"
+    )
     axes.set_xlabel(unit)
     axes.grid(axis="x", color="#E8E8E8")
     axes.set_axisbelow(True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.contender import BARE, KNOWN, WEBSOCKET
@@ -87,16 +87,26 @@ def _remarks(figures: Figures) -> Iterator[str]:
         if not figures.get("ratios" + suffix):
             continue
         yield f"ratio: embedded ÷ {other}, the median of the pairs, with its 95 % interval; below 1 embedded is ahead"
-        noisy = figures["noisy" + suffix]
-        if noisy:
-            yield "? too noisy to tell: " + ", ".join(f"{name} ({why})" for name, why in noisy.items())
-        else:
-            yield "the machine was quiet enough: every interval is narrow and on one side of 1"
+        yield from _noise(figures["noisy" + suffix], figures["intervals" + suffix])
     cached = [name for name in figures["settings"]["cached_cases"] if name != "repeat"]
     if cached:
         yield f"no seed to vary in {', '.join(cached)}: measured answers from ComfyUI's cache"
     for failure in figures["failures"]:
         yield f"failed: {failure['what']}, {_NAMES.get(failure['contender'], failure['contender'])}: {failure['error']}"
+
+
+def _noise(noisy: Sequence[str], intervals: Mapping[str, Sequence[float] | None]) -> Iterator[str]:
+    """What the intervals leave open."""
+    texts: dict[str, list[str]] = {"who is ahead": [], "by how much": []}
+    for name in noisy:
+        interval = intervals[name]
+        is_sure = interval is not None and not interval[0] <= 1 <= interval[1]
+        texts["by how much" if is_sure else "who is ahead"].append(name)
+    for what, found in texts.items():
+        if found:
+            yield f"? too noisy to tell {what}: {', '.join(found)}"
+    if not noisy:
+        yield "the machine was quiet enough: every interval is narrow and on one side of 1"
 
 
 def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
