@@ -31,7 +31,7 @@ from worker.errors import InvalidJob, StartError
 from worker.settings import load_settings
 
 EXIT_FAILED, EXIT_USAGE, EXIT_CANNOT_START, EXIT_INTERRUPTED = 1, 2, 3, 130
-RUNS, QUICK_RUNS = 30, 8
+RUNS, QUICK_RUNS = 30, 7
 STARTS, QUICK_STARTS = 5, 3
 MEMORY_RUNS, QUICK_MEMORY_RUNS = 5, 2
 

@@ -99,9 +99,13 @@ def test_without_comfyui_it_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_no_child_outlives_it(number: signal.Signals, code: int) -> None:
+def test_no_child_outlives_it(number: signal.Signals, code: int, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [ROOT / "scripts" / "benchmark", *MINIMAL], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [ROOT / "scripts" / "benchmark", *MINIMAL],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     while "starting" not in process.stderr.readline():

@@ -27,8 +27,9 @@ class Case:
 
     Attributes:
         name: as in the report.
-        request: the job's input of a ``(number, turn)``. No two runs have the same number, and none is like another;
-            the contenders of one turn get equal work.
+        request: the input of the job ``(number, part)``. No two jobs of a contender have the same number, and none is
+            like another.
+        jobs: jobs of one run, one after the other: part 0, 1, ….
         models: model files that it needs, below ``models/``.
         has_bare: whether it is compared with the bare executor.
         is_varied: whether it differs from run to run, so that nothing comes from ComfyUI's cache.
@@ -36,37 +37,38 @@ class Case:
 
     name: str
     request: Callable[[int, int], Request]
+    jobs: int = 1
     models: tuple[str, ...] = ()
     has_bare: bool = True
     is_varied: bool = True
 
 
-def _empty(number: int, _turn: int = 0) -> Request:
+def _empty(number: int, _part: int = 0) -> Request:
     return {"workflow": solid(number * 97 % _COLORS)}
 
 
-def _photo(number: int, _turn: int = 0, count: int = 1) -> Request:
+def _photo(number: int, _part: int = 0, count: int = 1) -> Request:
     return {"workflow": blend(count, number % 10_000_000 * 1e-7), "images": [input_photo(number)]}
 
 
-def _photos(number: int, _turn: int = 0) -> Request:
+def _photos(number: int, _part: int = 0) -> Request:
     return _photo(number, count=4)
 
 
-def _sampled(number: int, _turn: int = 0) -> Request:
+def _sampled(number: int, _part: int = 0) -> Request:
     return {"workflow": text_to_image(number % _SEEDS, steps=4, size=128)}
 
 
-def _upscaled(number: int, _turn: int = 0) -> Request:
+def _upscaled(number: int, _part: int = 0) -> Request:
     return {"workflow": upscale(Path(UPSCALER).name), "images": [input_photo(number)]}
 
 
-def _repeated(_number: int, _turn: int = 0) -> Request:
+def _repeated(_number: int, _part: int = 0) -> Request:
     return _photo(0)
 
 
-def _mixed(number: int, turn: int) -> Request:
-    return (_photo, _sampled, _upscaled)[turn % 3](number)
+def _mixed(number: int, part: int) -> Request:
+    return (_photo, _sampled, _upscaled)[part](number)
 
 
 BUILT_IN = {
@@ -75,10 +77,10 @@ BUILT_IN = {
         Case("empty-64", _empty),
         Case("photo-1024", _photo),
         Case("photo-1024-batch4", _photos),
-        Case("txt2img-tiny", _sampled, (CHECKPOINT,)),
-        Case("upscale-tiny", _upscaled, (UPSCALER,)),
+        Case("txt2img-tiny", _sampled, models=(CHECKPOINT,)),
+        Case("upscale-tiny", _upscaled, models=(UPSCALER,)),
         Case("repeat", _repeated, has_bare=False, is_varied=False),
-        Case("mixed", _mixed, (CHECKPOINT, UPSCALER)),
+        Case("mixed", _mixed, 3, (CHECKPOINT, UPSCALER)),
     )
 }
 FIRST = BUILT_IN["empty-64"]
@@ -110,7 +112,7 @@ def _file_case(name: str, path: Path) -> Case:
     }
     rest = {key: value for key, value in given.items() if value}
 
-    def request(number: int, _turn: int) -> Request:
+    def request(number: int, _part: int) -> Request:
         return {"workflow": with_seed(job.workflow, number), **rest}
 
     # A second copy of large models, which the bare executor would load, could push the first one out of the GPU.

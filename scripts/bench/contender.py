@@ -112,7 +112,7 @@ class Contender:
         worker = {"worker": self._child.pid} if self._child else {}
         return worker | ({"server": self._server_pid} if self._server_pid else {})
 
-    def begin(self) -> None:
+    def begin(self) -> Self:
         """Start its processes, all at the same moment, and return at once."""
         port = 0
         if self.name != EMBEDDED:
@@ -129,6 +129,7 @@ class Contender:
             self._server.send({"start": True})
         known = [str(self._place.known)] if self.name == KNOWN else []
         self._child = Child("bench.child", known, self._environment(port), self._log)
+        return self
 
     def ready(self) -> StartUp:
         """Wait until it can take a job.
@@ -154,8 +155,7 @@ class Contender:
 
     def start(self) -> StartUp:
         """``begin`` and ``ready``."""
-        self.begin()
-        return self.ready()
+        return self.begin().ready()
 
     def run(self, request: Request, way: str = "handler") -> Run:
         """Run one job. ``way`` ``bare``: with the bare executor of the embedded contender's process.

@@ -9,14 +9,18 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import psutil
 
+from bench.cases import Case
 from bench.contender import Contender
 from bench.gpu import GpuUse, GpuWatch
-from bench.plan import Plan
+from bench.plan import MEMORY, Plan
+from bench.warm import run_case
 
-_INTERVAL_S = 0.05
+_INTERVAL_S = 0.02
 _SETTLE_S, _IDLE_S = 1.0, 1.0
 
 
@@ -48,43 +52,43 @@ class Memory:
 
 def measure_memory(plan: Plan) -> dict[str, Memory]:
     """Each contender by itself; one that cannot start is left out."""
-    result: dict[str, Memory] = {}
-    for name in plan.contenders:
-        plan.progress.begin(f"memory: {name}", plan.memory_runs * len(plan.cases))
-        with GpuWatch() as gpu, Contender(name, plan.place) as contender, plan.noting("memory", contender):
-            time.sleep(_SETTLE_S)
-            before = gpu.use(0)
-            contender.start()
+    taken = {name: plan.attempt(MEMORY, name, partial(_measured, plan, name)) for name in plan.contenders}
+    return {name: memory for name, memory in taken.items() if memory}
+
+
+def _measured(plan: Plan, name: str) -> Memory:
+    plan.progress.begin(f"memory: {name}", len(plan.cases))
+    with GpuWatch() as gpu, Contender(name, plan.place) as contender:
+        time.sleep(_SETTLE_S)
+        before = gpu.use(0)
+        contender.start()
+        began = time.monotonic()
+        with MemoryWatch(contender.pids()) as watch:
+            time.sleep(_SETTLE_S + _IDLE_S)
+            idle = watch.since(began + _SETTLE_S)
             began = time.monotonic()
-            with MemoryWatch(contender.pids()) as watch:
-                time.sleep(_SETTLE_S + _IDLE_S)
-                idle = watch.since(began + _SETTLE_S)
-                began = time.monotonic()
-                _run_all(plan, contender)
-                busy = watch.since(began)
-            result[name] = Memory(
-                statistics.median(sum(sample.rss.values()) for sample in idle),
-                statistics.median(sum(sample.pss.values()) for sample in idle),
-                max((sample.rss for sample in busy), key=_total),
-                max((sample.pss for sample in busy), key=_total),
-                gpu.use(began),
-                before.peak_mb if before else None,
-            )
-    return result
+            for case in plan.cases:
+                plan.attempt(case.name, name, partial(_run_often, plan, contender, case))
+                plan.progress.advance()
+            busy = watch.since(began)
+        return Memory(
+            statistics.median(_total(sample.rss) for sample in idle),
+            statistics.median(_total(sample.pss) for sample in idle),
+            max((sample.rss for sample in busy), key=_total),
+            max((sample.pss for sample in busy), key=_total),
+            gpu.use(began),
+            before.peak_mb if before else None,
+        )
+
+
+def _run_often(plan: Plan, contender: Contender, case: Case) -> None:
+    numbers = itertools.count(1 + 1000 * plan.cases.index(case))
+    for _ in range(plan.memory_runs):
+        run_case(contender, case, numbers)
 
 
 def _total(sizes: Mapping[str, float]) -> float:
     return sum(sizes.values())
-
-
-def _run_all(plan: Plan, contender: Contender) -> None:
-    numbers = itertools.count(1)
-    for case in plan.cases:
-        for turn in range(plan.memory_runs):
-            if contender.is_running:
-                with plan.noting(case.name, contender):
-                    contender.run(case.request(next(numbers), turn))
-            plan.progress.advance()
 
 
 class MemoryWatch:
@@ -118,11 +122,21 @@ def sample_memory(pids: Mapping[str, int]) -> Sample:
     rss, pss = dict.fromkeys(pids, 0.0), dict.fromkeys(pids, 0.0)
     for role, pid in pids.items():
         for process in _tree(pid):
-            with contextlib.suppress(psutil.Error):  # It has ended.
-                info = process.memory_full_info()
-                rss[role] += info.rss / 1e6
-                pss[role] += info.pss / 1e6
+            sizes = _sizes(process.pid)
+            rss[role] += sizes["Rss"]
+            pss[role] += sizes["Pss"]
     return Sample(rss, pss)
+
+
+def _sizes(pid: int) -> dict[str, float]:
+    """``Rss`` and ``Pss`` of one moment, in MB; 0 for a process that has ended."""
+    sizes = {"Rss": 0.0, "Pss": 0.0}
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+            name, _, rest = line.partition(":")
+            if name in sizes:
+                sizes[name] = int(rest.split()[0]) * 1024 / 1e6
+    return sizes
 
 
 def _tree(pid: int) -> list[psutil.Process]:

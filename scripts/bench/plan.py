@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from bench.cases import Case
-from bench.contender import KNOWN, Contender, Place
+from bench.contender import KNOWN, Place
 from bench.process import ContenderFailed
 from bench.progress import Progress
 
+T = TypeVar("T")
 START, WARM, MEMORY = "start", "warm", "memory"
 PHASES = (START, WARM, MEMORY)
 
@@ -46,11 +47,13 @@ class Plan:
         """Names of all contenders."""
         return (*self.backends, KNOWN) if self.place.known else self.backends
 
-    @contextmanager
-    def noting(self, what: str, contender: Contender) -> Iterator[None]:
-        """Go on where ``contender`` fails within; ``failures`` tells it."""
+    def attempt(self, what: str, contender: str, action: Callable[[], T]) -> T | None:
+        """What ``action`` returns; None where ``contender`` fails in it, which ``failures`` tells."""
         try:
-            yield
+            return action()
         except ContenderFailed as error:
-            self.failures.append((what, contender.name, str(error)))
-            self.progress.tell(f"{what}: {contender.name} failed: {error}")
+            failure = (what, contender, str(error))
+            if failure not in self.failures:
+                self.failures.append(failure)
+                self.progress.tell(f"{what}: {contender} failed: {error}")
+            return None

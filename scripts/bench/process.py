@@ -84,8 +84,9 @@ class Child:
             self._kill()
 
         timer = threading.Timer(timeout_s, end)
-        timer.start()
+        timer.daemon = True  # Ctrl-C may come before its end is sure.
         try:
+            timer.start()
             line = self._process.stdout.readline()
         finally:
             timer.cancel()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from bench.cases import FIRST
 from bench.contender import Contender
 from bench.plan import START, Plan
-
-COLUMNS = ("process", "core", "nodes", "rest", "server", "handler", "first result")
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,11 @@ def measure_starts(plan: Plan) -> dict[str, list[Start]]:
     for turn in range(-unmeasured, plan.starts):
         for name in list(starts):
             with Contender(name, plan.place) as contender:
-                before = len(plan.failures)
-                with plan.noting("start", contender):
-                    start = _measured(contender, next(numbers))
-                    if turn >= 0:
-                        starts[name].append(start)
-                if len(plan.failures) > before:
-                    del starts[name]
+                start = plan.attempt(START, name, partial(_measured, contender, next(numbers)))
+            if start is None:
+                del starts[name]
+            elif turn >= 0:
+                starts[name].append(start)
             plan.progress.advance()
     return starts
 

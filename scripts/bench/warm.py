@@ -6,10 +6,11 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from bench.cases import Case
 from bench.contender import BARE, EMBEDDED, Contender, Run
-from bench.plan import Plan
+from bench.plan import WARM, Plan
 
 _WARM_UPS = 2
 
@@ -34,17 +35,29 @@ def measure_warm(plan: Plan) -> dict[str, dict[str, list[Run]]]:
 def started(plan: Plan, stack: contextlib.ExitStack) -> list[Contender]:
     """All contenders that can start, at the same time."""
     plan.progress.begin("starting " + ", ".join(plan.contenders), 1)
-    begun, ready = [], []
+    begun = []
     for name in plan.contenders:
         contender = stack.enter_context(Contender(name, plan.place))
-        with plan.noting("warm", contender):
-            contender.begin()
-            begun.append(contender)
-    for contender in begun:
-        with plan.noting("warm", contender):
-            contender.ready()
-            ready.append(contender)
-    return ready
+        begun.append(plan.attempt(WARM, name, contender.begin))
+    return [each for each in begun if each and plan.attempt(WARM, each.name, each.ready)]
+
+
+def run_case(contender: Contender, case: Case, numbers: Iterator[int], way: str = "handler") -> Run:
+    """One run of ``case``: its jobs one after the other, added up.
+
+    Raises:
+        ContenderFailed: a job failed, or the contender did.
+    """
+    runs = [contender.run(case.request(next(numbers), part), way) for part in range(case.jobs)]
+    moved = [run.loopback_bytes for run in runs if run.loopback_bytes is not None]
+    return Run(
+        ms=sum(run.ms for run in runs),
+        request_bytes=sum(run.request_bytes for run in runs),
+        answer_bytes=sum(run.answer_bytes for run in runs),
+        loopback_bytes=sum(moved) if len(moved) == len(runs) else None,
+        images=sum(run.images for run in runs),
+        files=sum(run.files for run in runs),
+    )
 
 
 def _measured(plan: Plan, case: Case, contenders: list[Contender], numbers: Iterator[int]) -> dict[str, list[Run]]:
@@ -56,13 +69,11 @@ def _measured(plan: Plan, case: Case, contenders: list[Contender], numbers: Iter
     for turn in range(-_WARM_UPS, plan.runs):
         # Whoever comes second may profit or suffer from the first.
         for lane in list(lanes) if turn % 2 else lanes[::-1]:
-            before = len(plan.failures)
-            with plan.noting(case.name, lane.contender):
-                run = lane.contender.run(case.request(next(numbers), turn), lane.way)
-                if turn >= 0:
-                    runs[lane.name].append(run)
-            if len(plan.failures) > before:
+            run = plan.attempt(case.name, lane.name, partial(run_case, lane.contender, case, numbers, lane.way))
+            if run is None:
                 lanes.remove(lane)
                 del runs[lane.name]
+            elif turn >= 0:
+                runs[lane.name].append(run)
         plan.progress.advance()
     return runs
