@@ -86,7 +86,7 @@ def image_paths(worker: Worker, photo: bytes, count: int) -> tuple[Callable[[int
         check(len(answer.get("images", [])) == count, answer.get("error"))
 
     def stock(index: int) -> None:
-        check(len(bare(blend(count, index * 1e-7), {PHOTO: photo})) == count, "stock")
+        check(len(bare(blend(count, index * 1e-7), {PHOTO: photo}).files) == count, "stock")
 
     return ours, stock
 

@@ -34,21 +34,23 @@ def main() -> None:
     pipe.send({"began": _BEGAN, "opened": time.monotonic(), **opened})
     while (message := pipe.receive()) is not None:
         try:
-            pipe.send(measured(ways[message["way"]], message["job"]))
+            pipe.send(measured(ways[message["way"]], message["jobs"]))
         except Exception as error:  # noqa: BLE001 - the benchmark tells it.
             pipe.send({"error": one_line(error)})
 
 
-def measured(run: Run, job: dict[str, Any]) -> Message:
-    """Milliseconds from the job's dict to the answer's dict, and what was in the answer."""
+def measured(run: Run, jobs: list[dict[str, Any]]) -> Message:
+    """Milliseconds from the last job's dict to its answer's dict, and what was in the answer."""
+    for job in jobs[:-1]:
+        run(job)
     start = time.perf_counter()
-    answer = run(job)
+    answer = run(jobs[-1])
     milliseconds = (time.perf_counter() - start) * 1000
     problem = answer.get("error") or answer.get("errors") or None
     if isinstance(problem, list):
         problem = problem[0]
     return {
-        "ms": milliseconds,
+        "ms": answer.pop("ms", milliseconds),  # What was timed elsewhere says so.
         "answer_bytes": len(json.dumps(answer)),
         "images": len(answer.get("images", [])),
         "files": len(answer.get("images", [])) + len(answer.get("files", [])),
@@ -63,8 +65,8 @@ def open_worker() -> tuple[dict[str, Run], Message]:
 
     imported = time.monotonic()
     worker = Worker().start()
-    handle, runner = make_handler(worker), asyncio.Runner()
-    ways: dict[str, Run] = {"handler": lambda job: runner.run(handle(job))}
+    handle, loop = make_handler(worker), asyncio.new_event_loop()
+    ways: dict[str, Run] = {"handler": lambda job: loop.run_until_complete(handle(job))}
     if worker.runtime is None:
         return ways, {"imported": imported}
     ways["bare"] = bare_way(worker)
@@ -73,12 +75,13 @@ def open_worker() -> tuple[dict[str, Run], Message]:
 
 def bare_way(worker: Any) -> Run:
     """The bare executor as a handler. It is built with its first job, so that it costs nothing before."""
-    built: list[Callable[..., list[str]]] = []
+    built: list[Callable[..., Any]] = []
 
     def run(job: dict[str, Any]) -> Message:
         given = job["input"]
         images = {image["name"]: base64.b64decode(image["image"]) for image in given.get("images", [])}
-        return {"images": built[0](given["workflow"], images)}
+        ran = built[0](given["workflow"], images)
+        return {"images": ran.files, "ms": ran.ms}
 
     def first(job: dict[str, Any]) -> Message:
         if not built:
