@@ -330,6 +330,16 @@ def test_a_node_that_overwrites_a_file_does_not_reach_into_another_job(worker: W
     assert [file.read() for file in again] == [b"mine"]
 
 
+def test_a_file_that_its_owner_changes_is_made_again_for_others(worker: Worker) -> None:
+    graph = {
+        "1": graphs.node("TestSavesFile", key="files", subfolder="", filename="own.txt", content="made by the node")
+    }
+    delivered = worker.run(graph).files[0]
+    delivered.path.write_bytes(b"changed by its owner")
+    assert worker.run(graph).files[0].read() == b"made by the node"
+    assert delivered.read() == b"changed by its owner"
+
+
 def test_a_batch_that_was_cut_short_does_not_go_on_in_the_next_job(worker: Worker) -> None:
     batch = {
         "1": graphs.node("TestCounter", start=10),

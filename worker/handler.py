@@ -180,6 +180,8 @@ class _Account:
         return answer
 
     def log(self) -> None:
+        if not _log.isEnabledFor(logging.INFO):
+            return
         total = time.perf_counter() - self.start
         parts = ", ".join(f"{name} {value:.3f}" for name, value in self.seconds.items())
         files = f", {self.file_count} file(s), {self.byte_count / 1e6:.2f} MB" if self.file_count else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import mimetypes
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -137,5 +138,9 @@ def _is_inside(path: Path, base: Path, *, plain: bool) -> bool:
 
 def media_type(filename: str) -> str:
     """The media type that ``filename`` stands for; ``application/octet-stream`` where it is unknown."""
-    known = _MEDIA_TYPES.get(Path(filename).suffix.lower())
-    return known or mimetypes.guess_type(filename)[0] or "application/octet-stream"
+    return _media_type(os.path.splitext(filename)[1].lower())  # noqa: PTH122 - done for every file of every job.
+
+
+@functools.lru_cache(maxsize=256)
+def _media_type(suffix: str) -> str:
+    return _MEDIA_TYPES.get(suffix) or mimetypes.guess_type(f"x{suffix}")[0] or "application/octet-stream"

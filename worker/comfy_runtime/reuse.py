@@ -28,9 +28,18 @@ _NUMBERED = re.compile(r"(.*?)_(\d{5,})_?\.\w+")
 
 @dataclass(frozen=True)
 class _KeptFile:
+    """A second name of a file that a job has saved. ``stamp``: its size and time, by which one sees a later change."""
+
     relative: Path
-    copy: Path
-    size: int
+    second: Path
+    stamp: tuple[int, int]
+
+    @property
+    def size(self) -> int:
+        return self.stamp[0]
+
+    def is_unchanged(self) -> bool:
+        return _stamp(self.second) == self.stamp
 
     def counter(self) -> tuple[str, int] | None:
         """What ``ComfyUI_00002_.png`` is numbered under, and its number."""
@@ -54,7 +63,7 @@ class FileReuse:
         executor: ComfyUI's ``PromptExecutor``.
         output: its output folder.
         temp: its temp folder.
-        keep: where copies of files are kept.
+        keep: where files are kept, under second names.
     """
 
     executor: Any
@@ -135,10 +144,13 @@ class FileReuse:
 
     def _bring_back(self, node_id: str, kept: _Kept) -> bool:
         try:
+            if not all(file.is_unchanged() for file in kept.files):
+                self._forget(node_id)
+                return False
             for file in kept.files:
                 target = self.output / file.relative
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file.copy, target)
+                shutil.copyfile(file.second, target)  # No link: this job may write into it, and that one is another's.
         except OSError:  # No room, for example: then the node shall find that out itself.
             self._forget(node_id)
             return False
@@ -160,7 +172,7 @@ class FileReuse:
         return outputs[link[1]] if outputs is not None and link[1] < len(outputs) else ()
 
     def _keep(self, node_id: str, files: Iterable[str], graph: Mapping[str, Any]) -> bool:
-        """Keep copies of ``files``; False where that cannot be: the cache has no entry, a file is gone, no room."""
+        """Keep ``files``; False where that cannot be: the cache has no entry, a file is gone, no room."""
         key = self._key(node_id)
         self._drop(key)
         if self._entry(node_id) is None:
@@ -168,22 +180,25 @@ class FileReuse:
         kept: list[_KeptFile] = []
         try:
             for source in files:
-                kept.append(self._copy(source))
+                kept.append(self._second(source))
         except (OSError, ValueError):  # A name with a NUL is a ValueError.
             for file in kept:
-                file.copy.unlink(missing_ok=True)
+                file.second.unlink(missing_ok=True)
             return False
         self._kept[key] = _Kept(tuple(kept), self._only_saves(node_id, graph))
         self._size += sum(file.size for file in kept)
         return True
 
-    def _copy(self, source: str) -> _KeptFile:
+    def _second(self, source: str) -> _KeptFile:
         real = os.path.realpath(source)
         if not real.startswith(self._real_output):
             raise FileNotFoundError(source)
-        copy = self.keep / str(next(self._numbers))
-        shutil.copyfile(real, copy)
-        return _KeptFile(Path(source).relative_to(self.output), copy, copy.stat().st_size)
+        second = self.keep / str(next(self._numbers))
+        try:
+            os.link(real, second)
+        except OSError:  # Not every file system has links.
+            shutil.copyfile(real, second)
+        return _KeptFile(Path(source).relative_to(self.output), second, _stamp(second))
 
     def _purge(self) -> None:
         """Let go of files whose node the cache has forgotten, oldest first, and of the oldest over the limits."""
@@ -197,7 +212,7 @@ class FileReuse:
     def _drop(self, key: Hashable) -> None:
         kept = self._kept.pop(key, None)
         for file in kept.files if kept else ():
-            file.copy.unlink(missing_ok=True)
+            file.second.unlink(missing_ok=True)
             self._size -= file.size
 
     def _paths(self, value: Any) -> Iterator[str]:
@@ -235,6 +250,11 @@ class FileReuse:
             return None
         find = getattr(cache, "_get_cache_for", None)
         return find(node_id) if find is not None else cache
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _out_of_order(found: Mapping[str, _Kept]) -> set[str]:

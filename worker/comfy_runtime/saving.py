@@ -152,7 +152,6 @@ class ImageSaver:
             file = f"{numbered}_{counter + index:05}_{wanted.suffix}"
             path = Path(folder, file)
             self._make_room(path)
-            path.write_bytes(b"")  # The name is taken.
             self._encode(path, to_pixels(image.cpu().numpy()), texts, wanted)
             entries.append({"filename": file, "subfolder": subfolder, "type": "output"})
         # Another node that uses this one may go on with the files; one that awaits something may look at them.
@@ -177,6 +176,7 @@ class ImageSaver:
         if is_small:
             _encode_small(saving, pixels, texts, self._on_file)
             return
+        path.write_bytes(b"")  # The name is taken.
         try:
             if not rows:
                 self._pool.submit(self._encode_lossy, saving, pixels, texts, wanted, self._on_file)
