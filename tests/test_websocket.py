@@ -6,7 +6,9 @@ import contextlib
 import io
 import json
 import logging
+import os
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -24,8 +26,13 @@ from PIL import Image
 
 from worker import Settings, Worker
 from worker.comfy_client.names import job_folder, place, renamed
+from worker.comfy_client.socket import Binary
+from worker.comfy_client.transfer import fetch_outputs
 from worker.errors import BackendFailed, JobInterrupted, SettingsError, StartError, WorkflowRejected
 from worker.events import Event, Message, NodeOutput, NodeProgress, NodeStarted, Preview, PromptEnded
+from worker.graph_run import RunResult
+from worker.outputs import collect
+from worker.prompt_outcome import PromptOutcome
 from worker.settings import load_settings
 
 
@@ -68,19 +75,25 @@ def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
     raise AssertionError("it did not happen")
 
 
+def stop(worker: Worker) -> None:
+    """Interrupt the job that runs."""
+    assert worker._backend is not None
+    worker._backend.interrupt(worker._backend._turns.current.run)  # type: ignore[attr-defined]
+
+
 class Running:
     """A job on a thread of its own."""
 
-    def __init__(self, worker: Worker, graph: dict[str, Any]) -> None:
+    def __init__(self, worker: Worker, graph: dict[str, Any], images: Any = None) -> None:
         self.events: list[Event] = []
         self.result: Any = None
         self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(worker, graph), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(worker, graph, images), daemon=True)
         self._thread.start()
 
-    def _run(self, worker: Worker, graph: dict[str, Any]) -> None:
+    def _run(self, worker: Worker, graph: dict[str, Any], images: Any) -> None:
         try:
-            self.result = worker.run(graph, on_event=self.events.append)
+            self.result = worker.run(graph, images, on_event=self.events.append)
         except BaseException as error:  # noqa: BLE001 - looked at by the test.
             self.error = error
 
@@ -293,7 +306,140 @@ def test_a_lost_connection_that_does_not_come_back(
         wait_for(lambda: not ask(comfy_server.host, "/queue")["queue_running"], 3)
 
 
+def test_a_hiccup_of_the_history_is_outlived(settings: Settings, proxy: CuttingProxy) -> None:
+    with client_of(settings, proxy.host, websocket_reconnect_delay_s=0.5) as worker:
+        proxy.swallow = True
+        until = time.monotonic() + 2.5
+        proxy.answer = lambda line: refusal(503) if "/history" in line and time.monotonic() < until else None
+        assert worker.run(graphs.through("TestSleeps", color=0x10000E, steps=3)).ok
+        assert time.monotonic() > until
+
+
+def test_a_server_that_wants_to_be_asked_in_an_hour_is_asked_now(settings: Settings, proxy: CuttingProxy) -> None:
+    left = [503, 503]
+    with client_of(settings, proxy.host) as worker:
+        proxy.answer = lambda line: (
+            refusal(left.pop(), headers="Retry-After: 3600\r\n") if "/view" in line and left else None
+        )
+        assert worker.run(graphs.solid(0x10000F)).ok
+    assert not left
+
+
+@pytest.mark.parametrize("path", ["POST /prompt", "POST /upload", "GET /view", "GET /history"])
+def test_a_stop_does_not_wait_for_a_silent_server(settings: Settings, proxy: CuttingProxy, path: str) -> None:
+    silent = threading.Event()
+
+    def answer(line: str) -> bytes | None:
+        if line.startswith(path) and not over.is_set():
+            silent.set()
+            over.wait(30)
+        return None
+
+    over = threading.Event()
+    with client_of(settings, proxy.host) as worker:
+        proxy.answer = answer
+        job = Running(worker, graphs.load("in.png"), images={"in.png": _png()})
+        assert silent.wait(10)
+        stop(worker)
+        if path == "GET /history":
+            over.set()
+        with pytest.raises(JobInterrupted) if path != "GET /history" else contextlib.nullcontext():
+            job.wait(3)
+        over.set()
+        assert worker.run(graphs.solid(0x100010)).images[0].getpixel((0, 0)) == (0x10, 0, 0x10)
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        {"outputs": [1], "meta": None, "status": "x"},
+        {"outputs": {"2": None}, "meta": [], "status": {"messages": [1, [], ["execution_success"], [1, 2]]}},
+        {"outputs": {"2": {"images": 5}}, "status": {"messages": [["execution_error", None]]}},
+        {"outputs": {"2": {"images": [{"filename": ["x"], "subfolder": 5}, {"filename": "", "type": []}]}}},
+        [],
+        None,
+    ],
+)
+def test_a_history_of_another_shape(settings: Settings, proxy: CuttingProxy, history: Any) -> None:
+    with client_of(settings, proxy.host) as worker:
+        proxy.answer = lambda line: (
+            refusal(200, json.dumps({line.split("/")[2].split()[0]: history}))
+            if line.startswith("GET /history/")
+            else None
+        )
+        assert worker.run(graphs.solid(0x100011)).status in ("success", "error")
+
+
+@pytest.mark.parametrize("queue", [5, "abc", [[]], [1], [[1, 2, 3, 4]], [[None, "x", {}, {}, []]]])
+def test_a_queue_of_another_shape(settings: Settings, proxy: CuttingProxy, queue: Any) -> None:
+    with client_of(settings, proxy.host) as worker:
+        body = json.dumps({"queue_running": queue, "queue_pending": queue})
+        proxy.answer = lambda line: refusal(200, body) if line.startswith("GET /queue") else None
+        assert worker.run(graphs.through("TestRaises")).errors  # Then the queue is looked through.
+        assert worker.run(graphs.solid(0x100012)).ok
+
+
+@pytest.mark.parametrize("answer", ["{}", "[]", "null", '{"error": "text", "node_errors": [1]}', "<html>"])
+def test_a_rejection_of_another_shape_blames_nobody(settings: Settings, proxy: CuttingProxy, answer: str) -> None:
+    with client_of(settings, proxy.host) as worker:
+        proxy.answer = lambda line: refusal(400, answer) if line.startswith("POST /prompt") else None
+        with pytest.raises(BackendFailed, match="ComfyUI answered 400 to POST /prompt"):
+            worker.run(graphs.solid())
+
+
+def test_a_preview_is_not_worth_a_job() -> None:
+    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xea\x60\0\0\xea\x60\x08\x02\0\0\0"
+    assert isinstance(Binary(1, b"\0\0\0\1" + bomb).event(), Message)
+
+
 # Others
+
+
+def test_what_a_job_leaves_is_none_of_the_next_ones(
+    settings: Settings, proxy: CuttingProxy, comfy_server: ComfyServer
+) -> None:
+    with client_of(settings, proxy.host) as worker:
+        # A proxy that gives up: the prompt runs, and nobody here knows.
+        proxy.spoil = lambda line: refusal(504) if line.startswith("POST /prompt") else None
+        with pytest.raises(BackendFailed, match="504"):
+            worker.run(graphs.through("TestSleeps", color=0xAA0000, steps=20))
+        proxy.spoil = lambda _: None
+        check_that_only_its_own_is_told(worker)
+        # A node queues itself again and again, another one raises.
+        again = {"1": graphs.node("TestQueuesAgain", times=50)} | {
+            f"9{key}": node for key, node in graphs.through("TestRaises").items() if key == "1"
+        }
+        again |= {"3": graphs.node("TestRaises", image=["91", 0])}
+        again |= {"4": graphs.node("SaveImage", images=["3", 0], filename_prefix="x")}
+        assert worker.run(again).status == "error"
+        check_that_only_its_own_is_told(worker)
+        assert worker.run({"1": graphs.node("TestQueuesAgain", times=1)}).text  # Now it has forgotten them.
+    wait_for(lambda: not ask(comfy_server.host, "/queue")["queue_running"])
+
+
+def check_that_only_its_own_is_told(worker: Worker) -> None:
+    """Run a job, and look at everything that comes of it."""
+    color = uuid.uuid4().int & 0xFFFFFF
+    job = Running(worker, graphs.solid(color))
+    (image,) = job.wait(10).images
+    assert image.getpixel((0, 0)) == (color >> 16, color >> 8 & 255, color & 255)
+    assert len([event for event in job.events if isinstance(event, PromptEnded)]) == 1
+    assert not job.result.text
+    assert job.result.ok
+
+
+def test_run_that_is_told_to_end_stops_its_workflow(
+    base_dir: Path, comfy_server: ComfyServer, project: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "long.json").write_text(json.dumps(graphs.through("TestSleeps", color=6, steps=3000)))
+    environment = os.environ | {"COMFY_BACKEND": "websocket", "COMFY_HOST": comfy_server.host}
+    command = [sys.executable, "-m", "worker", "run", tmp_path / "long.json", "--out", tmp_path]
+    process = subprocess.Popen(command, cwd=project, env=environment, stderr=subprocess.PIPE)
+    wait_for(lambda: ask(comfy_server.host, "/queue")["queue_running"])
+    process.terminate()
+    _, error = process.communicate(timeout=20)
+    assert (process.returncode, error.decode().strip().splitlines()[-1]) == (130, "worker: interrupted")
+    wait_for(lambda: not ask(comfy_server.host, "/queue")["queue_running"], 3)
 
 
 def test_another_clients_prompts_are_none_of_ours(settings: Settings, comfy_server: ComfyServer) -> None:
@@ -316,8 +462,7 @@ def test_a_job_that_is_stopped_spares_the_others(settings: Settings, comfy_serve
         theirs = queue_for_another(comfy_server.host, graphs.through("TestSleeps", color=3, steps=100))
         waiting = Running(worker, graphs.through("TestSleeps", color=4, steps=50))
         wait_for(lambda: ask(comfy_server.host, "/queue")["queue_pending"])
-        assert worker._backend is not None
-        worker._backend.interrupt(worker._backend._turns.current.run)  # type: ignore[attr-defined]
+        stop(worker)
         with pytest.raises(JobInterrupted):
             waiting.wait(5)
         queue = ask(comfy_server.host, "/queue")
@@ -376,6 +521,30 @@ def test_previews_come_with_their_node(websocket_worker: Worker, tiny_checkpoint
     assert job.has(NodeOutput)
 
 
+def test_files_of_odd_names_cost_no_other_one(
+    websocket_worker: Worker, comfy_server: ComfyServer, tmp_path: Path
+) -> None:
+    (comfy_server.root / "output" / "plain.txt").write_text("plain")
+    entries: list[dict[str, Any]] = [
+        {"filename": "x.png", "subfolder": "s" * 300, "type": "output"},
+        {"filename": "x" * 1200, "type": "output"},
+        {"filename": "x.png", "subfolder": "\ud800", "type": "output"},
+        {"filename": "gone.png", "subfolder": "plain.txt", "type": "output"},
+        {"filename": "../../escaped.txt", "subfolder": "", "type": "output"},
+        {"filename": "x.png", "subfolder": ["a"], "type": "output"},
+        {"filename": "plain.txt"},
+    ]
+    outcome = PromptOutcome("id", "success", {"1": {"files": entries}})
+    workspace = websocket_worker.state.new_workspace()
+    backend: Any = websocket_worker._backend
+    lines = fetch_outputs(backend.api, [outcome], workspace, lambda: False)
+    assert (workspace.output / "plain.txt").read_text() == "plain"
+    assert all("could not be fetched" in line and str(workspace.root) not in line for line in lines)
+    collected = collect(RunResult("success", {"1": [{"files": entries}]}), workspace)
+    assert [artifact.filename for artifact in collected.artifacts] == ["plain.txt"]
+    assert len(collected.errors) == 6
+
+
 def test_names_in_a_graph_become_those_on_the_server() -> None:
     staged = {"in.png": "aa", "sub/a b.png": "bb", "3d/mesh.glb": "cc"}
     folder = job_folder(staged)
@@ -391,13 +560,17 @@ def test_names_in_a_graph_become_those_on_the_server() -> None:
     graph = {
         "1": graphs.node("A", image="in.png", text="an in.png", link=["in.png", 0], folder="sub", prompt="sub"),
         "2": graphs.node("B", image="./sub//a b.png [input]", nested={"x": ["in.png", {"y": "3d/mesh.glb"}]}),
+        "3": graphs.node("C", filename_prefix="in.png", prompt="in.png", text_g="in.png"),
     }
-    assert renamed(graph, names, folder) == {
-        "1": graphs.node(
-            "A", image=names["in.png"], text="an in.png", link=["in.png", 0], folder=f"{folder}/sub", prompt="sub"
-        ),
-        "2": graphs.node("B", image=names["sub/a b.png"], nested={"x": [names["in.png"], {"y": names["3d/mesh.glb"]}]}),
-    }
+    changed = renamed(graph, names, folder)
+    assert changed["1"]["inputs"] == {
+        "image": names["in.png"], "text": "an in.png", "link": ["in.png", 0],
+        "folder": f"{folder}/sub", "prompt": "sub",
+    }  # fmt: skip
+    assert changed["2"]["inputs"] == {
+        "image": names["sub/a b.png"], "nested": {"x": [names["in.png"], {"y": names["3d/mesh.glb"]}]},
+    }  # fmt: skip
+    assert changed["3"] == graph["3"]
     assert graph["1"]["inputs"]["image"] == "in.png"
 
 
@@ -406,15 +579,45 @@ def test_names_in_a_graph_become_those_on_the_server() -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["", "http://", "host:port", "host:99999", "ftp://host", "host/path", "http://user:secret@host", "http://host?x=1"],
+    [
+        "",
+        "http://",
+        "host:port",
+        "host:99999",
+        "ftp://host",
+        "host/path",
+        "http://user:secret@host",
+        "http://host?x=1",
+        "a b:80",
+        "h\n:1",
+        "h..x",
+        "-h",
+        "l" * 70,
+        "h:1:2",
+        "[::1",
+    ],
 )
 def test_a_host_that_makes_no_sense(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("COMFY_HOST", host)
     if not host:
         assert load_settings().comfy_host == "127.0.0.1:8188"
         return
-    with pytest.raises(SettingsError, match=r"COMFY_HOST=.*it takes host:port"):
+    with pytest.raises(SettingsError, match=r"COMFY_HOST=.*it takes host:port") as caught:
         load_settings()
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["h", "h:1", "my-host.example.com:8188", "10.0.0.1:80", "[::1]:8188", "https://comfy_1:443/"]
+)
+def test_a_host_that_makes_sense(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("COMFY_HOST", host)
+    assert load_settings().comfy_host == host.rstrip("/")
+
+
+def test_a_worker_is_started_once(websocket_worker: Worker) -> None:
+    with pytest.raises(StartError, match="open already"):
+        websocket_worker.start()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from worker.events import Event, Listener, Message, NodeOutput, NodeProgress, No
 _SKIPPED = frozenset(
     {"status", "progress_state", "execution_success", "execution_error", "execution_interrupted", "feature_flags"}
 )
+_MISSHAPEN = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
 _log = logging.getLogger("worker")
 
 
@@ -28,7 +29,7 @@ def translate(name: str, data: Any, graph: Mapping[str, Any]) -> Event | None:
         return None
     try:
         return _translated(name, data, graph)
-    except (KeyError, TypeError, ValueError, AttributeError):  # A node's message under a name of ComfyUI's.
+    except _MISSHAPEN:  # A node's message under a name of ComfyUI's.
         return Message(name, data)
 
 

@@ -117,21 +117,28 @@ def _lists(result: RunResult) -> Iterator[tuple[str, str, list[Any]]]:
 def _artifact(node_id: str, key: str, entry: Mapping[str, Any], workspace: Workspace) -> Artifact | str:
     """The artifact, or a line that says why there is none."""
     filename, subfolder = str(entry["filename"]), str(entry.get("subfolder") or "")
-    if "\0" in filename + subfolder:
+    if not _is_a_name(filename + subfolder):
         return f"Node {node_id} named an output that no file can have: {filename!r}"
     base = workspace.input if entry.get("type") == "input" else workspace.output
     path = base / subfolder / filename
     if not _is_inside(path, base, plain=not subfolder and "/" not in filename):
-        return f"Node {node_id} named an output outside of the output folder: {encodable(path.name)}"
-    if not path.is_file():
-        return f"Node {node_id} named an output that is not there: {encodable(path.name)}"
+        return f"Node {node_id} named an output outside of the output folder: {encodable(path.name[:200])}"
+    if not os.path.isfile(path):  # noqa: PTH113 - pathlib's raises for names that no file can have.
+        return f"Node {node_id} named an output that is not there: {encodable(path.name[:200])}"
     inside = os.path.relpath(path, base) if subfolder or "/" in filename else filename
     return Artifact(node_id, key, filename, os.path.dirname(inside), media_type(filename), path, workspace)  # noqa: PTH120
 
 
+def _is_a_name(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
 def _is_inside(path: Path, base: Path, *, plain: bool) -> bool:
     """Whether ``path``, with every link followed, lies in ``base``. ``plain``: it names no folder below it."""
-    if plain and path.name not in ("..", ".") and not path.is_symlink():
+    if plain and path.name not in ("..", ".") and not os.path.islink(path):  # noqa: PTH114
         return True
     return os.path.realpath(path).startswith(os.path.realpath(base) + "/")
 

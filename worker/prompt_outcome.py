@@ -61,7 +61,7 @@ def outcome_of(prompt_id: str, history: Mapping[str, Any], messages: Sequence[Se
 
 def blocked(data: Mapping[str, Any]) -> PromptOutcome:
     """A node that an ExecutionBlocker with a message stopped (``execution_error``); the rest of the graph goes on."""
-    return PromptOutcome(str(data["prompt_id"]), "success", failure=NodeFailure.of(data))
+    return PromptOutcome(str(data.get("prompt_id")), "success", failure=NodeFailure.of(data))
 
 
 def file_entries(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:

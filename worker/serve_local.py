@@ -37,6 +37,7 @@ def serve_local(settings: Settings) -> None:
         BackendFailed: a node that was stopped does not end.
     """
     with _listen(settings.local_api_host, settings.local_api_port) as listener, Worker(settings) as worker:
+        worker.settle()
         # Not asyncio.run: at its end it would wait for threads, of which a node may hold one for ever.
         asyncio.new_event_loop().run_until_complete(serve(worker, listener))
 

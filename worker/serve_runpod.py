@@ -48,6 +48,7 @@ def serve_runpod(settings: Settings) -> None:
     RunPodLogger.log = _log_sdk
     _start_heartbeat()
     with Worker(settings) as worker:
+        worker.settle()
         asyncio.run(run_fitness_checks())
         # Not asyncio.run: at its end it would wait for threads, of which a node may hold one for ever.
         asyncio.new_event_loop().run_until_complete(Loop(worker).run())

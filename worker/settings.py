@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -42,12 +43,19 @@ def _split_commas(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+_HOST = re.compile(r"(?!.*\.\.)[A-Za-z0-9_]([A-Za-z0-9._-]{0,252}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+")
+
+
 def _server_address(value: object) -> object:
     text = str(value).strip()
+    if not text.isprintable() or " " in text:  # urlsplit would leave them out.
+        raise ValueError("not an address")
     parts = urlsplit(text if "://" in text else f"http://{text}")
     extras = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
-    if parts.scheme not in ("http", "https") or not parts.hostname or extras or parts.port == 0:  # port may raise.
+    if parts.scheme not in ("http", "https") or extras or parts.port == 0:  # port may raise.
         raise ValueError("not an address")
+    if not _HOST.fullmatch(parts.hostname or "") or max(map(len, (parts.hostname or "").split("."))) > 63:
+        raise ValueError("not a host")
     return text.rstrip("/")
 
 
@@ -279,4 +287,5 @@ def load_settings() -> Settings:
 def _explain(name: str) -> str:
     variable, extra = name.upper(), Settings.model_fields[name.lower()].json_schema_extra
     takes = extra["takes"] if isinstance(extra, dict) else "another value"
-    return f"{variable}={os.environ.get(variable, '')[:80]!r} cannot be read: it takes {takes}"
+    given = re.sub(r"//[^/@]*@", "//********@", os.environ.get(variable, "")[:80])
+    return f"{variable}={given!r} cannot be read: it takes {takes}"

@@ -65,6 +65,7 @@ def open_worker() -> tuple[dict[str, Run], Message]:
 
     imported = time.monotonic()
     worker = Worker().start()
+    worker.settle()  # As one that serves does.
     handle, loop = make_handler(worker), asyncio.new_event_loop()
     ways: dict[str, Run] = {"handler": lambda job: loop.run_until_complete(handle(job))}
     if worker.runtime is None:

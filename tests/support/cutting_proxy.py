@@ -20,6 +20,7 @@ class CuttingProxy:
         refusing: whether new connections are closed at once.
         forge: frames that come before the server's first on each websocket.
         answer: asked with the first line of each HTTP request; what it gives is the answer, without asking the server.
+        spoil: the same, but the server gets the request, and what it answers is lost.
         websockets: how many there were.
     """
 
@@ -32,6 +33,7 @@ class CuttingProxy:
         self.swallow = self.refusing = False
         self.forge = b""
         self.answer: Callable[[str], bytes | None] = lambda _: None
+        self.spoil: Callable[[str], bytes | None] = lambda _: None
         self.websockets = 0
         self._open: list[socket.socket] = []
 
@@ -70,46 +72,56 @@ class CuttingProxy:
         first = client.recv(_PIECE)
         is_websocket = first.startswith(b"GET /ws")
         self.websockets += is_websocket
-        answers = threading.Thread(target=self._pass_answers, args=(server, client, is_websocket), daemon=True)
-        answers.start()
+        deaf = threading.Event()
+        threading.Thread(target=self._pass_answers, args=(server, client, is_websocket, deaf), daemon=True).start()
         with contextlib.suppress(OSError):
             piece = first
             while piece:
-                forged = None if is_websocket else self._forged(piece)
+                forged = None if is_websocket else self._forged(piece, self.answer)
                 if forged is not None:
                     _answer(client, forged)
+                    break
+                spoilt = None if is_websocket else self._forged(piece, self.spoil)
+                if spoilt is not None:
+                    deaf.set()
+                    server.sendall(piece)
+                    _answer(client, spoilt, server)
                     break
                 server.sendall(piece)
                 piece = client.recv(_PIECE)
         _cut(server)
         _cut(client)
 
-    def _forged(self, piece: bytes) -> bytes | None:
+    def _forged(self, piece: bytes, answer: Callable[[str], bytes | None]) -> bytes | None:
         """The answer to a request that begins here."""
         line = piece.split(b"\r\n", 1)[0].decode("latin-1")
-        return self.answer(line) if line.endswith("HTTP/1.1") else None
+        return answer(line) if line.endswith("HTTP/1.1") else None
 
-    def _pass_answers(self, server: socket.socket, client: socket.socket, is_websocket: bool) -> None:
+    def _pass_answers(
+        self, server: socket.socket, client: socket.socket, is_websocket: bool, deaf: threading.Event
+    ) -> None:
         frames = 0
         with contextlib.suppress(OSError):
             while piece := server.recv(_PIECE):
                 if is_websocket and frames == 1:
                     client.sendall(self.forge)
-                if not (is_websocket and self.swallow and frames):
+                if not deaf.is_set() and not (is_websocket and self.swallow and frames):
                     client.sendall(piece)
                 frames += 1  # The first is the handshake's.
                 if is_websocket and self.cut_after is not None and frames > self.cut_after:
                     break
-        _cut(client)
-        _cut(server)
+        if not deaf.is_set():
+            _cut(client)
+            _cut(server)
 
 
-def _answer(client: socket.socket, forged: bytes) -> None:
+def _answer(client: socket.socket, forged: bytes, server: socket.socket | None = None) -> None:
     """Answer once the whole request is there; a connection that is closed with bytes unread loses the answer."""
-    client.settimeout(0.05)
+    client.settimeout(0.1)
     with contextlib.suppress(TimeoutError):
-        while client.recv(_PIECE):
-            pass
+        while piece := client.recv(_PIECE):
+            if server is not None:
+                server.sendall(piece)
     client.sendall(forged)
 
 
@@ -119,10 +131,10 @@ def _cut(connection: socket.socket) -> None:
     connection.close()
 
 
-def refusal(status: int, text: str = "") -> bytes:
-    """An HTTP answer of ``status``."""
+def refusal(status: int, text: str = "", headers: str = "") -> bytes:
+    """An HTTP answer of ``status``; ``headers`` are lines that end with CRLF."""
     body = text.encode()
-    head = f"HTTP/1.1 {status} No\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    head = f"HTTP/1.1 {status} No\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{headers}\r\n"
     return head.encode() + body
 
 

@@ -34,6 +34,7 @@ class Turns:
         perform: runs one. It raises what the run's future shall raise; what is no WorkerError becomes BackendFailed.
         interrupt: the current turn was told to stop. Called on any thread, briefly.
         rest: called after each turn, when its answer is out.
+        stuck: what ``close`` says of a turn that does not stop.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class Turns:
         perform: Callable[[Turn], RunResult],
         interrupt: Callable[[], None] = lambda: None,
         rest: Callable[[], None] = lambda: None,
+        stuck: str = f"A node did not stop within {_STUCK_S} s; this process cannot run another job",
     ) -> None:
-        self._name = name
+        self._name, self._stuck = name, stuck
         self._perform, self._interrupt, self._rest = perform, interrupt, rest
         self._turns: queue.SimpleQueue[Turn | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -92,9 +94,7 @@ class Turns:
         self._turns.put(None)
         self._thread.join(timeout=_STUCK_S)
         if self._thread.is_alive():
-            raise BackendFailed(
-                f"A node did not stop within {_STUCK_S} s; this process cannot run another job", fatal=True
-            )
+            raise BackendFailed(self._stuck, fatal=True)
 
     def _work(self) -> None:
         while (turn := self._turns.get()) is not None:
@@ -104,7 +104,10 @@ class Turns:
                 self.current = turn
             turn.context.run(self._answer, turn)
             del turn  # The job's files go with the last who knows it, not when the next job comes.
-            self._rest()
+            try:
+                self._rest()
+            except Exception:  # noqa: BLE001 - the thread must go on: others wait for their turn.
+                _log.exception("Tidying up after a job failed (%s)", self._name)
 
     def _answer(self, turn: Turn) -> None:
         result: RunResult | None = None

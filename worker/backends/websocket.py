@@ -9,44 +9,43 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from concurrent.futures import Future
 from typing import Any
 
 from worker.backends.results import dropped_lines, make_result, own_graph
 from worker.backends.turns import Turn, Turns
 from worker.comfy_client.api import ComfyApi, ServerRefused, ServerUnreachable
 from worker.comfy_client.follow import Follower, Reconnecting
-from worker.comfy_client.names import job_folder, place, renamed
+from worker.comfy_client.leftovers import Leftovers
+from worker.comfy_client.patience import begun, result_of
 from worker.comfy_client.socket import EventSocket, Frame, SocketClosed, Text, trace_frames
+from worker.comfy_client.transfer import fetch_outputs, upload_inputs
 from worker.errors import BackendFailed, JobInterrupted, StartError, WorkflowRejected
 from worker.events import PromptEnded
 from worker.graph_run import GraphRun, RunResult
 from worker.messages import tell, translate
-from worker.prompt_outcome import PromptOutcome, blocked, file_entries
-from worker.redact import encodable, public_text
+from worker.prompt_outcome import PromptOutcome, blocked
+from worker.redact import public_text
 from worker.rejection import explain_rejection
 from worker.settings import Settings
-from worker.workspace import Workspace
 
 _PATIENCE_S = 120.0  # For a server that is down when a job comes: as long as one takes to start.
 _SAY_EVERY_S = 10.0
-_FETCHES = 4
+_MISUNDERSTOOD = (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 _log = logging.getLogger("worker")
 
 
 class WebsocketBackend:
-    """One client of the server at ``COMFY_HOST``; its jobs run there one after the other."""
+    """A client of the server at ``COMFY_HOST``; its jobs run there one after the other."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._client_id = uuid.uuid4().hex
         self.api = ComfyApi(settings.comfy_host)
-        self._socket = EventSocket(self.api.base, self._client_id)
+        self._socket = EventSocket(self.api.base)
         self._reconnecting = Reconnecting(settings.websocket_reconnect_attempts, settings.websocket_reconnect_delay_s)
-        self._ended: list[str] = []  # Prompts that the server shall forget.
-        self._stray: list[str] = []  # Prompts that nobody waits for any more, and that may still run.
-        self._turns = Turns("comfy-client", self._run, rest=self._tidy)
+        self._leftovers = Leftovers(self.api)
+        stuck = "The ComfyUI server does not answer, and a job waits for it; it was left behind"
+        self._turns = Turns("comfy-client", self._run, rest=self._leftovers.remove, stuck=stuck)
 
     def start(self, say: Callable[[str], None]) -> None:
         """Wait for the server, and start the thread that talks to it.
@@ -79,9 +78,11 @@ class WebsocketBackend:
         self._turns.interrupt(run)
 
     def close(self) -> None:
-        self._turns.close()
-        self._socket.close()
-        self.api.close()
+        try:
+            self._turns.close()
+        finally:
+            self._socket.close()
+            self.api.close()
 
     def _run(self, turn: Turn) -> RunResult:
         try:
@@ -90,11 +91,18 @@ class WebsocketBackend:
             raise BackendFailed(self._not_reachable(), fatal=False) from None
         except ServerRefused as error:
             raise BackendFailed(public_text(str(error), [turn.run.api_key]), fatal=False) from None
+        except _MISUNDERSTOOD:
+            _log.exception("ComfyUI sent what the worker does not understand")
+            raise BackendFailed("ComfyUI sent an answer that the worker does not understand", fatal=False) from None
 
     def _run_on_server(self, turn: Turn) -> RunResult:
-        run = turn.run
+        run, is_interrupted = turn.run, lambda: turn.interrupted
         self._connect(turn)
-        graph = self._staged_graph(turn)
+        if self._leftovers.may_run:
+            self._leftovers.remove()  # They would hold up this job.
+        graph = own_graph(run.workflow)
+        if run.staged:
+            graph = upload_inputs(self.api, graph, run.staged, run.workspace.input, is_interrupted)
         prompt_id, node_errors = self._queue(turn, graph)
         outcomes: list[PromptOutcome] = []
         blocks: list[PromptOutcome] = []
@@ -109,25 +117,25 @@ class WebsocketBackend:
                 tell(run.on_event, frame.event())
 
         def on_end(outcome: PromptOutcome) -> None:
-            tell(run.on_event, PromptEnded(outcome.prompt_id, outcome.status))
+            self._leftovers.ended(outcome.prompt_id)
             outcomes.append(outcome)
+            tell(run.on_event, PromptEnded(outcome.prompt_id, outcome.status))
 
-        follower = Follower(
-            self.api,
-            self._socket,
-            self._client_id,
-            self._reconnecting,
-            lambda: turn.interrupted,
-            on_frame,
-            self._stray,
-        )
+        follower = Follower(self.api, self._socket, self._reconnecting, is_interrupted, on_frame)
         try:
             follower.follow(prompt_id, on_end)
         finally:
-            self._ended = [outcome.prompt_id for outcome in outcomes]
-            self._stray += [one for one in follower.prompt_ids if one not in self._ended]
-        missing = self._fetch(outcomes, run.workspace)
+            if not (outcomes and outcomes[-1].status == "success"):
+                self._leave(follower.prompt_ids, outcomes)
+        missing = fetch_outputs(self.api, outcomes, run.workspace, is_interrupted)
         return make_result(run, [*outcomes, *blocks], [*dropped_lines(node_errors, run), *missing])
+
+    def _leave(self, prompt_ids: Iterable[str], ended: Iterable[PromptOutcome]) -> None:
+        """What may come of this job from now on is nobody's, and least of all the next one's."""
+        for prompt_id in {*prompt_ids} - {outcome.prompt_id for outcome in ended}:
+            self._leftovers.stray(prompt_id)
+        self._leftovers.client(self._socket.client_id)
+        self._socket.renew()
 
     def _connect(self, turn: Turn) -> None:
         """See that the connection stands; waits for a server that starts."""
@@ -145,124 +153,85 @@ class WebsocketBackend:
     def _attempts(self, patience_s: float = float("inf")) -> Iterable[int]:
         """Counts attempts, with the pause between them that the settings want, until there shall be no more."""
         most = self._settings.comfy_api_available_max_retries
-        give_up = time.monotonic() + patience_s
+        pause_s = self._settings.comfy_api_available_interval_ms / 1000
+        give_up = time.monotonic() + max(patience_s, most * pause_s)
         for number in itertools.count():
             if number:
-                time.sleep(self._settings.comfy_api_available_interval_ms / 1000)
-            if (most and number >= most) or (not most and time.monotonic() > give_up):
+                time.sleep(pause_s)
+            if (most and number >= most) or time.monotonic() > give_up:
                 return
             yield number
 
     def _not_reachable(self) -> str:
         return f"ComfyUI server ({self._settings.comfy_host}) not reachable after multiple retries."
 
-    def _staged_graph(self, turn: Turn) -> dict[str, Any]:
-        """The graph as the server gets it, when the job's files are there."""
-        run = turn.run
-        graph = own_graph(run.workflow)
-        if not run.staged:
-            return graph
-        folder = job_folder(run.staged)
-        names = {}
-        for name in run.staged:
-            if turn.interrupted:
-                raise JobInterrupted
-            subfolder, filename = place(name, folder)
-            names[name] = self.api.upload(run.workspace.input / name, filename, subfolder)
-        return renamed(graph, names, folder)
-
     def _queue(self, turn: Turn, graph: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
         """Post the graph: its prompt's id, and what validation says of outputs that it dropped."""
-        run = turn.run
-        if turn.interrupted:
-            raise JobInterrupted
-        prompt_id = str(uuid.uuid4())
+        run, prompt_id = turn.run, str(uuid.uuid4())
         key = {"api_key_comfy_org": run.api_key} if run.api_key else {}
         body = {
             "prompt": graph,
             "prompt_id": prompt_id,
-            "client_id": self._client_id,
+            "client_id": self._socket.client_id,
             "extra_data": {"extra_pnginfo": {}, **key},
         }
-        accepted, answer = self._posted(turn, body)
+        try:
+            accepted, answer = self._posted(turn, body)
+        except BaseException:
+            self._leave([], [])
+            raise
         if not accepted:
+            self._leftovers.refused(prompt_id)
             raise WorkflowRejected(self._explain(answer, run))
-        return str(answer.get("prompt_id") or prompt_id), answer.get("node_errors") or {}
+        given_id, errors = str(answer.get("prompt_id") or prompt_id), answer.get("node_errors")
+        if given_id != prompt_id:  # Older versions choose it themselves.
+            self._leftovers.refused(prompt_id)
+            self._leftovers.stray(given_id)
+        return given_id, errors if isinstance(errors, dict) else {}
 
     def _posted(self, turn: Turn, body: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
         """Post ``body``, again where the connection was cut and the server has not got it."""
+        prompt_id = body["prompt_id"]
         try:
-            return self.api.queue_prompt(body)
+            return self._post(turn, body)
         except ServerUnreachable as error:
             self._connect(turn)
-            if self.api.history(body["prompt_id"]) is not None or body["prompt_id"] in self.api.queue():
+            if self.api.history(prompt_id) is not None or prompt_id in self.api.queue():
                 return True, {}
             if error.is_silent:  # It may still be at it.
                 raise
-            return self.api.queue_prompt(body)
+            return self._post(turn, body)
+
+    def _post(self, turn: Turn, body: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
+        if turn.interrupted:
+            raise JobInterrupted
+        posting = begun(lambda: self.api.queue_prompt(body))
+        self._leftovers.stray(body["prompt_id"], posting)
+        return result_of(posting, lambda: turn.interrupted)
 
     def _explain(self, answer: Mapping[str, Any], run: GraphRun) -> str:
-        error = answer.get("error") or {}
+        error, node_errors = answer.get("error"), answer.get("node_errors")
+        if not isinstance(error, dict):
+            raise ServerRefused(400, str(error or ""), "POST /prompt")
         text = explain_rejection(
-            error if isinstance(error, dict) else {"message": str(error)},
-            answer.get("node_errors") or {},
+            error,
+            {each: entry for each, entry in node_errors.items() if isinstance(entry, dict)}
+            if isinstance(node_errors, dict)
+            else {},
             run.workflow,
             has_node_class=functools.cache(self._has_node_class),
-            checkpoints=lambda: self.api.model_files("checkpoints"),
+            checkpoints=self._checkpoints,
         )
         return public_text(text, [run.api_key], max_length=20_000)
 
     def _has_node_class(self, class_type: str) -> bool:
         try:
             return self.api.has_node_class(class_type)
-        except ServerRefused:  # Its INPUT_TYPES raise; it is there.
+        except (ServerRefused, ServerUnreachable):  # Its INPUT_TYPES raise, for example; it is there.
             return True
 
-    def _fetch(self, outcomes: Iterable[PromptOutcome], workspace: Workspace) -> list[str]:
-        """Bring the files that nodes have named into the job's folder; a line for each that cannot be brought."""
-        wanted: dict[Path, Mapping[str, Any]] = {}
-        for entry in itertools.chain.from_iterable(file_entries(ui) for o in outcomes for ui in o.outputs.values()):
-            target = _target(entry, workspace)
-            if target is not None:
-                wanted[target] = entry
-        if len(wanted) < 2:
-            return [line for target, entry in wanted.items() if (line := self._fetched(entry, target))]
-        with ThreadPoolExecutor(_FETCHES, "comfy-fetch") as pool:
-            lines = pool.map(self._fetched, wanted.values(), wanted.keys())
-            return [line for line in lines if line]
-
-    def _fetched(self, entry: Mapping[str, Any], target: Path) -> str | None:
-        """A line where a file cannot be brought. One that the server does not have is told by whoever looks for it."""
+    def _checkpoints(self) -> list[str]:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self.api.fetch(entry, target)
-        except (ServerUnreachable, ServerRefused) as error:
-            reason = str(error)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-        else:
-            return None
-        target.unlink(missing_ok=True)
-        return f"{encodable(target.name)} could not be fetched from ComfyUI ({public_text(reason)})"
-
-    def _tidy(self) -> None:
-        """After a job: what may still run is stopped, and the server's history of it removed."""
-        try:
-            for prompt_id in self._stray:
-                self.api.stop(prompt_id)
-            if self._ended or self._stray:
-                self.api.forget([*self._ended, *self._stray])
-            self._ended, self._stray = [], []
-        except (ServerUnreachable, ServerRefused) as error:
-            _log.warning("What a job has left on the ComfyUI server could not be removed: %s", error)
-
-
-def _target(entry: Mapping[str, Any], workspace: Workspace) -> Path | None:
-    """Where a file belongs in the job's folder; None for previews, and for names that lead out of it."""
-    kind, filename = entry.get("type"), str(entry["filename"])
-    parts = [*str(entry.get("subfolder") or "").split("/"), *filename.split("/")]
-    if kind not in ("output", "input") or filename.startswith("/") or ".." in parts or "\0" in "".join(parts):
-        return None
-    if not parts[-1] or str(entry.get("subfolder") or "").startswith("/"):
-        return None
-    return (workspace.input if kind == "input" else workspace.output).joinpath(*[part for part in parts if part])
+            return self.api.model_files("checkpoints")
+        except ServerUnreachable:
+            return []

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
-import shutil
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-_CONNECT_S, _READ_S = 5.0, 30.0  # The second also where a node keeps the server's Python busy.
+_CONNECT_S, _READ_S = 5.0, 20.0  # The second also where a node keeps the server's Python busy.
 _VALIDATION_S = 120.0
 _CONNECTIONS = 4
+_TIMES = 3
+_SLOWEST_BYTES_PER_S = 1000
 _SHOWN_LENGTH = 200
 _PIECE = 1024 * 1024
 
@@ -42,19 +45,27 @@ class ServerRefused(Exception):
 
 
 @dataclass(frozen=True)
-class Queue:
-    """Prompts of a server's queue, as ``/queue`` lists them: ``[number, prompt id, graph, extra data, …]`` each."""
+class Queued:
+    """A prompt in a server's queue."""
 
-    running: list[list[Any]]
-    pending: list[list[Any]]
+    number: float
+    prompt_id: str
+    client_id: str | None
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A server's queue: what runs, and what waits, in the order in which it will run."""
+
+    running: tuple[Queued, ...]
+    pending: tuple[Queued, ...]
 
     def __contains__(self, prompt_id: object) -> bool:
-        return any(item[1] == prompt_id for item in (*self.running, *self.pending))
+        return any(queued.prompt_id == prompt_id for queued in (*self.running, *self.pending))
 
     def of_client(self, client_id: str) -> list[str]:
-        """Ids of the prompts that were queued for a client, those that run first."""
-        items = [*self.running, *sorted(self.pending, key=lambda item: item[0])]
-        return [str(item[1]) for item in items if item[3].get("client_id") == client_id]
+        """Ids of the prompts that were queued for a client."""
+        return [queued.prompt_id for queued in (*self.running, *self.pending) if queued.client_id == client_id]
 
 
 class ComfyApi:
@@ -69,20 +80,19 @@ class ComfyApi:
     def __init__(self, address: str) -> None:
         parts = urlsplit(address if "://" in address else f"http://{address}")
         self.base = f"{parts.scheme}://{parts.netloc}"
-        retries = urllib3.Retry(2, status_forcelist=(502, 503, 504), backoff_factor=0.2, raise_on_status=False)
-        self._again = retries.new(allowed_methods=None)
+        self._again = urllib3.Retry(
+            _TIMES - 1,
+            status_forcelist=(502, 503, 504),
+            backoff_factor=0.2,
+            raise_on_status=False,
+            allowed_methods=None,
+            respect_retry_after_header=False,  # It may say hours.
+        )
         self._pool = urllib3.connection_from_url(self.base, maxsize=_CONNECTIONS)
 
     def close(self) -> None:
         """Close the connections that are open."""
         self._pool.close()
-
-    def is_up(self) -> bool:
-        """Whether it answers, asked once."""
-        try:
-            return self._request("GET", "/queue", again=False).status == 200
-        except ServerUnreachable:
-            return False
 
     def system_stats(self) -> dict[str, Any]:
         """Versions, devices and memory."""
@@ -95,8 +105,8 @@ class ComfyApi:
         """
         fields = {"image": (name, path.read_bytes()), "subfolder": folder, "type": "input"}
         response = self._request("POST", "/upload/image", fields=fields, again=True)
-        answer = _json(_expect(response, "POST /upload/image"), "POST /upload/image")
-        return "/".join(part for part in (str(answer.get("subfolder") or ""), str(answer["name"])) if part)
+        answer = _json(_expect(response, "POST /upload"), "POST /upload")
+        return "/".join(part for part in (str(answer.get("subfolder") or ""), str(answer.get("name") or name)) if part)
 
     def queue_prompt(self, body: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
         """Post a graph to ``/prompt``, once: whether it was accepted, and the answer."""
@@ -113,21 +123,22 @@ class ComfyApi:
         """Remove prompts from the server's history."""
         self._post("/history", {"delete": list(prompt_ids)})
 
-    def queue(self) -> Queue:
-        """What runs and what waits."""
-        answer = self._get("/queue")
-        return Queue(answer.get("queue_running") or [], answer.get("queue_pending") or [])
+    def queue(self, *, again: bool = True) -> Queue:
+        """What runs and what waits. ``again``: ask up to three times."""
+        answer = self._get("/queue", again=again)
+        pending = sorted(_queued(answer.get("queue_pending")), key=lambda queued: queued.number)
+        return Queue(tuple(_queued(answer.get("queue_running"))), tuple(pending))
 
     def stop(self, prompt_id: str) -> None:
         """Interrupt a prompt where it runs, drop it where it waits; no other one.
 
         Versions that cannot tell prompts apart interrupt whatever runs, so they are only asked to while it is this one.
         """
-        queue = self.queue()
-        if any(item[1] == prompt_id for item in queue.pending):
+        queue = self.queue(again=False)
+        if any(queued.prompt_id == prompt_id for queued in queue.pending):
             self._post("/queue", {"delete": [prompt_id]})
-            queue = self.queue()  # It may have begun meanwhile.
-        if any(item[1] == prompt_id for item in queue.running):
+            queue = self.queue(again=False)  # It may have begun meanwhile.
+        if any(queued.prompt_id == prompt_id for queued in queue.running):
             self._post("/interrupt", {"prompt_id": prompt_id})
 
     def fetch(self, entry: Mapping[str, Any], target: Path) -> bool:
@@ -136,34 +147,41 @@ class ComfyApi:
         Raises:
             OSError: it cannot be written here.
         """
-        query = {name: str(entry.get(name) or "") for name in ("filename", "subfolder", "type")}
+        query = {"filename": entry["filename"], "subfolder": entry.get("subfolder") or "", "type": _kind(entry)}
         path = f"/view?{urlencode(query, errors='surrogatepass')}"
-        response = self._request("GET", path, again=True, stream=True)
-        try:
-            if response.status in (400, 403, 404):
-                return False
-            if response.status != 200:
-                raise ServerRefused(response.status, "", "GET /view")
-            with target.open("wb") as file:
-                shutil.copyfileobj(response, file, _PIECE)
-            return True
-        except HTTPError as error:
-            raise ServerUnreachable(error) from None
-        finally:
-            response.release_conn()
+        for left in reversed(range(_TIMES)):
+            response = self._request("GET", path, again=True, stream=True)
+            try:
+                if response.status in (400, 403, 404):
+                    return False
+                if response.status != 200:
+                    raise ServerRefused(response.status, "", "GET /view")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("wb") as file:
+                    _copy(response, file)
+                return True
+            except HTTPError as error:  # Cut in the middle.
+                if not left:
+                    raise ServerUnreachable(error) from None
+            finally:
+                response.release_conn()
+        return False
 
     def has_node_class(self, class_type: str) -> bool:
         """Whether a node class is installed."""
         return class_type in self._get(f"/object_info/{quote(class_type, safe='')}")
 
     def model_files(self, folder: str) -> list[str]:
-        """Names of the model files in ``folder``, as workflows name them."""
+        """Names of the model files in ``folder``, as workflows name them; none where the server does not tell."""
         response = self._request("GET", f"/models/{quote(folder)}", again=True)
-        names = json.loads(_expect(response, "GET /models").data)
+        try:
+            names = json.loads(_expect(response, "GET /models").data)
+        except (ValueError, RecursionError, ServerRefused):
+            names = []
         return [str(name) for name in names] if isinstance(names, list) else []
 
     def _get(self, path: str, *, again: bool = True) -> dict[str, Any]:
-        what = f"GET {path.split('?')[0]}"
+        what = f"GET /{path.split('/')[1]}"
         return _json(_expect(self._request("GET", path, again=again), what), what)
 
     def _post(self, path: str, body: Mapping[str, Any]) -> None:
@@ -186,7 +204,9 @@ class ComfyApi:
             content = {"body": json.dumps(body).encode(), "headers": {"Content-Type": "application/json"}}
         if fields is not None:
             encoded, content_type = urllib3.encode_multipart_formdata(dict(fields))
-            content = {"body": encoded, "headers": {"Content-Type": content_type}}
+            # A file is sent in pieces, each with a time-out of its own.
+            headers = {"Content-Type": content_type, "Content-Length": str(len(encoded))}
+            content = {"body": io.BytesIO(encoded), "headers": headers}
         try:
             return self._pool.urlopen(
                 method,
@@ -207,10 +227,35 @@ def _expect(response: urllib3.BaseHTTPResponse, what: str, *statuses: int) -> ur
     return response
 
 
+def _queued(items: object) -> list[Queued]:
+    """Of a list as ``/queue`` has it: ``[number, prompt id, graph, extra data, …]`` each."""
+    found = []
+    for item in items if isinstance(items, list) else []:
+        if isinstance(item, list) and len(item) > 3 and isinstance(item[0], int | float):
+            client_id = item[3].get("client_id") if isinstance(item[3], dict) else None
+            found.append(Queued(item[0], str(item[1]), client_id))
+    return found
+
+
+def _kind(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("type") or "output")
+
+
+def _copy(response: urllib3.BaseHTTPResponse, file: BinaryIO) -> None:
+    """Write what comes. One that drips so slowly that it will never be done is given up."""
+    start, received = time.monotonic(), 0
+    while piece := response.read1(_PIECE):
+        file.write(piece)
+        received += len(piece)
+        seconds = time.monotonic() - start
+        if seconds > _READ_S and received / seconds < _SLOWEST_BYTES_PER_S:
+            raise HTTPError("too slow")
+
+
 def _json(response: urllib3.BaseHTTPResponse, what: str) -> dict[str, Any]:
     try:
         answer = json.loads(response.data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ServerRefused(response.status, "what it sent is no JSON", what) from None
     if not isinstance(answer, dict):
         raise ServerRefused(response.status, "what it sent is no object", what)

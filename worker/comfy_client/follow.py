@@ -55,29 +55,24 @@ class Follower:
 
     Args:
         api: the server.
-        socket: the connection of ``client_id``; nobody else uses this id.
-        client_id: whose prompts are the job's.
+        socket: the connection; what is queued under its client id is the job's.
         reconnecting: what to do when the connection is lost.
         is_interrupted: whether the job shall stop.
         on_frame: gets every frame that is the job's.
-        not_ours: prompts of the same client id that earlier jobs have left.
     """
 
     def __init__(
         self,
         api: ComfyApi,
         socket: EventSocket,
-        client_id: str,
         reconnecting: Reconnecting,
         is_interrupted: Callable[[], bool],
         on_frame: Callable[[Frame], None],
-        not_ours: Iterable[str] = (),
     ) -> None:
-        self._api, self._socket, self._client_id = api, socket, client_id
+        self._api, self._socket = api, socket
         self._reconnecting = reconnecting
         self._is_interrupted = is_interrupted
         self._on_frame = on_frame
-        self._not_ours = frozenset(not_ours)
         self._heard: dict[str, _Heard] = {}
         self._told: set[str] = set()  # Prompts whose end the websocket has told.
         self._ended_ids: set[str] = set()
@@ -123,6 +118,7 @@ class Follower:
                 at_queue = now - looked_at_queue > _LOOK_AT_QUEUE_S or self._is_interrupted()
                 entry = self._look(prompt_id, at_queue=at_queue)
                 if entry is not None:
+                    self._socket.close()  # It did not tell, so nobody may be at its other end.
                     return _outcome(prompt_id, entry)
                 looked, looked_at_queue = now, now if at_queue else looked_at_queue
         return self._as_told(prompt_id)
@@ -148,8 +144,7 @@ class Follower:
         return given_id is not None
 
     def _add(self, prompt_ids: Iterable[str]) -> None:
-        known = (*self.prompt_ids, *self._not_ours)
-        self.prompt_ids += [prompt_id for prompt_id in prompt_ids if prompt_id not in known]
+        self.prompt_ids += [prompt_id for prompt_id in prompt_ids if prompt_id not in self.prompt_ids]
 
     def _as_told(self, prompt_id: str) -> PromptOutcome:
         """The outcome of a prompt whose end was told: as its history has it; where that is not to be had, as heard."""
@@ -169,11 +164,14 @@ class Follower:
     def _next(self) -> str | None:
         """The next prompt of the job, which a node has queued."""
         if self._waiting and self._ended_ids.issuperset(self.prompt_ids):
-            waiting = self._api.queue().of_client(self._client_id)
-            self._add(waiting)
-            if not waiting:  # One that is done already is told of in frames that are on their way.
-                with contextlib.suppress(SocketClosed):
-                    while (frame := self._socket.receive(_LAST_FRAMES_S)) is not None:
+            with contextlib.suppress(ServerUnreachable, ServerRefused, SocketClosed):
+                waiting = self._api.queue().of_client(self._socket.client_id)
+                self._add(waiting)
+                # One that is done already is told of in frames that are on their way.
+                give_up = time.monotonic() + (0 if waiting else _LAST_FRAMES_S)
+                while (left := give_up - time.monotonic()) > 0:
+                    frame = self._socket.receive(left)
+                    if frame is not None:
                         self._take(frame)
         return next((prompt_id for prompt_id in self.prompt_ids if prompt_id not in self._ended_ids), None)
 
@@ -186,15 +184,17 @@ class Follower:
         """
         try:
             entry = self._api.history(prompt_id, again=False)
-            goes_on = entry is None and (not at_queue or prompt_id in self._api.queue())
+            goes_on = entry is None and (not at_queue or prompt_id in self._api.queue(again=False))
             if entry is None and not goes_on:
-                entry = self._api.history(prompt_id)  # It may have ended between the two questions.
+                entry = self._api.history(prompt_id, again=False)  # It may have ended between the two questions.
         except (ServerUnreachable, ServerRefused) as error:
             self._failed_looks += 1
             _log.warning("ComfyUI does not tell whether the workflow goes on: %s", error)
             if self._failed_looks > self._reconnecting.attempts:
                 raise
-            self._socket.close()  # So that it is found out whether anybody is there.
+            if isinstance(error, ServerUnreachable):
+                self._socket.close()  # So that it is found out whether anybody is there.
+            self._wait(self._reconnecting.delay_s)
             return None
         self._failed_looks = 0
         if goes_on:
@@ -240,16 +240,22 @@ def _lost() -> BackendFailed:
 
 def _outcome(prompt_id: str, entry: dict[str, Any]) -> PromptOutcome:
     """Read an entry of the server's history."""
-    history = {"outputs": entry.get("outputs") or {}, "meta": entry.get("meta") or {}}
-    status = entry.get("status") or {}
-    endings = [message for message in status.get("messages") or [] if message[0] in _ENDINGS]
+    history = {name: _dicts(entry.get(name)) for name in ("outputs", "meta")}
+    status = entry["status"] if isinstance(entry.get("status"), dict) else {}
+    messages = status["messages"] if isinstance(status.get("messages"), list) else []
+    pairs = [each for each in messages if isinstance(each, list) and len(each) == 2 and isinstance(each[1], dict)]
+    endings = [each for each in pairs if each[0] in _ENDINGS]
     if not endings:
         endings = [["execution_success" if status.get("status_str") != "error" else "execution_error", {}]]
     return outcome_of(prompt_id, history, endings)
 
 
+def _dicts(value: object) -> dict[str, Any]:
+    return {key: each for key, each in value.items() if isinstance(each, dict)} if isinstance(value, dict) else {}
+
+
 def _queue_remaining(data: dict[str, Any]) -> int:
     try:
         return int(data["status"]["exec_info"]["queue_remaining"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return 0

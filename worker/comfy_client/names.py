@@ -16,6 +16,7 @@ _SEPARATORS = re.compile(r"[/\\](?:\.?[/\\])*")
 _ANNOTATION = re.compile(r"\s*\[input\]$")
 _LISTED_FOLDERS = ("3d",)  # Of which ComfyUI's nodes offer the files, wherever in it they lie, and take no others.
 _FOLDER_INPUT = re.compile(r"folder|directory|path", re.IGNORECASE)
+_TEXT_INPUT = re.compile(r"prefix|text|prompt|caption|title", re.IGNORECASE)
 
 
 def job_folder(staged: Mapping[str, str]) -> str:
@@ -51,7 +52,8 @@ def renamed(graph: Mapping[str, Any], names: Mapping[str, str], folder: str) -> 
         if not isinstance(value, str):
             return value
         plain = _plain(_ANNOTATION.sub("", value))
-        if plain in known:
+        # A file may be called as a word is; where a text is wanted, it is one.
+        if plain in known and not _TEXT_INPUT.search(key):
             return known[plain]
         if plain in folders and _FOLDER_INPUT.search(key):
             return place(f"{plain}/x", folder)[0]

@@ -7,11 +7,12 @@ import json
 import logging
 import select
 import struct
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
 import websocket
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from worker.events import Event, Message, Preview
 
@@ -41,7 +42,7 @@ class Binary:
                 return Preview(metadata.get("node_id"), _picture(self.payload[4 + length :]))
             if self.kind == _PREVIEW:
                 return Preview(None, _picture(self.payload[4:]))
-        except (ValueError, struct.error, AttributeError, OSError, UnidentifiedImageError):
+        except Exception:  # noqa: BLE001 - Pillow raises all sorts, and a preview is not worth a job.
             _log.warning("ComfyUI sent a preview that cannot be read (%d bytes)", len(self.payload))
         return Message("TEXT" if self.kind == _TEXT else str(self.kind), self.payload)
 
@@ -58,21 +59,21 @@ Frame = Text | Binary
 
 
 class EventSocket:
-    """The connection of one client, under the same id whenever it is made again. One thread.
+    """The connection of one client, under the same id whenever it is made again, until ``renew``. One thread.
 
     Args:
         base: the server's address, with ``http`` or ``https``.
-        client_id: whose events it tells.
     """
 
-    def __init__(self, base: str, client_id: str) -> None:
-        self._url = f"ws{base.removeprefix('http')}/ws?clientId={client_id}"
+    def __init__(self, base: str) -> None:
+        self._url = f"ws{base.removeprefix('http')}/ws?clientId="
         self._socket: websocket.WebSocket | None = None
+        self.client_id = uuid.uuid4().hex
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it is connected, as far as one knows here."""
-        return self._socket is not None
+    def renew(self) -> None:
+        """Be another client from the next ``open`` on: nothing that was begun for this one is told to that one."""
+        self.close()
+        self.client_id = uuid.uuid4().hex
 
     def open(self) -> None:
         """Connect.
@@ -83,7 +84,12 @@ class EventSocket:
         self.close()
         opened = websocket.WebSocket()
         try:
-            opened.connect(self._url, timeout=_CONNECT_S, suppress_origin=True)  # type: ignore[no-untyped-call]
+            opened.connect(  # type: ignore[no-untyped-call]
+                self._url + self.client_id,
+                timeout=_CONNECT_S,
+                suppress_origin=True,
+                http_no_proxy=["*"],  # As for HTTP: the server is next door.
+            )
             # As ComfyUI's own page does, so that previews come with the id of their node.
             opened.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
         except (websocket.WebSocketException, OSError, ValueError) as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import importlib
 import io
 import logging
@@ -89,11 +88,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     guard_dataset_nodes(main.nodes.NODE_CLASS_MAPPINGS)
     _keep_datasets_apart(main.folder_paths, state)
     folders.mirror_static_input()
-    runtime = Runtime(source, folders, flags, tuple(packs), timings, PromptRunner(main, server, state), main)
-    # What stands now, half a million objects, stays. A full collection, of which ComfyUI makes one every ten seconds
-    # and Python some in between, need not look at it again: that took 0.3 s, in the middle of somebody's job.
-    gc.freeze()
-    return runtime
+    return Runtime(source, folders, flags, tuple(packs), timings, PromptRunner(main, server, state), main)
 
 
 def _flags(settings: Settings, source: ComfySource, state: StateFolder, *, cpu: bool) -> tuple[str, ...]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -75,15 +78,23 @@ def _print_server(console: Console, host: str, state: StateFolder) -> None:
 
     api = ComfyApi(host)
     try:
-        stats = api.system_stats()
+        facts = _server_facts(api.base, api.system_stats())
     except (ServerUnreachable, ServerRefused) as error:
         raise StartError(f"The ComfyUI server at {host} does not tell what it is: {error}") from None
+    except (AttributeError, TypeError, ValueError):
+        raise StartError(f"The server at {host} is no ComfyUI: its /system_stats cannot be read") from None
     finally:
         api.close()
+    console.print()
+    for name, text in {**facts, "State folder": str(state.root)}.items():
+        console.print(f"{name + ':':<16}{text}", markup=False)
+    console.print()
+
+
+def _server_facts(base: str, stats: Mapping[str, Any]) -> dict[str, str]:
     system = stats.get("system") or {}
-    facts = {
-        "ComfyUI": f"{system.get('comfyui_version', 'unknown')}, a server at {api.base}",
-        "State folder": str(state.root),
+    return {
+        "ComfyUI": f"{system.get('comfyui_version', 'unknown')}, a server at {base}",
         "torch": str(system.get("pytorch_version", "unknown")),
         **{
             f"Device {device.get('index') or 0}": f"{device.get('name')}, {_gb(device.get('vram_free', 0))} free of "
@@ -92,10 +103,6 @@ def _print_server(console: Console, host: str, state: StateFolder) -> None:
         },
         "RAM there": f"{_gb(system.get('ram_free', 0))} free of {_gb(system.get('ram_total', 0))}",
     }
-    console.print()
-    for name, text in facts.items():
-        console.print(f"{name + ':':<16}{text}", markup=False)
-    console.print()
 
 
 def _models_table(runtime: Runtime) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -30,6 +31,8 @@ def run(options: argparse.Namespace) -> int:
     """
     job = _job(options)
     _check_out(options.out)
+    # So that a workflow on a server elsewhere is stopped as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # This very stream: ComfyUI replaces sys.stderr while it starts.
     console = Console(file=sys.stderr)
     # Standard output belongs to the result: what nodes print goes to standard error.

@@ -1,0 +1,39 @@
+"""Waiting for a server, for as long as the job is wanted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import TypeVar
+
+from worker.errors import JobInterrupted
+
+T = TypeVar("T")
+_TICK_S = 0.25
+
+
+def begun(work: Callable[[], T]) -> Future[T]:
+    """``work`` on a thread of its own, which holds up nothing, not even the end of the process."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits.
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="comfy-request", daemon=True).start()
+    return future
+
+
+def result_of(future: Future[T], is_interrupted: Callable[[], bool]) -> T:
+    """What ``future`` gives; its thread is left behind where the job is interrupted meanwhile.
+
+    Raises:
+        JobInterrupted: it is.
+    """
+    while not wait([future], _TICK_S).done:
+        if is_interrupted():
+            raise JobInterrupted
+    return future.result()
