@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from comfy_server import ComfyServer
+from cutting_proxy import CuttingProxy
 from PIL import Image
 
 from worker import Settings, Worker
@@ -94,6 +95,13 @@ def websocket_worker(settings: Settings, comfy_server: ComfyServer) -> Iterator[
     update = {"comfy_backend": "websocket", "comfy_host": comfy_server.host, "websocket_reconnect_delay_s": 0.5}
     with Worker(settings.model_copy(update=update)) as open_worker:
         yield open_worker
+
+
+@pytest.fixture
+def proxy(comfy_server: ComfyServer) -> Iterator[CuttingProxy]:
+    """A proxy before the stock server."""
+    with CuttingProxy(comfy_server.host) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="session")

@@ -1,396 +1,33 @@
-"""The compatibility mode: what a server, a network and other clients can do to a job, and what comes of it."""
+"""The compatibility mode: one client among others, what a job brings and leaves, settings and commands."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import logging
 import os
 import subprocess
 import sys
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import graphs
 import pytest
-import requests
 import websocket
-from comfy_server import ComfyServer, free_port
-from cutting_proxy import CuttingProxy, binary_frame, refusal, text_frame
-from PIL import Image
+from comfy_server import ComfyServer
+from cutting_proxy import CuttingProxy, refusal
+from websocket_jobs import Running, ask, client_of, picture, queue_for_another, stop, wait_for
 
 from worker import Settings, Worker
 from worker.comfy_client.names import job_folder, place, renamed
-from worker.comfy_client.socket import Binary
 from worker.comfy_client.transfer import fetch_outputs
 from worker.errors import BackendFailed, JobInterrupted, SettingsError, StartError, WorkflowRejected
-from worker.events import Event, Message, NodeOutput, NodeProgress, NodeStarted, Preview, PromptEnded
+from worker.events import NodeOutput, NodeProgress, NodeStarted, Preview, PromptEnded
 from worker.graph_run import RunResult
 from worker.outputs import collect
 from worker.prompt_outcome import PromptOutcome
 from worker.settings import load_settings
-
-
-@pytest.fixture
-def proxy(comfy_server: ComfyServer) -> Iterator[CuttingProxy]:
-    """A proxy before the stock server."""
-    with CuttingProxy(comfy_server.host) as proxy:
-        yield proxy
-
-
-@contextlib.contextmanager
-def client_of(settings: Settings, host: str, **changes: Any) -> Iterator[Worker]:
-    """A worker that is a client of the server at ``host``, and loses no time."""
-    quick = {"websocket_reconnect_attempts": 3, "websocket_reconnect_delay_s": 0.2}
-    update = {"comfy_backend": "websocket", "comfy_host": host, **quick, **changes}
-    with Worker(settings.model_copy(update=update)) as worker:
-        yield worker
-
-
-def ask(host: str, path: str, body: Any = None) -> Any:
-    """An answer of the server, as another client gets it."""
-    response = requests.request("GET" if body is None else "POST", f"http://{host}{path}", json=body, timeout=10)
-    response.raise_for_status()
-    return response.json() if response.content else None
-
-
-def queue_for_another(host: str, graph: dict[str, Any]) -> str:
-    """Queue a graph as another client does; its prompt id."""
-    answer = ask(host, "/prompt", {"prompt": graph, "client_id": "another", "prompt_id": str(uuid.uuid4())})
-    return str(answer["prompt_id"])
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    """What ``condition`` gives, once that is something."""
-    give_up = time.monotonic() + seconds
-    while time.monotonic() < give_up:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it did not happen")
-
-
-def stop(worker: Worker) -> None:
-    """Interrupt the job that runs."""
-    assert worker._backend is not None
-    worker._backend.interrupt(worker._backend._turns.current.run)  # type: ignore[attr-defined]
-
-
-class Running:
-    """A job on a thread of its own."""
-
-    def __init__(self, worker: Worker, graph: dict[str, Any], images: Any = None) -> None:
-        self.events: list[Event] = []
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(worker, graph, images), daemon=True)
-        self._thread.start()
-
-    def _run(self, worker: Worker, graph: dict[str, Any], images: Any) -> None:
-        try:
-            self.result = worker.run(graph, images, on_event=self.events.append)
-        except BaseException as error:  # noqa: BLE001 - looked at by the test.
-            self.error = error
-
-    def has(self, kind: type[Event]) -> bool:
-        """Whether an event of this kind was told."""
-        return any(isinstance(event, kind) for event in self.events)
-
-    def wait(self, seconds: float = 30) -> Any:
-        """The result; raises what the job raised."""
-        self._thread.join(seconds)
-        assert not self._thread.is_alive(), "it hangs"
-        if self.error is not None:
-            raise self.error
-        return self.result
-
-
-# The server
-
-
-def test_a_server_that_is_not_up_yet_is_waited_for(settings: Settings, base_dir: Path) -> None:
-    with ComfyServer(base_dir) as server:
-        server.kill()
-        server.start()
-        with client_of(settings, server.host) as worker:
-            assert worker.run(graphs.solid(0x100001)).ok
-            # Dies while nothing runs, and comes back: the next job waits for it.
-            server.kill()
-            job = Running(worker, graphs.solid(0x100002))
-            time.sleep(0.5)
-            server.start()
-            assert job.wait(90).ok
-            # Dies in the middle, for good.
-            job = Running(worker, graphs.through("TestSleeps", steps=2000))
-            wait_for(lambda: job.has(NodeProgress))
-            server.kill()
-            with pytest.raises(BackendFailed, match="connection to ComfyUI was lost"):
-                job.wait()
-
-
-def test_a_server_that_restarts_in_the_middle_has_lost_the_workflow(settings: Settings, base_dir: Path) -> None:
-    with (
-        ComfyServer(base_dir) as server,
-        client_of(settings, server.host, websocket_reconnect_attempts=300) as worker,
-    ):
-        job = Running(worker, graphs.through("TestSleeps", steps=2000))
-        wait_for(lambda: job.has(NodeProgress))
-        server.kill()
-        server.start()
-        with pytest.raises(BackendFailed, match="has lost the workflow"):
-            job.wait(90)
-        assert worker.run(graphs.solid(0x100003)).ok
-
-
-def test_no_server(settings: Settings, command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    host = f"127.0.0.1:{free_port()}"
-    limited = {"comfy_api_available_max_retries": 3, "comfy_api_available_interval_ms": 10}
-    with pytest.raises(StartError, match=rf"ComfyUI server \({host}\) not reachable after multiple retries"):
-        client_of(settings, host, **limited).__enter__()
-    environment = {name.upper(): str(value) for name, value in limited.items()}
-    ended = command("check", COMFY_BACKEND="websocket", COMFY_HOST=host, **environment)
-    assert ended.returncode == 3
-    assert ended.stderr.strip().splitlines()[-1].startswith(f"worker: ComfyUI server ({host}) not reachable")
-
-
-def test_a_job_finds_no_server(settings: Settings, proxy: CuttingProxy) -> None:
-    with client_of(settings, proxy.host, comfy_api_available_max_retries=3) as worker:
-        proxy.refusing = True
-        proxy.cut()
-        with pytest.raises(BackendFailed, match="not reachable after multiple retries"):
-            worker.run(graphs.solid())
-        proxy.refusing = False
-        assert worker.run(graphs.solid()).ok
-
-
-@pytest.mark.parametrize("status", [500, 404])
-def test_a_refusal_of_the_server_is_an_error(settings: Settings, proxy: CuttingProxy, status: int) -> None:
-    with client_of(settings, proxy.host) as worker:
-        proxy.answer = lambda line: refusal(status, "it broke") if line.startswith("POST /prompt") else None
-        with pytest.raises(BackendFailed, match=f"ComfyUI answered {status} to POST /prompt: it broke"):
-            worker.run(graphs.solid())
-        proxy.answer = lambda _: None
-        assert worker.run(graphs.solid()).ok
-
-
-def test_what_the_history_does_not_tell_was_heard(settings: Settings, proxy: CuttingProxy) -> None:
-    with client_of(settings, proxy.host) as worker:
-        proxy.answer = lambda line: refusal(500) if "/history" in line else None
-        graph = graphs.solid(0x100004) | {"7": graphs.node("TestShowsText", text="heard")}
-        result = worker.run(graph)
-        assert result.images[0].size == (64, 64)
-        assert result.text == ["heard"]
-        (error,) = worker.run(graphs.through("TestRaises")).errors
-        assert error.startswith("Workflow execution error: Node Type: TestRaises, Node ID: 3")
-
-
-def test_a_server_that_is_busy_twice_is_asked_again(settings: Settings, proxy: CuttingProxy) -> None:
-    busy = {"/view": 2, "/history/": 2, "/upload": 2}
-
-    def answer(line: str) -> bytes | None:
-        for path, left in busy.items():
-            if path in line and left:
-                busy[path] = left - 1
-                return refusal(503)
-        return None
-
-    with client_of(settings, proxy.host) as worker:
-        proxy.answer = answer
-        assert worker.run(graphs.load("in.png"), images={"in.png": _png()}).ok
-    assert set(busy.values()) == {0}
-
-
-def test_files_that_cannot_be_fetched_are_errors(settings: Settings, proxy: CuttingProxy) -> None:
-    with client_of(settings, proxy.host) as worker:
-        proxy.answer = lambda line: refusal(500) if "/view" in line else None
-        result = worker.run(graphs.solid(0x100005))
-        assert not result.artifacts
-        assert "could not be fetched from ComfyUI (ComfyUI answered 500 to GET /view)" in result.errors[0]
-        proxy.answer = lambda line: refusal(404) if "/view" in line else None
-        assert "is not there" in worker.run(graphs.solid(0x100006)).errors[0]
-
-
-def test_a_lost_answer_to_a_prompt_runs_it_once(
-    settings: Settings, proxy: CuttingProxy, comfy_server: ComfyServer
-) -> None:
-    before = comfy_server.log.read_text().count("got prompt")
-    with client_of(settings, proxy.host) as worker:
-        cut: list[str] = []
-
-        def answer(line: str) -> bytes | None:
-            if line.startswith("POST /prompt") and not cut:
-                cut.append(line)
-                threading.Timer(0.3, proxy.cut).start()
-                time.sleep(0.4)
-            return None
-
-        proxy.answer = answer
-        assert worker.run(graphs.through("TestCountsRuns", color=0x100007)).ok
-    assert cut
-    assert comfy_server.log.read_text().count("got prompt") == before + 1
-
-
-# The connection
-
-
-def test_a_websocket_that_is_cut_every_few_frames(settings: Settings, proxy: CuttingProxy) -> None:
-    proxy.cut_after = 4
-    with client_of(settings, proxy.host) as worker:
-        result = worker.run(graphs.through("TestSleeps", color=0x102030, steps=60))
-        assert result.images[0].getpixel((0, 0)) == (0x10, 0x20, 0x30)
-        error = worker.run(graphs.through("TestRaises")).errors[0]
-        assert error.startswith("Workflow execution error: Node Type: TestRaises, Node ID: 3")
-    assert proxy.websockets > 3
-
-
-def test_an_end_during_the_outage_is_seen(settings: Settings, proxy: CuttingProxy) -> None:
-    with client_of(settings, proxy.host, websocket_reconnect_attempts=20) as worker:
-        job = Running(worker, graphs.through("TestSleeps", steps=30))
-        wait_for(lambda: job.has(NodeProgress))
-        proxy.refusing = True
-        proxy.cut()
-        time.sleep(1.5)
-        proxy.refusing = False
-        assert job.wait().ok
-
-
-def test_an_end_that_the_websocket_never_tells_is_seen(settings: Settings, proxy: CuttingProxy) -> None:
-    with client_of(settings, proxy.host) as worker:
-        proxy.swallow = True
-        start = time.monotonic()
-        assert worker.run(graphs.solid(0x100008)).ok
-        assert time.monotonic() - start < 10
-
-
-def test_frames_that_are_none_of_comfyuis(settings: Settings, proxy: CuttingProxy) -> None:
-    proxy.forge = b"".join(
-        [
-            text_frame(b"no json"),
-            text_frame(b"[]"),
-            text_frame(b'{"type": "executing"}'),
-            text_frame(b'{"type": "execution_error", "data": "text"}'),
-            text_frame(b'{"type": "executing", "data": {"node": null, "prompt_id": "another\'s"}}'),
-            text_frame(b'{"type": "executing", "data": {"node": null}}'),
-            binary_frame(b""),
-            binary_frame(b"\0\0\0\1\0\0\0\1no picture"),
-            binary_frame(b"\0\0\0\4\xff\xff\xff\xff"),
-            binary_frame(b"\0\0\0\3text"),
-        ]
-    )
-    proxy.cut_after = 3  # So that they come while a workflow runs.
-    with client_of(settings, proxy.host) as worker:
-        job = Running(worker, graphs.through("TestSleeps", color=0x302010, steps=20))
-        assert job.wait().images[0].getpixel((0, 0)) == (0x30, 0x20, 0x10)
-    assert Message("TEXT", b"text") in job.events
-
-
-def test_a_lost_connection_that_does_not_come_back(
-    settings: Settings, proxy: CuttingProxy, comfy_server: ComfyServer
-) -> None:
-    with client_of(settings, proxy.host) as worker:
-        job = Running(worker, graphs.through("TestSleeps", steps=500))
-        wait_for(lambda: job.has(NodeProgress))
-        proxy.refusing = True
-        proxy.cut()
-        with pytest.raises(BackendFailed, match="connection to ComfyUI was lost"):
-            job.wait()
-        assert ask(comfy_server.host, "/queue")["queue_running"]
-        proxy.refusing = False
-        # What nobody waits for any more is stopped, and does not hold up the next job.
-        assert worker.run(graphs.solid(0x100009)).ok
-        wait_for(lambda: not ask(comfy_server.host, "/queue")["queue_running"], 3)
-
-
-def test_a_hiccup_of_the_history_is_outlived(settings: Settings, proxy: CuttingProxy) -> None:
-    with client_of(settings, proxy.host, websocket_reconnect_delay_s=0.5) as worker:
-        proxy.swallow = True
-        until = time.monotonic() + 2.5
-        proxy.answer = lambda line: refusal(503) if "/history" in line and time.monotonic() < until else None
-        assert worker.run(graphs.through("TestSleeps", color=0x10000E, steps=3)).ok
-        assert time.monotonic() > until
-
-
-def test_a_server_that_wants_to_be_asked_in_an_hour_is_asked_now(settings: Settings, proxy: CuttingProxy) -> None:
-    left = [503, 503]
-    with client_of(settings, proxy.host) as worker:
-        proxy.answer = lambda line: (
-            refusal(left.pop(), headers="Retry-After: 3600\r\n") if "/view" in line and left else None
-        )
-        assert worker.run(graphs.solid(0x10000F)).ok
-    assert not left
-
-
-@pytest.mark.parametrize("path", ["POST /prompt", "POST /upload", "GET /view", "GET /history"])
-def test_a_stop_does_not_wait_for_a_silent_server(settings: Settings, proxy: CuttingProxy, path: str) -> None:
-    silent = threading.Event()
-
-    def answer(line: str) -> bytes | None:
-        if line.startswith(path) and not over.is_set():
-            silent.set()
-            over.wait(30)
-        return None
-
-    over = threading.Event()
-    with client_of(settings, proxy.host) as worker:
-        proxy.answer = answer
-        job = Running(worker, graphs.load("in.png"), images={"in.png": _png()})
-        assert silent.wait(10)
-        stop(worker)
-        if path == "GET /history":
-            over.set()
-        with pytest.raises(JobInterrupted) if path != "GET /history" else contextlib.nullcontext():
-            job.wait(3)
-        over.set()
-        assert worker.run(graphs.solid(0x100010)).images[0].getpixel((0, 0)) == (0x10, 0, 0x10)
-
-
-@pytest.mark.parametrize(
-    "history",
-    [
-        {"outputs": [1], "meta": None, "status": "x"},
-        {"outputs": {"2": None}, "meta": [], "status": {"messages": [1, [], ["execution_success"], [1, 2]]}},
-        {"outputs": {"2": {"images": 5}}, "status": {"messages": [["execution_error", None]]}},
-        {"outputs": {"2": {"images": [{"filename": ["x"], "subfolder": 5}, {"filename": "", "type": []}]}}},
-        [],
-        None,
-    ],
-)
-def test_a_history_of_another_shape(settings: Settings, proxy: CuttingProxy, history: Any) -> None:
-    with client_of(settings, proxy.host) as worker:
-        proxy.answer = lambda line: (
-            refusal(200, json.dumps({line.split("/")[2].split()[0]: history}))
-            if line.startswith("GET /history/")
-            else None
-        )
-        assert worker.run(graphs.solid(0x100011)).status in ("success", "error")
-
-
-@pytest.mark.parametrize("queue", [5, "abc", [[]], [1], [[1, 2, 3, 4]], [[None, "x", {}, {}, []]]])
-def test_a_queue_of_another_shape(settings: Settings, proxy: CuttingProxy, queue: Any) -> None:
-    with client_of(settings, proxy.host) as worker:
-        body = json.dumps({"queue_running": queue, "queue_pending": queue})
-        proxy.answer = lambda line: refusal(200, body) if line.startswith("GET /queue") else None
-        assert worker.run(graphs.through("TestRaises")).errors  # Then the queue is looked through.
-        assert worker.run(graphs.solid(0x100012)).ok
-
-
-@pytest.mark.parametrize("answer", ["{}", "[]", "null", '{"error": "text", "node_errors": [1]}', "<html>"])
-def test_a_rejection_of_another_shape_blames_nobody(settings: Settings, proxy: CuttingProxy, answer: str) -> None:
-    with client_of(settings, proxy.host) as worker:
-        proxy.answer = lambda line: refusal(400, answer) if line.startswith("POST /prompt") else None
-        with pytest.raises(BackendFailed, match="ComfyUI answered 400 to POST /prompt"):
-            worker.run(graphs.solid())
-
-
-def test_a_preview_is_not_worth_a_job() -> None:
-    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xea\x60\0\0\xea\x60\x08\x02\0\0\0"
-    assert isinstance(Binary(1, b"\0\0\0\1" + bomb).event(), Message)
-
 
 # Others
 
@@ -433,7 +70,7 @@ def test_run_that_is_told_to_end_stops_its_workflow(
 ) -> None:
     (tmp_path / "long.json").write_text(json.dumps(graphs.through("TestSleeps", color=6, steps=3000)))
     environment = os.environ | {"COMFY_BACKEND": "websocket", "COMFY_HOST": comfy_server.host}
-    command = [sys.executable, "-m", "worker", "run", tmp_path / "long.json", "--out", tmp_path]
+    command = [sys.executable, "-m", "worker", "run", str(tmp_path / "long.json"), "--out", str(tmp_path)]
     process = subprocess.Popen(command, cwd=project, env=environment, stderr=subprocess.PIPE)
     wait_for(lambda: ask(comfy_server.host, "/queue")["queue_running"])
     process.terminate()
@@ -503,7 +140,7 @@ def test_the_history_of_a_job_is_removed(websocket_worker: Worker, comfy_server:
 
 def test_files_of_equal_names_have_folders_of_their_own(websocket_worker: Worker, comfy_server: ComfyServer) -> None:
     for color in ("red", "blue", "red"):
-        result = websocket_worker.run(graphs.load("a/in.png"), images={"a/in.png": _png(color)})
+        result = websocket_worker.run(graphs.load("a/in.png"), images={"a/in.png": picture(color)})
         assert result.images[0].getpixel((0, 0)) == {"red": (255, 0, 0), "blue": (0, 0, 255)}[color]
     with pytest.raises(WorkflowRejected):
         websocket_worker.run(graphs.load("a/in.png"))
@@ -674,9 +311,3 @@ def test_the_trace_goes_through_the_workers_log(
     assert any(
         record.name == "worker.websocket" and "execution_start" in record.getMessage() for record in caplog.records
     )
-
-
-def _png(color: str = "red") -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (16, 16), color).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -16,7 +16,7 @@ exit codes:
   1    the workflow failed, or a job could not run here
   2    the command line, the workflow or an input file is wrong
   3    the worker cannot start
-  130  interrupted with Ctrl-C
+  130  interrupted with Ctrl-C or SIGTERM
 
 Settings come from environment variables; 'python -m worker check' prints them all.
 """

@@ -104,7 +104,6 @@ class Worker:
         ComfyUI makes a full garbage collection every ten seconds, and Python some in between. Each took 0.3 s, in the
         middle of somebody's job, for half a million objects that never go.
         """
-        gc.collect()
         gc.freeze()
 
     def close(self) -> None:

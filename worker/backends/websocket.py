@@ -17,7 +17,7 @@ from worker.backends.turns import Turn, Turns
 from worker.comfy_client.api import ComfyApi, ServerRefused, ServerUnreachable
 from worker.comfy_client.follow import Follower, Reconnecting
 from worker.comfy_client.leftovers import Leftovers
-from worker.comfy_client.patience import begun, result_of
+from worker.comfy_client.patience import begun, pause, result_of
 from worker.comfy_client.socket import EventSocket, Frame, SocketClosed, Text, trace_frames
 from worker.comfy_client.transfer import fetch_outputs, upload_inputs
 from worker.errors import BackendFailed, JobInterrupted, StartError, WorkflowRejected
@@ -142,22 +142,24 @@ class WebsocketBackend:
         with contextlib.suppress(SocketClosed):
             self._socket.drain()
             return
-        for _ in self._attempts(_PATIENCE_S):
-            if turn.interrupted:
-                raise JobInterrupted
+        for _ in self._attempts(_PATIENCE_S, lambda: turn.interrupted):
             with contextlib.suppress(SocketClosed):
                 self._socket.open()
                 return
         raise BackendFailed(self._not_reachable(), fatal=False)
 
-    def _attempts(self, patience_s: float = float("inf")) -> Iterable[int]:
+    def _attempts(
+        self, patience_s: float = float("inf"), is_interrupted: Callable[[], bool] = lambda: False
+    ) -> Iterable[int]:
         """Counts attempts, with the pause between them that the settings want, until there shall be no more."""
         most = self._settings.comfy_api_available_max_retries
         pause_s = self._settings.comfy_api_available_interval_ms / 1000
         give_up = time.monotonic() + max(patience_s, most * pause_s)
         for number in itertools.count():
             if number:
-                time.sleep(pause_s)
+                pause(pause_s, is_interrupted)
+            if is_interrupted():
+                raise JobInterrupted
             if (most and number >= most) or time.monotonic() > give_up:
                 return
             yield number

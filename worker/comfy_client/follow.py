@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.comfy_client.api import ComfyApi, ServerRefused, ServerUnreachable
+from worker.comfy_client.patience import pause
 from worker.comfy_client.socket import Binary, EventSocket, Frame, SocketClosed, Text
 from worker.errors import BackendFailed, JobInterrupted
 from worker.prompt_outcome import PromptOutcome, outcome_of
@@ -227,11 +228,9 @@ class Follower:
         raise BackendFailed("The connection to ComfyUI was lost while the workflow ran", fatal=False)
 
     def _wait(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            if self._is_interrupted():
-                raise JobInterrupted
-            time.sleep(min(left, _TICK_S))
+        pause(seconds, self._is_interrupted)
+        if self._is_interrupted():
+            raise JobInterrupted
 
 
 def _lost() -> BackendFailed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TypeVar
@@ -25,6 +26,13 @@ def begun(work: Callable[[], T]) -> Future[T]:
 
     threading.Thread(target=run, name="comfy-request", daemon=True).start()
     return future
+
+
+def pause(seconds: float, is_interrupted: Callable[[], bool]) -> None:
+    """Wait ``seconds``; less where the job is interrupted."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not is_interrupted():
+        time.sleep(min(left, _TICK_S))
 
 
 def result_of(future: Future[T], is_interrupted: Callable[[], bool]) -> T:
