@@ -102,7 +102,7 @@ def test_what_the_history_does_not_tell_was_heard(settings: Settings, proxy: Cut
 
 
 def test_a_server_that_is_busy_twice_is_asked_again(settings: Settings, proxy: CuttingProxy) -> None:
-    busy = {"/view": 2, "/history/": 2, "/upload": 2}
+    busy = {"/view": 2, "/upload": 2}
 
     def answer(line: str) -> bytes | None:
         for path, left in busy.items():
@@ -250,7 +250,8 @@ def test_a_stop_does_not_wait_for_a_silent_server(settings: Settings, proxy: Cut
     over = threading.Event()
     with client_of(settings, proxy.host) as worker:
         proxy.answer = answer
-        job = Running(worker, graphs.load("in.png"), images={"in.png": picture()})
+        graph = graphs.load("in.png") if path != "GET /history" else graphs.through("TestRaises")
+        job = Running(worker, graph, images={"in.png": picture()})
         assert silent.wait(10)
         stop(worker)
         if path == "GET /history":
@@ -279,7 +280,12 @@ def test_a_history_of_another_shape(settings: Settings, proxy: CuttingProxy, his
             if line.startswith("GET /history/")
             else None
         )
-        assert worker.run(graphs.solid(0x100011)).status in ("success", "error")
+        proxy.swallow = True  # So that it is asked.
+        if isinstance(history, dict):
+            assert worker.run(graphs.solid(0x100011)).status in ("success", "error")
+            return
+        with pytest.raises(BackendFailed, match="has lost the workflow"):
+            worker.run(graphs.solid(0x100011))
 
 
 @pytest.mark.parametrize("queue", [5, "abc", [[]], [1], [[1, 2, 3, 4]], [[None, "x", {}, {}, []]]])

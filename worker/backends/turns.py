@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import queue
@@ -13,6 +14,7 @@ from worker.errors import BackendFailed, JobInterrupted, WorkerError
 from worker.graph_run import GraphRun, RunResult
 
 _log = logging.getLogger("worker")
+_MOST_TURNS_WITHOUT_REST = 20
 _STUCK_S = 15  # For a node that was interrupted and does not stop.
 
 
@@ -33,7 +35,7 @@ class Turns:
         name: the thread's.
         perform: runs one. It raises what the run's future shall raise; what is no WorkerError becomes BackendFailed.
         interrupt: the current turn was told to stop. Called on any thread, briefly.
-        rest: called after each turn, when its answer is out.
+        rest: called when a turn's answer is out, and nobody has come within ``rest_after_s`` seconds, or 20 have.
         stuck: what ``close`` says of a turn that does not stop.
     """
 
@@ -43,10 +45,12 @@ class Turns:
         perform: Callable[[Turn], RunResult],
         interrupt: Callable[[], None] = lambda: None,
         rest: Callable[[], None] = lambda: None,
+        rest_after_s: float = 0.0,
         stuck: str = f"A node did not stop within {_STUCK_S} s; this process cannot run another job",
     ) -> None:
         self._name, self._stuck = name, stuck
         self._perform, self._interrupt, self._rest = perform, interrupt, rest
+        self._rest_after_s = rest_after_s
         self._turns: queue.SimpleQueue[Turn | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting: dict[GraphRun, Turn] = {}
@@ -97,17 +101,27 @@ class Turns:
             raise BackendFailed(self._stuck, fatal=True)
 
     def _work(self) -> None:
-        while (turn := self._turns.get()) is not None:
+        since_rest = 0
+        while (turn := self._next(since_rest)) is not None:
             with self._lock:
                 if self._waiting.pop(turn.run, None) is None:
                     continue  # It was interrupted while it waited.
                 self.current = turn
             turn.context.run(self._answer, turn)
             del turn  # The job's files go with the last who knows it, not when the next job comes.
+            since_rest = since_rest % _MOST_TURNS_WITHOUT_REST + 1
+
+    def _next(self, since_rest: int) -> Turn | None:
+        """Wait for a turn, and rest meanwhile; None at the end."""
+        if since_rest:
+            if self._rest_after_s and since_rest < _MOST_TURNS_WITHOUT_REST:
+                with contextlib.suppress(queue.Empty):
+                    return self._turns.get(timeout=self._rest_after_s)
             try:
                 self._rest()
             except Exception:  # noqa: BLE001 - the thread must go on: others wait for their turn.
                 _log.exception("Tidying up after a job failed (%s)", self._name)
+        return self._turns.get()
 
     def _answer(self, turn: Turn) -> None:
         result: RunResult | None = None

@@ -31,6 +31,7 @@ from worker.settings import Settings
 
 _PATIENCE_S = 120.0  # For a server that is down when a job comes: as long as one takes to start.
 _SAY_EVERY_S = 10.0
+_REST_AFTER_S = 0.05  # The next job need not wait until the server has forgotten this one.
 _MISUNDERSTOOD = (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 _log = logging.getLogger("worker")
 
@@ -45,7 +46,9 @@ class WebsocketBackend:
         self._reconnecting = Reconnecting(settings.websocket_reconnect_attempts, settings.websocket_reconnect_delay_s)
         self._leftovers = Leftovers(self.api)
         stuck = "The ComfyUI server does not answer, and a job waits for it; it was left behind"
-        self._turns = Turns("comfy-client", self._run, rest=self._leftovers.remove, stuck=stuck)
+        self._turns = Turns(
+            "comfy-client", self._run, rest=self._leftovers.remove, rest_after_s=_REST_AFTER_S, stuck=stuck
+        )
 
     def start(self, say: Callable[[str], None]) -> None:
         """Wait for the server, and start the thread that talks to it.
@@ -80,6 +83,7 @@ class WebsocketBackend:
     def close(self) -> None:
         try:
             self._turns.close()
+            self._leftovers.remove()
         finally:
             self._socket.close()
             self.api.close()

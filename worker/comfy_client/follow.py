@@ -148,8 +148,12 @@ class Follower:
         self.prompt_ids += [prompt_id for prompt_id in prompt_ids if prompt_id not in self.prompt_ids]
 
     def _as_told(self, prompt_id: str) -> PromptOutcome:
-        """The outcome of a prompt whose end was told: as its history has it; where that is not to be had, as heard."""
+        """The outcome of a prompt whose end was told: as heard, where all was; otherwise as its history has it."""
         heard = self._heard.get(prompt_id, _Heard())
+        as_heard = {"outputs": heard.outputs, "meta": heard.meta}
+        all_heard = self._connected_at == float("-inf")  # The connection never broke.
+        if all_heard and heard.outputs and heard.ending is not None and heard.ending[0] == "execution_success":
+            return outcome_of(prompt_id, as_heard, [heard.ending])
         try:
             entry = self._api.history(prompt_id)
         except (ServerUnreachable, ServerRefused):
@@ -160,7 +164,7 @@ class Follower:
             return _outcome(prompt_id, entry)
         if heard.ending is None:
             raise _lost()
-        return outcome_of(prompt_id, {"outputs": heard.outputs, "meta": heard.meta}, [heard.ending])
+        return outcome_of(prompt_id, as_heard, [heard.ending])
 
     def _next(self) -> str | None:
         """The next prompt of the job, which a node has queued."""
