@@ -30,6 +30,7 @@ from typing import Any
 
 from bench.bare import bare_executor
 from bench.workflows import PHOTO, blend, photograph
+from comfy_server import free_port
 from PIL import Image
 from s3_server import KEYS, client
 
@@ -169,8 +170,7 @@ def memory(field: str) -> float:
 @contextlib.contextmanager
 def s3_process() -> Iterator[str]:
     """An S3 server in a process of its own; its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import subprocess
@@ -10,10 +9,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pictures
 import pytest
 from comfy_server import ComfyServer
 from cutting_proxy import CuttingProxy
-from PIL import Image
 
 from worker import Settings, Worker
 from worker.settings import load_settings
@@ -125,10 +124,4 @@ def command(base_dir: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="session")
 def png() -> Callable[..., bytes]:
     """Makes a PNG of one colour: ``png(color, size)``."""
-
-    def make(color: object = "red", size: tuple[int, int] = (16, 16), mode: str = "RGB") -> bytes:
-        buffer = io.BytesIO()
-        Image.new(mode, size, color).save(buffer, "PNG")  # type: ignore[arg-type]
-        return buffer.getvalue()
-
-    return make
+    return pictures.png

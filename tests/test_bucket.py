@@ -16,6 +16,7 @@ from typing import Any
 import graphs
 import pytest
 import requests
+from comfy_server import free_port
 from PIL import Image
 from pydantic import SecretStr
 from s3_server import FaultyS3, s3_server, stored
@@ -155,8 +156,7 @@ def test_what_cannot_be_stored_is_sent(worker: Worker, s3: str, status: int) -> 
 
 @pytest.mark.backends("embedded", "websocket")
 def test_no_server_at_all(worker: Worker) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with asking(worker, f"http://127.0.0.1:{port}") as ask:
         answer = ask(graphs.solid(4, batch=2), "nobody")
     assert [entry["type"] for entry in answer["images"]] == ["base64"] * 2

@@ -19,6 +19,7 @@ import graphs
 import psutil
 import pytest
 import requests
+from comfy_server import free_port
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 PLATFORM = {"RUNPOD_WEBHOOK_GET_JOB": "", "RUNPOD_POD_ID": ""}
@@ -27,8 +28,7 @@ PLATFORM = {"RUNPOD_WEBHOOK_GET_JOB": "", "RUNPOD_POD_ID": ""}
 @contextlib.contextmanager
 def local_server(project: Path, base_dir: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A local API on a free port: the process and its address, which need not answer yet."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     variables = {"COMFY_BASE_DIR": str(base_dir), "SERVE_API_LOCALLY": "true", "COMFY_LOG_LEVEL": "WARNING"}
     process = subprocess.Popen(
         [sys.executable, "-m", "worker"],

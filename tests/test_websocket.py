@@ -17,7 +17,8 @@ import pytest
 import websocket
 from comfy_server import ComfyServer
 from cutting_proxy import CuttingProxy, refusal
-from websocket_jobs import Running, ask, client_of, picture, queue_for_another, stop, wait_for
+from pictures import png
+from websocket_jobs import Running, ask, client_of, queue_for_another, stop, wait_for
 
 from worker import Settings, Worker
 from worker.comfy_client.names import job_folder, place, renamed
@@ -140,7 +141,7 @@ def test_the_history_of_a_job_is_removed(websocket_worker: Worker, comfy_server:
 
 def test_files_of_equal_names_have_folders_of_their_own(websocket_worker: Worker, comfy_server: ComfyServer) -> None:
     for color in ("red", "blue", "red"):
-        result = websocket_worker.run(graphs.load("a/in.png"), images={"a/in.png": picture(color)})
+        result = websocket_worker.run(graphs.load("a/in.png"), images={"a/in.png": png(color)})
         assert result.images[0].getpixel((0, 0)) == {"red": (255, 0, 0), "blue": (0, 0, 255)}[color]
     with pytest.raises(WorkflowRejected):
         websocket_worker.run(graphs.load("a/in.png"))

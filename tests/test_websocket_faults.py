@@ -15,7 +15,8 @@ import graphs
 import pytest
 from comfy_server import ComfyServer, free_port
 from cutting_proxy import CuttingProxy, binary_frame, refusal, text_frame
-from websocket_jobs import Running, ask, client_of, picture, stop, wait_for
+from pictures import png
+from websocket_jobs import Running, ask, client_of, stop, wait_for
 
 from worker import Settings
 from worker.comfy_client.socket import Binary
@@ -113,7 +114,7 @@ def test_a_server_that_is_busy_twice_is_asked_again(settings: Settings, proxy: C
 
     with client_of(settings, proxy.host) as worker:
         proxy.answer = answer
-        assert worker.run(graphs.load("in.png"), images={"in.png": picture()}).ok
+        assert worker.run(graphs.load("in.png"), images={"in.png": png()}).ok
     assert set(busy.values()) == {0}
 
 
@@ -251,7 +252,7 @@ def test_a_stop_does_not_wait_for_a_silent_server(settings: Settings, proxy: Cut
     with client_of(settings, proxy.host) as worker:
         proxy.answer = answer
         graph = graphs.load("in.png") if path != "GET /history" else graphs.through("TestRaises")
-        job = Running(worker, graph, images={"in.png": picture()})
+        job = Running(worker, graph, images={"in.png": png()})
         assert silent.wait(10)
         stop(worker)
         if path == "GET /history":

@@ -103,6 +103,8 @@ def _remove(root: Path, owner: int) -> None:
     try:  # Most jobs leave a file or two, and shutil's way with them takes three times as long.
         with os.scandir(root) as folders:
             for folder in folders:
+                if folder.is_symlink():  # What it leads to is not the job's.
+                    raise NotADirectoryError(folder.path)
                 with os.scandir(folder.path) as entries:
                     for entry in entries:
                         os.unlink(entry.path)  # noqa: PTH108

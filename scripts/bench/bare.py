@@ -13,9 +13,10 @@ from typing import Any
 
 from worker import Worker
 from worker.backends.embedded import EmbeddedBackend
-from worker.backends.turns import Turn
+from worker.backends.turns import Turn, Turns
 from worker.comfy_runtime.executor import build_executor
 from worker.graph_run import GraphRun, RunResult
+from worker.workspace import StateFolder
 
 
 @dataclass(frozen=True)
@@ -44,25 +45,10 @@ def bare_executor(worker: Worker) -> Bare:
     executor = build_executor(prompts._main, prompts._server)
     save_image = prompts._main.nodes.SaveImage
 
-    waiting: dict[GraphRun, Callable[[], None]] = {}
-    turns = backend._turns
-    perform = turns._perform
-
-    def instead(turn: Turn) -> RunResult:
-        work = waiting.pop(turn.run, None)
-        if work is None:
-            return perform(turn)
-        work()
-        return RunResult("success", {})
-
-    turns._perform = instead
+    on_its_thread = _executor_thread(backend._turns, state)
 
     def run(workflow: dict[str, Any], images: Mapping[str, bytes] | None = None) -> BareRun:
-        done: list[BareRun] = []
-        job = GraphRun(workflow, state.new_workspace())
-        waiting[job] = lambda: done.append(timed(workflow, images or {}))
-        turns.submit(job).result()
-        return done[0]
+        return on_its_thread(lambda: timed(workflow, images or {}))
 
     def timed(workflow: dict[str, Any], images: Mapping[str, bytes]) -> BareRun:
         ours = save_image.save_images
@@ -87,6 +73,30 @@ def bare_executor(worker: Worker) -> Bare:
         return [_taken(path) for path in _saved(executor.history_result["outputs"], state.output)]
 
     return run
+
+
+def _executor_thread(turns: Turns, state: StateFolder) -> Callable[[Callable[[], BareRun]], BareRun]:
+    """A function that does what it is given in a turn of its own."""
+    waiting: dict[GraphRun, Callable[[], None]] = {}
+    perform = turns._perform
+
+    def instead(turn: Turn) -> RunResult:
+        work = waiting.pop(turn.run, None)
+        if work is None:
+            return perform(turn)
+        work()
+        return RunResult("success", {})
+
+    turns._perform = instead
+
+    def do(work: Callable[[], BareRun]) -> BareRun:
+        done: list[BareRun] = []
+        job = GraphRun({}, state.new_workspace())
+        waiting[job] = lambda: done.append(work())
+        turns.submit(job).result()
+        return done[0]
+
+    return do
 
 
 def _saved(outputs: Mapping[str, Any], folder: Path) -> list[Path]:

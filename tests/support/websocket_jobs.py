@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import threading
 import time
 import uuid
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import requests
-from PIL import Image
 
 from worker import Settings, Worker
 from worker.events import Event
@@ -82,10 +80,3 @@ class Running:
         if self.error is not None:
             raise self.error
         return self.result
-
-
-def picture(color: str = "red") -> bytes:
-    """A small PNG of one colour."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (16, 16), color).save(buffer, "PNG")
-    return buffer.getvalue()

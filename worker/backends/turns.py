@@ -50,7 +50,7 @@ class Turns:
     ) -> None:
         self._name, self._stuck = name, stuck
         self._perform, self._interrupt, self._rest = perform, interrupt, rest
-        self._rest_after_s = rest_after_s
+        self._rest_after_s, self._since_rest = rest_after_s, 0
         self._turns: queue.SimpleQueue[Turn | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting: dict[GraphRun, Turn] = {}
@@ -101,22 +101,22 @@ class Turns:
             raise BackendFailed(self._stuck, fatal=True)
 
     def _work(self) -> None:
-        since_rest = 0
-        while (turn := self._next(since_rest)) is not None:
+        while (turn := self._next()) is not None:
             with self._lock:
                 if self._waiting.pop(turn.run, None) is None:
                     continue  # It was interrupted while it waited.
                 self.current = turn
             turn.context.run(self._answer, turn)
             del turn  # The job's files go with the last who knows it, not when the next job comes.
-            since_rest = since_rest % _MOST_TURNS_WITHOUT_REST + 1
+            self._since_rest += 1
 
-    def _next(self, since_rest: int) -> Turn | None:
+    def _next(self) -> Turn | None:
         """Wait for a turn, and rest meanwhile; None at the end."""
-        if since_rest:
-            if self._rest_after_s and since_rest < _MOST_TURNS_WITHOUT_REST:
-                with contextlib.suppress(queue.Empty):
-                    return self._turns.get(timeout=self._rest_after_s)
+        if self._rest_after_s and 0 < self._since_rest < _MOST_TURNS_WITHOUT_REST:
+            with contextlib.suppress(queue.Empty):
+                return self._turns.get(timeout=self._rest_after_s)
+        if self._since_rest:
+            self._since_rest = 0
             try:
                 self._rest()
             except Exception:  # noqa: BLE001 - the thread must go on: others wait for their turn.

@@ -183,7 +183,7 @@ class WebsocketBackend:
         }
         try:
             accepted, answer = self._posted(turn, body)
-        except BaseException:
+        except BaseException:  # Whatever it is: the server may have the prompt.
             self._leave([], [])
             raise
         if not accepted:
@@ -226,7 +226,7 @@ class WebsocketBackend:
             else {},
             run.workflow,
             has_node_class=functools.cache(self._has_node_class),
-            checkpoints=self._checkpoints,
+            checkpoints=lambda: self.api.model_files("checkpoints"),
         )
         return public_text(text, [run.api_key], max_length=20_000)
 
@@ -235,9 +235,3 @@ class WebsocketBackend:
             return self.api.has_node_class(class_type)
         except (ServerRefused, ServerUnreachable):  # Its INPUT_TYPES raise, for example; it is there.
             return True
-
-    def _checkpoints(self) -> list[str]:
-        try:
-            return self.api.model_files("checkpoints")
-        except ServerUnreachable:
-            return []

@@ -74,7 +74,8 @@ class ComfyApi:
     Args:
         address: ``host:port``, or ``http(s)://host:port``.
 
-    Every method raises ServerUnreachable and ServerRefused. What may be asked twice is asked up to three times.
+    Methods raise ServerUnreachable and ServerRefused, unless they say otherwise. What may be asked twice is asked up to
+    three times.
     """
 
     def __init__(self, address: str) -> None:
@@ -173,10 +174,10 @@ class ComfyApi:
 
     def model_files(self, folder: str) -> list[str]:
         """Names of the model files in ``folder``, as workflows name them; none where the server does not tell."""
-        response = self._request("GET", f"/models/{quote(folder)}", again=True)
         try:
+            response = self._request("GET", f"/models/{quote(folder)}", again=True)
             names = json.loads(_expect(response, "GET /models").data)
-        except (ValueError, RecursionError, ServerRefused):
+        except (ValueError, RecursionError, ServerRefused, ServerUnreachable):
             names = []
         return [str(name) for name in names] if isinstance(names, list) else []
 
