@@ -62,9 +62,18 @@ def tiny_checkpoint(base_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def settings(base_dir: Path) -> Settings:
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network volume with a node pack; models are put in by those who need them."""
+    folder = tmp_path_factory.mktemp("runpod-volume")
+    shutil.copytree(PROJECT / "tests" / "volume_nodes", folder / "custom_nodes" / "volume_nodes")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def settings(base_dir: Path, volume: Path) -> Settings:
     """The settings of ``worker``."""
-    return load_settings().model_copy(update={"comfy_base_dir": base_dir, "comfy_log_level": "WARNING"})
+    places = {"comfy_base_dir": base_dir, "network_volume_path": volume, "volume_custom_nodes": True}
+    return load_settings().model_copy(update={**places, "comfy_log_level": "WARNING"})
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,13 @@ examples:
 """
 
 
+_MODELS_EPILOG = """\
+examples:
+  python -m worker models workflow.json
+  NETWORK_VOLUME_PATH=/workspace python -m worker models workflow.json --json | jq -r '.[] | select(.problem) | .name'
+"""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; ``arguments`` default to the process's own. Returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -50,6 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
             from worker.commands.check import check
 
             return check()
+        if options.command == "models":
+            from worker.commands.models import models
+
+            return models(options)
         if options.command == "serve":
             from worker.commands.serve import serve
 
@@ -118,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="print the result as JSON on standard output, and nothing else"
     )
     _add_serve(commands)
+    _add_models(commands)
     commands.add_parser(
         "check",
         help="print settings and what a job would find here; fails where none could run",
@@ -150,6 +162,21 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         choices=["ERROR", "WARN", "INFO", "DEBUG"],
         help="how much RunPod's SDK logs (RUNPOD_LOG_LEVEL)",
     )
+
+
+def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    models = commands.add_parser(
+        "models",
+        help="list the model files that a workflow names: which are there, and where the others belong",
+        description="List the model files that a workflow names, with their sizes on disk; for those that are missing, "
+        "where they would have to lie and what lies nearly there. Ends with 0 if all are there and look well, else 1.",
+        epilog=_MODELS_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    models.add_argument(
+        "file", type=Path, metavar="WORKFLOW", help="an API-format workflow, a request, or a PNG that carries one"
+    )
+    models.add_argument("--json", action="store_true", help="print the list as JSON on standard output")
 
 
 def _port(text: str) -> int:

@@ -17,6 +17,7 @@ from worker.errors import AnswerTooLarge, WorkerError
 from worker.events import Listener
 from worker.job import Job, parse_job
 from worker.logs import job_lines, one_line
+from worker.model_diagnosis import log_missing_models
 from worker.reply import Answer, Reply
 from worker.result import Result
 from worker.uploads import Uploads
@@ -25,6 +26,7 @@ from worker.worker import Worker
 T = TypeVar("T")
 Handler = Callable[[object], Coroutine[Any, Any, Answer]]
 _MAX_JOB_BUCKETS = 16
+_MAY_MISS_MODELS = ("workflow_validation", "workflow_execution", "completed_with_errors")
 _log = logging.getLogger("worker")
 
 
@@ -78,7 +80,9 @@ class JobHandler:
         given_id = raw.get("id") if isinstance(raw, dict) else None
         with job_lines(given_id if isinstance(given_id, str) else ""):
             try:
-                return await self._answered(raw, form, on_event, limit_mb, account)
+                answered = await self._answered(raw, form, on_event, limit_mb, account)
+                await self._diagnose(account)
+                return answered
             except asyncio.CancelledError:
                 account.outcome = "stopped"
                 raise
@@ -124,6 +128,15 @@ class JobHandler:
             answer = {"error": f"Internal error: {type(error).__name__}", "error_type": "internal"}
         account.outcome = str(answer["error_type"])
         return form(answer)
+
+    async def _diagnose(self, account: _Account) -> None:
+        """Log which models a failed job misses, where the operator wants to know."""
+        worker, job = self._worker, account.job
+        if worker.settings.network_volume_debug and worker.runtime and job and account.outcome in _MAY_MISS_MODELS:
+            with job_lines(job.id, _secrets(job)):
+                await asyncio.to_thread(
+                    log_missing_models, job.workflow, worker.settings.network_volume_path, worker.runtime
+                )
 
     def _uploader(self, job: Job) -> Uploader | None:
         bucket = self._bucket if job.s3_config is None else self._job_bucket(job.s3_config)

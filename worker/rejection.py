@@ -116,14 +116,14 @@ def _problem(problem: Mapping[str, Any]) -> str:
 
 def _not_in_list(extra: Mapping[str, Any]) -> str:
     text = f"{extra.get('received_value')!r} is not in the list"
-    choices = _choices(extra.get("input_config"))
+    choices = combo_choices(extra.get("input_config"))
     if extra.get("input_name") == "ckpt_name" or not 0 < len(choices) <= _SHOWN_CHOICES:
         return text
     return f"{text} ({', '.join(map(str, choices))})"
 
 
-def _choices(config: Any) -> list[Any]:
-    """The options of a combo input: ``[[…], {…}]``, or ``["COMBO", {"options": […]}]``."""
+def combo_choices(config: Any) -> list[Any]:
+    """The options of a combo input: ``[[…], {…}]``, or ``["COMBO", {"options": […]}]``; none of any other."""
     if not isinstance(config, list | tuple) or not config:
         return []
     if isinstance(config[0], list):

@@ -165,6 +165,20 @@ class Settings(BaseSettings):
         "public or off",
         "Whether `images` may be given as URLs: of public addresses alone, or not at all.",
     )
+    network_volume_path: Path = _setting(
+        Path("/runpod-volume"),
+        "a folder",
+        "Where the network volume is mounted: ComfyUI reads every kind of model from its `models/` as well.",
+    )
+    network_volume_debug: Boolean = _setting(
+        False,
+        "true or false",
+        "Log what lies on the network volume and what ComfyUI finds of it: at the start, and with each job that "
+        "misses a model.",
+    )
+    volume_custom_nodes: Boolean = _setting(
+        False, "true or false", "Load the node packs in `custom_nodes/` of the network volume as well."
+    )
     bucket_endpoint_url: str | None = _setting(
         None,
         "an address such as https://my-bucket.s3.eu-west-1.amazonaws.com",
@@ -232,6 +246,11 @@ class Settings(BaseSettings):
     )
     runpod_log_level: Annotated[SdkLogLevel, BeforeValidator(_upper)] = _setting(
         "WARN", "ERROR, WARN, INFO, DEBUG, TRACE or NOTSET", "How much RunPod's SDK logs."
+    )
+    public_key: str | None = _setting(
+        None,
+        "a public SSH key",
+        "In the container image: start an SSH server that lets the owner of this key in as root.",
     )
     runpod_pod_id: str | None = _setting(
         None, "set by RunPod", "Set by the platform. Where it is set, a worker without a CUDA device refuses to start."

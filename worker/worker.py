@@ -24,6 +24,7 @@ from worker.graph_run import Backend, GraphRun
 from worker.image_format import ImageFormat
 from worker.inputs import InputLimits, stage
 from worker.job import Job
+from worker.model_diagnosis import log_volume
 from worker.pending_run import PendingRun
 from worker.request import ImageSource, make_job
 from worker.result import Result
@@ -87,7 +88,19 @@ class Worker:
             embedded = EmbeddedBackend(self.runtime)
             embedded.start()
             self._backend = Worker._open = embedded
+        if self.settings.network_volume_debug:
+            log_volume(self.settings.network_volume_path, self.runtime)
         return self
+
+    def embedded_runtime(self) -> Runtime:
+        """The ComfyUI of this process.
+
+        Raises:
+            StartError: this Worker is not open, or its ComfyUI is a server elsewhere.
+        """
+        if self._backend is None or self.runtime is None:
+            raise StartError("There is no ComfyUI in this process: open the Worker, without COMFY_BACKEND=websocket")
+        return self.runtime
 
     @property
     def state(self) -> StateFolder:

@@ -16,11 +16,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from worker.comfy_runtime.device import check_device, cpu_flag, cuda_device_count, device_text, torch_build
+from worker.comfy_runtime.extra_paths import extra_paths_flags
 from worker.comfy_runtime.folders import ComfyFolders
-from worker.comfy_runtime.guards import guard_dataset_nodes, guard_paths
+from worker.comfy_runtime.guards import guard_dataset_nodes, guard_lists, guard_paths
+from worker.comfy_runtime.manager import put_manager_offline
+from worker.comfy_runtime.model_folders import add_volume
 from worker.comfy_runtime.node_packs import recording_packs
 from worker.comfy_runtime.prompts import PromptRunner
 from worker.comfy_runtime.runtime import Runtime
@@ -69,6 +73,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     if warning:
         say(f"warning: {warning}")
     flags = _flags(settings, source, state, cpu=cpu is not None)
+    volume = _volume(settings, say)
     folders = ComfyFolders(state, source.base / "input")
     sys.path.insert(0, str(source.path))
     # Nothing is written under the ComfyUI tree; scripts/install compiles what it fetched.
@@ -78,17 +83,22 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     with _arguments(flags), own_logging(settings):
         with _step("core", timings, say, f"importing ComfyUI {source.version}"):
             _parse_flags()
-            guard_paths(importlib.import_module("folder_paths"), folders.is_static)
+            folder_paths = importlib.import_module("folder_paths")
+            guard_paths(folder_paths, folders.is_static)
+            guard_lists(folder_paths)
+            _add_volume(folder_paths, volume, packs=settings.volume_custom_nodes)
+            put_manager_offline(folder_paths.get_folder_paths("custom_nodes"), state.user, source.base / "user")
             main = _import_main(source, on_pod=on_pod)
         check_device(importlib.import_module("torch"), main.comfy.model_management.get_torch_device(), on_pod=on_pod)
         with _step("nodes", timings, say, "importing nodes"):
             server, packs = _start_server(main, state)
+        _add_volume(folder_paths, volume, packs=False)  # Packs have brought model folders of their own.
     # Samplers' own bars on stderr belong to the log; progress is told by events.
     main.comfy.utils.set_progress_bar_enabled(settings.comfy_log_level in ("DEBUG", "INFO"))
     guard_dataset_nodes(main.nodes.NODE_CLASS_MAPPINGS)
     _keep_datasets_apart(main.folder_paths, state)
     folders.mirror_static_input()
-    return Runtime(source, folders, flags, tuple(packs), timings, PromptRunner(main, server, state), main)
+    return Runtime(source, folders, flags, volume, tuple(packs), timings, PromptRunner(main, server, state), main)
 
 
 def _flags(settings: Settings, source: ComfySource, state: StateFolder, *, cpu: bool) -> tuple[str, ...]:
@@ -99,6 +109,7 @@ def _flags(settings: Settings, source: ComfySource, state: StateFolder, *, cpu: 
     return (
         *("--verbose", settings.comfy_log_level),
         *("--database-url", f"sqlite:///{state.user / 'comfyui.db'}"),
+        *extra_paths_flags(source),
         *settings.comfy_args,
         *("--base-directory", str(source.base)),
         *("--output-directory", str(state.output)),
@@ -108,6 +119,24 @@ def _flags(settings: Settings, source: ComfySource, state: StateFolder, *, cpu: 
         *(() if settings.save_metadata else ("--disable-metadata",)),
         *(("--cpu",) if cpu else ()),
     )
+
+
+def _volume(settings: Settings, say: Say) -> Path | None:
+    volume = settings.network_volume_path.absolute()
+    if volume.is_dir():
+        return volume
+    if "network_volume_path" in settings.model_fields_set:
+        say(f"warning: NETWORK_VOLUME_PATH={str(volume)!r} is no folder: nothing is read from it")
+    elif settings.volume_custom_nodes:
+        say(f"warning: VOLUME_CUSTOM_NODES=true, but no network volume is mounted at {volume}")
+    return None
+
+
+def _add_volume(folder_paths: Any, volume: Path | None, *, packs: bool) -> None:
+    if volume is not None:
+        add_volume(folder_paths, volume)
+        if packs and (volume / "custom_nodes").is_dir():
+            folder_paths.add_model_folder_path("custom_nodes", str(volume / "custom_nodes"))
 
 
 @contextlib.contextmanager

@@ -51,6 +51,22 @@ def guard_paths(folder_paths: Any, is_static: Callable[[str], bool]) -> None:
     folder_paths.exists_annotated_filepath = exists_annotated_filepath
 
 
+def guard_lists(folder_paths: Any) -> None:
+    """Let ``folder_paths`` list a model folder anew where one below it is gone, as on a volume that others write to.
+
+    ComfyUI compares the times of the folders that it has listed before, and takes it for granted that they are there.
+    """
+    cached = folder_paths.cached_filename_list_
+
+    def cached_filename_list_(folder_name: str) -> Any:
+        try:
+            return cached(folder_name)
+        except FileNotFoundError:
+            return None
+
+    folder_paths.cached_filename_list_ = cached_filename_list_
+
+
 def _is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 

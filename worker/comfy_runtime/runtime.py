@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from worker.comfy_runtime.folders import ComfyFolders
+from worker.comfy_runtime.model_folders import model_folders, model_inputs
 from worker.comfy_runtime.node_packs import NodePack
 from worker.comfy_runtime.prompts import PromptRunner
 from worker.comfy_runtime.source import ComfySource
+from worker.models import ModelFolder
 from worker.workspace import StateFolder
 
 
@@ -23,6 +26,7 @@ class Runtime:
         source: the tree it runs from.
         folders: its constant folders, which jobs' files visit.
         flags: the command line it was started with.
+        volume: the network volume whose model folders it reads as well, or None.
         node_packs: custom node packs, with import times and failures.
         timings: seconds of each step of the start.
         prompts: queues and runs prompts.
@@ -31,6 +35,7 @@ class Runtime:
     source: ComfySource
     folders: ComfyFolders
     flags: tuple[str, ...]
+    volume: Path | None
     node_packs: tuple[NodePack, ...]
     timings: dict[str, float]
     prompts: PromptRunner
@@ -49,15 +54,23 @@ class Runtime:
         """Names of the model files in ``folder`` (``checkpoints``, ``loras``, …), as workflows name them."""
         return list(self._main.folder_paths.get_filename_list(folder))
 
-    def model_folders(self) -> dict[str, list[str]]:
+    def model_folders(self) -> list[ModelFolder]:
         """Every model folder that this version knows, with the paths it is read from, but for the state folder's."""
-        known = self._main.folder_paths.folder_names_and_paths
-        own = f"{self.state.root}/"
-        return {
-            name: [path for path in paths if not path.startswith(own)]
-            for name, (paths, _) in known.items()
-            if name != "custom_nodes"
-        }
+        return model_folders(self._main.folder_paths, self.state.root)
+
+    def model_path(self, folder: str, name: str) -> Path | None:
+        """The file that ``name`` is in ``folder``, or None."""
+        path = self._main.folder_paths.get_full_path(folder, name)
+        return Path(path) if path else None
+
+    def loads_packs_from(self, folder: Path) -> bool:
+        """Whether node packs are loaded from this folder."""
+        return str(folder) in self._main.folder_paths.get_folder_paths("custom_nodes")
+
+    def model_inputs(self, class_type: str) -> dict[str, tuple[str, frozenset[str]]]:
+        """For each input of a node class that takes a model file: its folder, and the choices that are no files."""
+        node_class = self._main.nodes.NODE_CLASS_MAPPINGS.get(class_type)
+        return model_inputs(node_class, self._main.folder_paths) if node_class else {}
 
     def device(self) -> dict[str, Any]:
         """``name`` and ``type``; ``free``, ``total``, ``ram_free``, ``ram_total`` in bytes; ``torch``: its version."""

@@ -57,6 +57,7 @@ def _print_runtime(console: Console, runtime: Runtime) -> None:
     facts = {
         "ComfyUI": f"{source.version} from {source.path} ({source.origin})",
         "Base directory": str(source.base),
+        "Network volume": str(runtime.volume or "none"),
         "State folder": str(runtime.state.root),
         "torch": device["torch"],
         "Device": device["name"],
@@ -108,8 +109,8 @@ def _server_facts(base: str, stats: Mapping[str, Any]) -> dict[str, str]:
 def _models_table(runtime: Runtime) -> Table:
     table = Table("Folder", "Files", title="Model folders", title_justify="left", show_edge=False)
     table.add_column("Read from", overflow="fold")
-    for name, paths in runtime.model_folders().items():
-        table.add_row(name, str(len(runtime.model_files(name))), "\n".join(paths))
+    for folder in runtime.model_folders():
+        table.add_row(folder.name, str(len(runtime.model_files(folder.name))), "\n".join(map(str, folder.paths)))
     return table
 
 

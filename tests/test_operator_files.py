@@ -1,0 +1,86 @@
+"""What an operator lays beside ComfyUI: extra_model_paths.yaml, and ComfyUI-Manager."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from configparser import ConfigParser
+from pathlib import Path
+
+import graphs
+import pytest
+
+from worker.comfy_runtime.extra_paths import extra_paths_flags
+from worker.comfy_runtime.manager import put_manager_offline
+from worker.comfy_runtime.source import ComfySource
+from worker.errors import StartError
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+CONFIGS = ("default/ComfyUI-Manager/config.ini", "__manager/config.ini")
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A base directory of its own."""
+    for name in ("models", "custom_nodes", "input"):
+        (tmp_path / "base" / name).mkdir(parents=True)
+    return tmp_path / "base"
+
+
+def test_extra_model_paths_of_the_base_directory_are_read(command: Command, base: Path, tmp_path: Path) -> None:
+    lora = tmp_path / "elsewhere" / "my-loras" / "mine.safetensors"
+    lora.parent.mkdir(parents=True)
+    lora.write_bytes(b"not looked into")
+    (base / "extra_model_paths.yaml").write_text(f"mine:\n  base_path: {tmp_path}/elsewhere\n  loras: my-loras\n")
+    workflow = tmp_path / "workflow.json"
+    workflow.write_text(json.dumps({"1": graphs.node("LoraLoaderModelOnly", lora_name="mine.safetensors")}))
+    answer = command("models", workflow, "--json", COMFY_BASE_DIR=str(base))
+    assert json.loads(answer.stdout)[0]["path"] == str(lora), answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("a: [1\n", "cannot be read"),
+        ("- checkpoints\n", "must hold groups"),
+        ("mine: models\n", "'mine' must hold lines"),
+        ("mine:\n  checkpoints: [a, b]\n", "'checkpoints' of 'mine' must be a folder"),
+    ],
+)
+def test_extra_model_paths_that_comfyui_would_stumble_over(base: Path, tmp_path: Path, text: str, what: str) -> None:
+    (base / "extra_model_paths.yaml").write_text(text)
+    with pytest.raises(StartError, match=what) as caught:
+        extra_paths_flags(ComfySource(tmp_path, base, "0", "COMFYUI_PATH"))
+    assert str(base) in str(caught.value)
+
+
+def test_the_manager_is_put_offline_before_it_is_imported(command: Command, base: Path) -> None:
+    """Its prestart script would ask the network, and install packages, at each start."""
+    pack = base / "custom_nodes" / "ComfyUI-Manager"
+    pack.mkdir()
+    (pack / "__init__.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
+    (pack / "prestartup_script.py").write_text(
+        "import folder_paths, pathlib\n"
+        f"for place in {CONFIGS!r}:\n"
+        "    print('manager:', pathlib.Path(folder_paths.get_user_directory(), place).read_text().split())\n"
+    )
+    answer = command("check", COMFY_BASE_DIR=str(base))
+    assert answer.stdout.count("manager: ['[default]', 'network_mode', '=', 'offline']") == 2, answer.stdout
+
+
+def test_its_other_settings_stay(base: Path, tmp_path: Path) -> None:
+    (base / "custom_nodes" / "comfyui-manager").mkdir()
+    settings = base / "user" / CONFIGS[0]
+    settings.parent.mkdir(parents=True)
+    settings.write_text("[default]\nnetwork_mode = public\nsecurity_level = weak%\n")
+    assert put_manager_offline([str(base / "custom_nodes")], tmp_path / "user", base / "user")
+    config = ConfigParser(interpolation=None)
+    config.read(tmp_path / "user" / CONFIGS[0])
+    assert dict(config["default"]) == {"network_mode": "offline", "security_level": "weak%"}
+    assert "public" in settings.read_text(), "the image's own file is not changed"
+
+
+def test_without_a_manager_nothing_is_written(base: Path, tmp_path: Path) -> None:
+    assert not put_manager_offline([str(base / "custom_nodes"), str(tmp_path / "none")], tmp_path / "user", base)
+    assert not (tmp_path / "user").exists()

@@ -1,0 +1,82 @@
+"""ComfyUI's model folders: a network volume's beside its own, and the folder from which a node's input names a file."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from worker.models import ModelFolder
+from worker.rejection import combo_choices
+
+# Looks like a model file, since some nodes pick those out of the list.
+_MARK, _MARK_END = "model-folder=", ".safetensors"
+_NO_MODELS = ("custom_nodes", "datasets")
+
+
+def add_volume(folder_paths: Any, volume: Path) -> None:
+    """Let ComfyUI read each of its model folders from ``volume/models`` as well, after its own.
+
+    May be called again: node packs make folders of their own while they are imported.
+    """
+    for name, (paths, _) in list(folder_paths.folder_names_and_paths.items()):
+        if name not in _NO_MODELS:
+            for folder in _names_on_volume(name, paths, Path(folder_paths.models_dir)):
+                folder_paths.add_model_folder_path(name, str(volume / "models" / folder))
+
+
+def _names_on_volume(name: str, paths: list[str], models_dir: Path) -> list[str]:
+    """Folders below ``models/`` that hold files of ``name``: ``text_encoders`` and ``clip`` hold the same."""
+    own = [str(Path(path).relative_to(models_dir)) for path in paths if Path(path).is_relative_to(models_dir)]
+    return list(dict.fromkeys([name, *own]))
+
+
+def model_folders(folder_paths: Any, hidden: Path) -> list[ModelFolder]:
+    """Every model folder that this ComfyUI and its node packs know; paths below ``hidden`` are left out."""
+    return [
+        ModelFolder(
+            name,
+            tuple(Path(path) for path in paths if not Path(path).is_relative_to(hidden)),
+            frozenset(extensions),
+        )
+        for name, (paths, extensions) in folder_paths.folder_names_and_paths.items()
+        if name not in _NO_MODELS
+    ]
+
+
+def model_inputs(node_class: Any, folder_paths: Any) -> dict[str, tuple[str, frozenset[str]]]:
+    """For each input of ``node_class`` that takes a model file: its folder, and the choices that are no files.
+
+    The node itself is asked for its inputs, while the lists of model files hold nothing but their folder's name.
+    """
+    try:
+        with _lists_naming_folders(folder_paths):
+            inputs = node_class.INPUT_TYPES()
+        groups = [group for kind in ("required", "optional") if isinstance(group := inputs.get(kind), Mapping)]
+    except Exception:  # noqa: BLE001 - code of a node pack, of which only the answer is wanted.
+        return {}
+    found: dict[str, tuple[str, frozenset[str]]] = {}
+    for name, config in (item for group in groups for item in group.items()):
+        choices = [choice for choice in combo_choices(config) if isinstance(choice, str)]
+        folders = [choice[len(_MARK) : -len(_MARK_END)] for choice in choices if choice.startswith(_MARK)]
+        if folders:
+            found[name] = folders[0], frozenset(choice for choice in choices if not choice.startswith(_MARK))
+    return found
+
+
+@contextmanager
+def _lists_naming_folders(folder_paths: Any) -> Iterator[None]:
+    listed, here = folder_paths.cached_filename_list_, threading.get_ident()
+
+    def naming(folder_name: str) -> Any:
+        if threading.get_ident() != here:  # The executor's thread goes on validating.
+            return listed(folder_name)
+        return [f"{_MARK}{folder_paths.map_legacy(folder_name)}{_MARK_END}"], {}, 0.0
+
+    folder_paths.cached_filename_list_ = naming
+    try:
+        yield
+    finally:
+        folder_paths.cached_filename_list_ = listed

@@ -1,0 +1,177 @@
+"""Model files: those that a workflow names, where they lie, and what lies nearly where it should."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+_EMBEDDING = re.compile(r"\bembedding:([^\s,;:()\[\]]+)")
+MODEL_ENDINGS = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf", ".onnx")
+_MOST_FILES = 100_000
+_SIMILAR = 0.8
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """One of ComfyUI's model folders.
+
+    Attributes:
+        name: as nodes ask for it, such as ``checkpoints``.
+        paths: where it is read from, in this order.
+        extensions: of the files that are listed, in lower case; empty where all are.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    extensions: frozenset[str]
+
+    def lists(self, file: Path) -> bool:
+        """Whether a file of this name is listed."""
+        return not self.extensions or file.suffix.lower() in self.extensions
+
+
+class Catalog(Protocol):
+    """What ComfyUI knows of model files."""
+
+    def model_folders(self) -> list[ModelFolder]: ...
+
+    def model_files(self, folder: str) -> list[str]:
+        """Names of the files in ``folder``, as workflows name them."""
+
+    def model_path(self, folder: str, name: str) -> Path | None:
+        """The file that ``name`` is in ``folder``."""
+
+    def loads_packs_from(self, folder: Path) -> bool:
+        """Whether node packs are loaded from this folder."""
+
+    def model_inputs(self, class_type: str) -> Mapping[str, tuple[str, frozenset[str]]]:
+        """For each input of a node class that takes a model file: its folder, and the choices that are no files."""
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """A model file that a workflow names.
+
+    Attributes:
+        folder: the model folder it belongs into; None where the node does not tell.
+        path: where it lies, or None.
+    """
+
+    node_id: str
+    class_type: str
+    input_name: str
+    name: str
+    folder: str | None
+    path: Path | None
+
+    @property
+    def size(self) -> int | None:
+        """Bytes on disk."""
+        try:
+            return self.path.stat().st_size if self.path else None
+        except OSError:
+            return None
+
+
+def workflow_models(workflow: Mapping[str, Any], catalog: Catalog) -> list[ModelReference]:
+    """Every model file that ``workflow`` names, in the order of its nodes."""
+    return [
+        reference
+        for node_id, node in workflow.items()
+        for input_name, value in node["inputs"].items()
+        if isinstance(value, str)
+        for reference in _named(catalog, node_id, node["class_type"], input_name, value)
+    ]
+
+
+def _named(catalog: Catalog, node_id: str, class_type: str, input_name: str, value: str) -> Iterator[ModelReference]:
+    known = catalog.model_inputs(class_type).get(input_name)
+    if known is not None:
+        folder, others = known
+        if value not in others:
+            yield ModelReference(node_id, class_type, input_name, value, folder, catalog.model_path(folder, value))
+    elif value.lower().endswith(MODEL_ENDINGS) and "\n" not in value:
+        places = ((folder.name, catalog.model_path(folder.name, value)) for folder in catalog.model_folders())
+        folder_name, path = next((place for place in places if place[1]), (None, None))
+        yield ModelReference(node_id, class_type, input_name, value, folder_name, path)
+    else:
+        for name in dict.fromkeys(_EMBEDDING.findall(value)):
+            path = _embedding(catalog, name)
+            yield ModelReference(node_id, class_type, input_name, name, "embeddings", path)
+
+
+def _embedding(catalog: Catalog, name: str) -> Path | None:
+    """A prompt may leave out the ending."""
+    paths = (catalog.model_path("embeddings", name + ending) for ending in ("", ".safetensors", ".pt", ".bin"))
+    return next((path for path in paths if path), None)
+
+
+def files_below(root: Path) -> Iterator[Path]:
+    """Every file below ``root``, links followed, but for hidden folders; at most 100,000."""
+    count, seen = 0, set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        real = os.path.realpath(folder)
+        if real in seen:  # Links between folders may form a ring.
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in sorted(files):
+            count += 1
+            if count > _MOST_FILES:
+                return
+            yield Path(folder) / name
+
+
+def near_misses(reference: ModelReference, catalog: Catalog, volume: Path | None) -> list[str]:
+    """What may have been meant by a file that is not there: one line each, the likeliest first."""
+    listed = catalog.model_files(reference.folder) if reference.folder else []
+    wanted = _stem(reference.name)
+    same = [name for name in listed if _stem(name) == wanted]
+    lines = [f"the workflow must name it {name!r}" for name in same]
+    lines += [
+        f"{reference.name!r} lies in {path.parent}, ComfyUI looks in {_places(reference, catalog, volume)}"
+        for path in _elsewhere(reference, catalog, volume)
+        if _stem(path.name) == wanted
+    ]
+    if not lines:
+        stems = {_stem(name): name for name in listed}
+        similar = difflib.get_close_matches(wanted, stems, n=3, cutoff=_SIMILAR)
+        lines = [f"there is {stems[stem]!r}" for stem in similar]
+    return lines
+
+
+def _stem(name: str) -> str:
+    return Path(name.replace("\\", "/")).stem.lower()
+
+
+def _elsewhere(reference: ModelReference, catalog: Catalog, volume: Path | None) -> Iterator[Path]:
+    """Files that this reference's folder does not list."""
+    folders = {folder.name: folder for folder in catalog.model_folders()}
+    own = folders.get(reference.folder or "")
+    roots = [path for folder in folders.values() for path in folder.paths]
+    models = {path.parent for path in roots if path.parent.name == "models"}
+    seen: set[Path] = set()
+    for root in [*([volume] if volume else []), *sorted(models), *roots]:
+        for path in files_below(root):
+            listed = own is not None and own.lists(path) and any(path.is_relative_to(place) for place in own.paths)
+            if path not in seen and not listed:
+                seen.add(path)
+                yield path
+
+
+def _places(reference: ModelReference, catalog: Catalog, volume: Path | None) -> str:
+    """Where a missing file would have to lie, on the volume if there is one."""
+    places = places_for(reference, catalog)
+    on_volume = [path for path in places if volume and path.is_relative_to(volume)]
+    return " or ".join(str(path) for path in on_volume or places) or "no folder that is known"
+
+
+def places_for(reference: ModelReference, catalog: Catalog) -> tuple[Path, ...]:
+    """The folders in which ComfyUI looks for the file."""
+    return next((folder.paths for folder in catalog.model_folders() if folder.name == reference.folder), ())
