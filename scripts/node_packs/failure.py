@@ -1,0 +1,15 @@
+"""How the installing of one pack ends otherwise than well."""
+
+from __future__ import annotations
+
+
+class PackFailed(Exception):
+    """The pack cannot be installed; the text is one line that says why, and what to do."""
+
+    outcome = "failed"
+
+
+class PackRefused(PackFailed):
+    """The pack could be installed only by replacing what ComfyUI needs, or what a person has changed."""
+
+    outcome = "refused"

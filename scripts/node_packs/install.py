@@ -1,0 +1,104 @@
+"""The installing of one pack, from its source to its folder in ``custom_nodes``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from node_packs.failure import PackFailed, PackRefused
+from node_packs.git import check_out, has_changes, head
+from node_packs.packages import Change, Packages, pip_arguments
+from node_packs.place import Place, stage, swapped
+from node_packs.process import run
+from node_packs.registry import find_release, installed_version, unpack_release
+from node_packs.source import GitSource, Source
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to install: where, with which packages, and what to leave out."""
+
+    place: Place
+    packages: Packages
+    registry: str
+    dry_run: bool
+    install_script: bool
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a pack fared. ``reason``: why it is not installed, empty where it is."""
+
+    source: Source
+    outcome: str
+    version: str = ""
+    packages: tuple[Change, ...] = ()
+    reason: str = ""
+
+
+def install_pack(source: Source, plan: Plan) -> Outcome:
+    """Install one pack; where that fails, its folder is as it was before."""
+    version = ""
+    try:
+        plan.packages.check_protected()
+        parent = None if plan.dry_run else plan.place.custom_nodes
+        with stage(parent) as folder:
+            new, target = folder / "pack", plan.place.folder(source.folder)
+            version, pin = _fetch(source, new, folder, plan.registry)
+            if pin:
+                plan.say(f"{source}: to get the same again, write {pin}")
+            if version in (head(target), installed_version(target)):
+                return Outcome(source, "already installed", version)
+            if has_changes(target):
+                raise PackRefused(f"{target} has changes that are not committed: commit them or remove the folder")
+            changes = _install(source, new, target, folder, plan)
+            done = "would be installed" if plan.dry_run else "replaced" if (folder / "old").exists() else "installed"
+            return Outcome(source, done, version, changes)
+    except PackFailed as failure:
+        return Outcome(source, failure.outcome, version, reason=str(failure))
+    except OSError as error:
+        return Outcome(source, "failed", version, reason=f"{error.filename or 'the folder'}: {error.strerror or error}")
+
+
+def _fetch(source: Source, new: Path, scratch: Path, registry: str) -> tuple[str, str]:
+    """Put the pack into ``new``; returns its version, and how to name exactly it where ``source`` does not."""
+    if isinstance(source, GitSource):
+        commit = check_out(source, new)
+        return commit, "" if source.revision == commit else f"{source.shown}@{commit}"
+    release = find_release(source, registry)
+    unpack_release(release, new, scratch / "archive.zip")
+    return release.version, "" if source.version else f"{release.name}@{release.version}"
+
+
+def _install(source: Source, new: Path, target: Path, folder: Path, plan: Plan) -> tuple[Change, ...]:
+    arguments = pip_arguments(new, folder)
+    changes = plan.packages.plan(arguments, new) if arguments else ()
+    for change in changes:
+        if change.before:
+            plan.say(f"warning: {source} replaces a package: {change}")
+    if plan.dry_run:
+        return changes
+    # In its place before its requirements: they and install.py may write down where the pack lies.
+    with swapped(new, target, folder / "old"):
+        if changes:
+            plan.say(f"{source}: installing {', '.join(map(str, changes))}")
+            plan.packages.install(arguments, target)
+        code = 0
+        if plan.install_script and (target / "install.py").is_file():
+            plan.say(f"{source}: running its install.py")
+            code = _run_install_script(target, plan)
+        plan.packages.check_protected()
+        if code:
+            raise PackFailed(f"its install.py ended with exit code {code}; its output stands above")
+    return changes
+
+
+def _run_install_script(target: Path, plan: Plan) -> int:
+    """Run ``install.py`` as ComfyUI-Manager does: in the pack's folder, with ComfyUI's in the environment."""
+    comfyui = {"COMFYUI_PATH": plan.place.comfyui, "COMFYUI_FOLDERS_BASE_PATH": plan.place.custom_nodes.parent}
+    environment = {name: os.environ.get(name) or str(path) for name, path in comfyui.items()}
+    return run((sys.executable, "install.py"), target, plan.packages.environment | environment, show=True).code
