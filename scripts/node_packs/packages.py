@@ -134,9 +134,10 @@ def read_packages(scratch: Path) -> Packages:
     Raises:
         PackFailed: this Python has no pip.
     """
-    if run((sys.executable, "-m", "pip", "--version"), scratch, {}).code:
+    installed = _installed()
+    if "pip" not in installed:
         raise PackFailed(f"{sys.executable} has no pip: install it with `{sys.executable} -m ensurepip`")
-    protected = {name: version for name, version in _installed().items() if _PROTECTED.fullmatch(name)}
+    protected = {name: version for name, version in installed.items() if _PROTECTED.fullmatch(name)}
     # === takes the installed build alone: torch==2.14.1 would also be met by another one, such as 2.14.1+cpu.
     lines = (f"{name}==={version}\n" for name, version in protected.items())
     (scratch / "constraints.txt").write_text("".join(lines), encoding="utf-8")

@@ -146,5 +146,5 @@ def _open(url: str) -> IO[bytes]:
         except (OSError, http.client.HTTPException) as error:
             reason = str(getattr(error, "reason", error))
         if attempt < _ATTEMPTS:
-            time.sleep(attempt)
+            time.sleep(attempt / 2)
     raise PackFailed(f"{url} does not answer: {reason}")
