@@ -502,6 +502,7 @@ def test_what_a_name_means(text: str, source: Source, folder: str) -> None:
     assert parse_source(text) == source
     assert source.folder == folder
     assert "key" not in str(source)
+    assert str(source).startswith("ssh://git@") == text.startswith("ssh://")
 
 
 @pytest.mark.parametrize(

@@ -56,12 +56,15 @@ def _fetch(source: GitSource, folder: Path) -> str:
     if _try(folder, "fetch", "--quiet", "--depth", "1", "origin", source.revision or "HEAD").code == 0:
         return _git(source, folder, "rev-parse", "FETCH_HEAD^{commit}")
     # A short commit, or a server that hands out whole histories only.
+    if source.revision is None:
+        _git(source, folder, "fetch", "--quiet", "origin", "HEAD")
+        return _git(source, folder, "rev-parse", "FETCH_HEAD^{commit}")
     _git(source, folder, "fetch", "--quiet", *_ALL)
     for name in (source.revision, f"origin/{source.revision}"):
         answer = _try(folder, "rev-parse", "--quiet", "--verify", f"{name}^{{commit}}")
-        if source.revision and answer.code == 0:
+        if answer.code == 0:
             return answer.output.strip()
-    raise PackFailed(f"{source.shown} has no {'revision ' + source.revision if source.revision else 'commit'}")
+    raise PackFailed(f"{source.shown} has no revision {source.revision}")
 
 
 def _git(source: GitSource, folder: Path, *arguments: str) -> str:

@@ -80,12 +80,13 @@ def _install(source: Source, new: Path, target: Path, folder: Path, plan: Plan) 
     for change in changes:
         if change.before:
             plan.say(f"warning: {source} replaces a package: {change}")
+    if changes:
+        plan.say(f"{source}: {'would install' if plan.dry_run else 'installing'} {', '.join(map(str, changes))}")
     if plan.dry_run:
         return changes
     # In its place before its requirements: they and install.py may write down where the pack lies.
     with swapped(new, target, folder / "old"):
         if changes:
-            plan.say(f"{source}: installing {', '.join(map(str, changes))}")
             plan.packages.install(arguments, target)
         code = 0
         if plan.install_script and (target / "install.py").is_file():

@@ -64,8 +64,9 @@ class Packages:
             "GIT_TERMINAL_PROMPT": "0",
         }
         if os.environ.get("PIP_NO_CACHE_DIR"):
-            # Images switch the cache off; then everything would be downloaded to look at it, and again to install it.
-            found |= {"PIP_NO_CACHE_DIR": "0", "PIP_CACHE_DIR": str(self.scratch / "cache")}
+            # Images switch the cache off; then pip would download everything to look at it, and again to install it.
+            # Empty counts as not set; any value, 0 too, would switch it off.
+            found |= {"PIP_NO_CACHE_DIR": "", "PIP_CACHE_DIR": str(self.scratch / "cache")}
         return found
 
     def plan(self, arguments: tuple[str, ...], folder: Path) -> tuple[Change, ...]:

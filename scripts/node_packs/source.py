@@ -47,8 +47,8 @@ class GitSource:
 
     @property
     def shown(self) -> str:
-        """The address without the name and password that it may hold."""
-        return re.sub(r"(://)[^/@]*@", r"\1", self.url)
+        """The address without the token that one of http may hold."""
+        return re.sub(r"(https?://)[^/@]*@", r"\1", self.url)
 
     def __str__(self) -> str:
         return f"{self.shown}@{self.revision}" if self.revision else self.shown
