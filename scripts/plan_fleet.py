@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Sequence
 
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-_TABLE_WIDTH = 120
+_TABLE_WIDTH = 140
 
 EPILOG = """\
 examples:
@@ -43,7 +44,7 @@ exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Simulate and report; returns the exit code."""
-    options = make_parser(__doc__ or "", EPILOG).parse_args(arguments)
+    options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         plan = make_plan(options)
         rows = simulate(plan)
@@ -58,6 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(f"{error.filename}: {error.strerror}", EXIT_FAILED)
     except KeyboardInterrupt:
         return fail("interrupted", EXIT_INTERRUPTED)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line. No option begins with a digit, so ``-3/min`` is a value, to be refused by its reader."""
+    glued: list[str] = []
+    for argument in arguments:
+        if glued and re.match(r"-\d", argument):
+            glued[-1] += f"={argument}"
+        else:
+            glued.append(argument)
+    return make_parser(__doc__ or "", EPILOG).parse_args(glued)
 
 
 def simulate(plan: Plan) -> list[Row]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -13,6 +15,7 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter, SymmetricalLogLocator
 
@@ -21,106 +24,126 @@ from fleet.plan import Row
 _DPI, _SIZE = 110, (12.0, 5.6)
 # The colours of Okabe and Ito, which stay apart for the colour-blind.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-_LINES, _MARKERS = ("-", "--", ":", "-."), "osD^v"
+_LINES, _MARKERS = ("-", "--", ":", "-."), "sDo^v"
+_CORNERS = ((-7, 9), (8, 9), (8, -9), (-7, -9))
+_HALO = [withStroke(linewidth=3, foreground="white")]
+_LOGARITHMIC_FROM_S = 200.0
 
 
 @dataclass(frozen=True)
 class _Series:
+    """Rows that share their idle time-out and their number of active workers, and how they are drawn."""
+
     label: str
     color: str
     line: str
     marker: str
+    size: float
     rows: tuple[Row, ...]
+
+    def style(self) -> dict[str, Any]:
+        """What matplotlib takes. Series with active workers are hollow."""
+        fill = self.color if self.line == "-" else "white"
+        return {
+            "color": self.color, "linestyle": self.line, "linewidth": 1.4, "label": self.label,
+            "marker": self.marker, "markersize": self.size, "markerfacecolor": fill, "markeredgewidth": 1.6,
+        }  # fmt: skip
 
 
 def draw(rows: Sequence[Row], chosen: Row | None, target_p95_s: float | None, headline: str, path: Path) -> None:
     """Draw the rows that were simulated into ``path``."""
     simulated = [row for row in rows if row.runs]
     figure, (left, right) = plt.subplots(1, 2, figsize=_SIZE, layout="constrained", width_ratios=(3, 2))
-    for series in _all_series(simulated):
+    all_series = list(_all_series(simulated))
+    _scale(left, right, simulated)
+    for series in all_series:
         _draw_waiting(left, series)
-        _draw_use(right, series)
+        use = [row.mean("utilisation") for row in series.rows]
+        right.plot([row.choice.max_workers for row in series.rows], use, **series.style())
+    left.set_ylim(bottom=-0.02 * left.get_ylim()[1])
     if target_p95_s is not None:
-        left.axhspan(0, target_p95_s, color="#009E73", alpha=0.08, linewidth=0)
-        left.axhline(target_p95_s, color="#009E73", linewidth=1)
-        text = f"target: {target_p95_s:g} s "
-        left.annotate(
-            text, (1, target_p95_s), xycoords=("axes fraction", "data"), ha="right", va="top", color="#00694C"
-        )
-    if chosen is not None:
-        _ring(left, right, chosen)
-    _finish(left, right, simulated)
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
+        _draw_target(left, target_p95_s)
+    handles = [*left.get_legend_handles_labels()[0], *([_ring(left, right, chosen)] if chosen else [])]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    figure.draw_without_rendering()  # Places on the axes are known after that.
+    _number(left, all_series)
     figure.suptitle(headline, fontsize=9, color="#555555")
     figure.savefig(path, dpi=_DPI)
     plt.close(figure)
 
 
 def _all_series(rows: Sequence[Row]) -> Iterator[_Series]:
-    """One for each idle time-out (its colour) and number of active workers (its dashes)."""
-    idles = sorted({row.choice.idle_timeout_s for row in rows if row.choice.has_flex})
-    actives = sorted({row.choice.active_workers for row in rows if row.choice.has_flex})
-    for (place, active), (hue, idle) in itertools.product(enumerate(actives), enumerate(idles)):
-        group = [row for row in rows if row.choice.has_flex and row.choice.active_workers == active]
-        group = [row for row in group if row.choice.idle_timeout_s == idle]
+    """One for each idle time-out (colour, marker) and number of active workers (dashes); later ones are smaller."""
+    flex = [row for row in rows if row.choice.has_flex]
+    idles = sorted({row.choice.idle_timeout_s for row in flex})
+    actives = sorted({row.choice.active_workers for row in flex})
+    for (hue, idle), (place, active) in itertools.product(enumerate(idles), enumerate(actives)):
+        group = tuple(row for row in flex if (row.choice.active_workers, row.choice.idle_timeout_s) == (active, idle))
         label = f"idle time-out {idle:g} s" + (f", {active} active" if actives != [0] else "")
-        yield _Series(label, _pick(_COLORS, hue), _pick(_LINES, place), _pick(_MARKERS, place), tuple(group))
+        if group:
+            color, marker = _COLORS[hue % len(_COLORS)], _MARKERS[hue % len(_MARKERS)]
+            yield _Series(label, color, _LINES[place % len(_LINES)], marker, max(11.0 - 2.5 * hue, 4.0), group)
     always_on = tuple(row for row in rows if not row.choice.has_flex)
     if always_on:
-        yield _Series("all workers active", "#555555", "-", "*", always_on)
-
-
-def _pick(values: Sequence[str], index: int) -> str:
-    return values[index % len(values)]
+        yield _Series("all workers active", "#555555", "-", "*", 11.0, always_on)
 
 
 def _draw_waiting(axes: Axes, series: _Series) -> None:
     """Cost and the 95th percentile of waits; bars go from the least run to the most."""
-    costs = [row.mean("cost_per_hour") for row in series.rows]
-    waits = [row.mean("wait_p95_s") for row in series.rows]
-    below = [wait - min(row.values("wait_p95_s")) for wait, row in zip(waits, series.rows, strict=True)]
-    above = [max(row.values("wait_p95_s")) - wait for wait, row in zip(waits, series.rows, strict=True)]
-    axes.errorbar(
-        costs, waits, yerr=(below, above), color=series.color, linestyle=series.line, marker=series.marker,
-        label=series.label, markersize=7, linewidth=1.4, elinewidth=1, capsize=2,
-    )  # fmt: skip
-    for row, cost, wait in zip(series.rows, costs, waits, strict=True):
-        axes.annotate(
-            str(row.choice.max_workers), (cost, wait), (6, 4), textcoords="offset points", color=series.color,
-            weight="bold", fontsize=10, path_effects=[withStroke(linewidth=3, foreground="white")],
-        )  # fmt: skip
+    places = [_place(row) for row in series.rows]
+    below = [wait - min(row.values("wait_p95_s")) for (_, wait), row in zip(places, series.rows, strict=True)]
+    above = [max(row.values("wait_p95_s")) - wait for (_, wait), row in zip(places, series.rows, strict=True)]
+    costs, waits = zip(*places, strict=True)
+    axes.errorbar(costs, waits, yerr=(below, above), elinewidth=1, capsize=2, **series.style())
 
 
-def _draw_use(axes: Axes, series: _Series) -> None:
-    axes.plot(
-        [row.choice.max_workers for row in series.rows], [row.mean("utilisation") for row in series.rows],
-        color=series.color, linestyle=series.line, marker=series.marker, markersize=7, linewidth=1.4,
+def _place(row: Row) -> tuple[float, float]:
+    return row.mean("cost_per_hour"), row.mean("wait_p95_s")
+
+
+def _draw_target(axes: Axes, target_p95_s: float) -> None:
+    axes.axhspan(0, target_p95_s, color="#009E73", alpha=0.07, linewidth=0, zorder=0)
+    axes.axhline(target_p95_s, color="#009E73", linewidth=1, zorder=1)
+    axes.annotate(
+        f"target: {target_p95_s:g} s", (1, target_p95_s), (0, 3), xycoords=("axes fraction", "data"),
+        textcoords="offset points", ha="right", va="bottom", color="#00694C",
     )  # fmt: skip
 
 
-def _ring(left: Axes, right: Axes, chosen: Row) -> None:
-    cost, wait = chosen.mean("cost_per_hour"), chosen.mean("wait_p95_s")
-    for axes, x, y in ((left, cost, wait), (right, chosen.choice.max_workers, chosen.mean("utilisation"))):
-        axes.plot(x, y, marker="o", markersize=17, markerfacecolor="none", markeredgecolor="black", linestyle="none")
-    left.annotate(
-        "cheapest within the target", (cost, wait), (0, -18), textcoords="offset points", ha="center", va="top",
-        weight="bold", fontsize=9, path_effects=[withStroke(linewidth=3, foreground="white")],
-    )  # fmt: skip
+def _ring(left: Axes, right: Axes, chosen: Row) -> Line2D:
+    """Ring the chosen row on both sides; what stands for it in the legend."""
+    look: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": "black", "linestyle": "none"}
+    for axes, place in ((left, _place(chosen)), (right, (chosen.choice.max_workers, chosen.mean("utilisation")))):
+        axes.plot(*place, markersize=19, zorder=5, **look)
+    return Line2D([], [], markersize=11, label="cheapest within the target", **look)
 
 
-def _finish(left: Axes, right: Axes, rows: Sequence[Row]) -> None:
-    waits = [row.mean("wait_p95_s") for row in rows]
-    if max(waits) > 20 * max(min(waits), 0.05):
-        left.set_yscale("symlog", linthresh=1)
-        left.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1, subs=(1, 2, 5)))
+def _number(axes: Axes, all_series: Sequence[_Series]) -> None:
+    """Write the number of workers at each point, once where points of the same number lie on each other."""
+    written: list[tuple[float, float, int]] = []
+    for series, corner in zip(all_series, itertools.cycle(_CORNERS), strict=False):
+        for row in series.rows:
+            x, y = axes.transData.transform(_place(row))
+            most = row.choice.max_workers
+            if any(most == other and math.hypot(x - x2, y - y2) < 24 for x2, y2, other in written):
+                continue
+            written.append((x, y, most))
+            axes.annotate(
+                str(most), _place(row), corner, textcoords="offset points", ha="right" if corner[0] < 0 else "left",
+                va="center", color=series.color, weight="bold", path_effects=_HALO, zorder=6,
+            )  # fmt: skip
+
+
+def _scale(left: Axes, right: Axes, rows: Sequence[Row]) -> None:
+    if max(row.mean("wait_p95_s") for row in rows) > _LOGARITHMIC_FROM_S:
+        left.set_yscale("symlog", linthresh=10)
+        left.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=10, subs=(1, 2, 5)))
     left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    left.set_ylim(bottom=0)
-    left.set_xlim(left=0)
+    left.margins(x=0.09, y=0.12)
     left.set_title("What a short wait costs", loc="left", weight="bold")
     left.set_xlabel("USD an hour; the numbers are max workers")
-    left.set_ylabel("seconds that 95 % of jobs wait at most; bars: least and most of the runs")
-    right.set_title("How much of the billed time is work", loc="left", weight="bold")
+    left.set_ylabel("p95 of waits, seconds")
+    right.set_title("Billed time in which the GPUs work", loc="left", weight="bold")
     right.set_xlabel("max workers")
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.yaxis.set_major_formatter(PercentFormatter(1))
