@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BadInput as error:
         return fail(error, EXIT_USAGE)
     except OSError as error:
-        return fail(f"{error.filename}: {error.strerror}", EXIT_FAILED)
+        return fail(error, EXIT_FAILED)
     except KeyboardInterrupt:
         return fail("interrupted", EXIT_INTERRUPTED)
 

@@ -110,6 +110,14 @@ def test_a_trace_by_hand() -> None:
     assert (outcome.flex_billed_s, outcome.active_billed_s, outcome.busy_s, outcome.span_s) == (15 + 27 + 15, 0, 20, 57)
 
 
+def test_no_worker_is_added_where_enough_are_on_their_way() -> None:
+    # The job of 0 makes a worker start at 2; it runs from 12 to 24. The job of 20 makes a second start at 22, but is
+    # taken by the first at 24. So the second is on its way for the job of 26, and there is no third.
+    outcome = run(Choice(9, 0, 5.0), [0, 20, 26], [12] * 3, start=10.0, scaler=Scaler("queue-delay", 2.0))
+    assert outcome.waits_s == [12, 4, 6]
+    assert outcome.flex_billed_s == (24 + 12 + 5 - 2) + (32 + 12 + 5 - 22)
+
+
 def test_an_active_worker_takes_what_comes_while_a_flex_worker_starts() -> None:
     # The active worker is busy until 10. 1 waits 4 s, a worker starts at 5 and is ready at 25; the active one takes the
     # job at 10. The flex worker finds nothing, and stops at 30.
@@ -273,6 +281,21 @@ def test_where_no_choice_will_do(capsys: pytest.CaptureFixture[str], arguments: 
     assert plan_fleet.main(["--job-seconds", "4", *QUICK, *arguments]) == 1
     told = capsys.readouterr()
     assert text in told.out + told.err
+
+
+def test_hours_without_a_job(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--job-seconds", "4", "--rate", "0.001/day", "--max-workers", "1", "--active-workers", "0,1")
+    code, told = figures(capsys, *arguments, *QUICK)
+    assert code == 0
+    assert {run["jobs"] for choice in told["choices"] for run in choice["runs"]} == {0}
+    assert told["choices"][-1]["runs"][0]["cost_per_hour"] == pytest.approx(3.6)
+
+
+def test_a_plot_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "plan.png").mkdir()
+    arguments = ("--job-seconds", "4", "--rate", "2/min", "--plot", str(tmp_path / "plan.png"), *QUICK)
+    assert plan_fleet.main(arguments) == 1
+    assert "plan.png" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_busy_hour_that_is_too_busy_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _LINES, _MARKERS = ("-", "--", ":", "-."), "sDo^v"
 _CORNERS = ((-7, 9), (8, 9), (8, -9), (-7, -9))
 _HALO = [withStroke(linewidth=3, foreground="white")]
-_LOGARITHMIC_FROM_S = 200.0
+_LOGARITHMIC_FROM_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def draw(rows: Sequence[Row], chosen: Row | None, target_p95_s: float | None, he
         _draw_waiting(left, series)
         use = [row.mean("utilisation") for row in series.rows]
         right.plot([row.choice.max_workers for row in series.rows], use, **series.style())
-    left.set_ylim(bottom=-0.02 * left.get_ylim()[1])
+    left.set_ylim(bottom=-0.2 if left.get_yscale() == "symlog" else -0.02 * left.get_ylim()[1])
     if target_p95_s is not None:
         _draw_target(left, target_p95_s)
     handles = [*left.get_legend_handles_labels()[0], *([_ring(left, right, chosen)] if chosen else [])]
@@ -136,13 +136,13 @@ def _number(axes: Axes, all_series: Sequence[_Series]) -> None:
 
 def _scale(left: Axes, right: Axes, rows: Sequence[Row]) -> None:
     if max(row.mean("wait_p95_s") for row in rows) > _LOGARITHMIC_FROM_S:
-        left.set_yscale("symlog", linthresh=10)
-        left.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=10, subs=(1, 2, 5)))
+        left.set_yscale("symlog", linthresh=1, linscale=0.35)
+        left.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1, subs=(1, 2, 5)))
     left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     left.margins(x=0.09, y=0.12)
     left.set_title("What a short wait costs", loc="left", weight="bold")
     left.set_xlabel("USD an hour; the numbers are max workers")
-    left.set_ylabel("p95 of waits, seconds")
+    left.set_ylabel("p95 of waits, seconds; bars: least and most run")
     right.set_title("Billed time in which the GPUs work", loc="left", weight="bold")
     right.set_xlabel("max workers")
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
