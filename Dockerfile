@@ -1,0 +1,91 @@
+# The worker's image: ComfyUI without models, and the worker that runs it in its own process.
+#
+#   docker build -t comfy-worker .                     the whole image
+#   docker build --build-arg BASE_IMAGE=…              on another Debian or Ubuntu with Python 3.11 or newer
+#   docker buildx bake                                 the variants of docker-bake.hcl
+#   scripts/build_image                                without Docker, by buildah
+#
+# No CUDA image is needed below: torch brings CUDA's libraries, and the container runtime the driver's.
+ARG BASE_IMAGE=ubuntu:24.04
+
+# ComfyUI's tree. COMFYUI_REVISION=context takes vendor/ of the build context instead of fetching one.
+# (Each cache of apt has a name of its own: buildah holds its lock until the build ends.)
+FROM ${BASE_IMAGE} AS comfyui
+ARG COMFYUI_REPOSITORY=https://github.com/comfyanonymous/ComfyUI.git
+ARG COMFYUI_REVISION=2f35f4a08176d993cded35dac3332be4f7287f41
+RUN --mount=type=cache,id=comfyui-apt,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,id=comfyui-lists,target=/var/lib/apt,sharing=locked \
+    rm -f /etc/apt/apt.conf.d/docker-clean \
+    && apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates git
+COPY vendor/ /vendor/
+COPY scripts/image/get-comfyui /usr/local/bin/
+RUN get-comfyui
+
+FROM ${BASE_IMAGE} AS base
+# What node packs of image and video need is here as well: ffmpeg, and the libraries that OpenCV links.
+RUN --mount=type=cache,id=base-apt,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,id=base-lists,target=/var/lib/apt,sharing=locked \
+    rm -f /etc/apt/apt.conf.d/docker-clean \
+    && apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+        ca-certificates ffmpeg git libgl1 libglib2.0-0 libgomp1 libsm6 libtcmalloc-minimal4 libxext6 libxrender1 \
+        openssh-server python3 python3-venv wget \
+    && rm -f /etc/ssh/ssh_host_* \
+    && python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "BASE_IMAGE has no Python 3.11 or newer")' \
+    && python3 -m venv /opt/venv \
+    && python3 -m venv /opt/comfy-cli
+ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    VIRTUAL_ENV=/opt/venv \
+    PYTHONUNBUFFERED=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_INPUT=1 \
+    PIP_PREFER_BINARY=1 \
+    PIP_ROOT_USER_ACTION=ignore \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
+
+# torch in a layer of its own: it is most of the image, and changes least.
+ARG TORCH_VERSION=
+ARG TORCHVISION_VERSION=
+ARG TORCH_INDEX_URL=
+COPY requirements.txt requirements-no-deps.txt /opt/comfy-worker/
+COPY scripts/image/install-packages /usr/local/bin/
+RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    install-packages torch
+RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    install-packages rest
+# For `comfy model download` in images built on this one; apart, so that its packages do not meet ComfyUI's.
+RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    install-packages comfy-cli
+
+COPY --from=comfyui /comfyui /comfyui
+RUN python -m compileall -q -j 0 /comfyui > /dev/null || true
+COPY scripts/image/comfy scripts/image/comfy-manager-set-mode /usr/local/bin/
+COPY scripts/image/start.sh scripts/image/healthcheck /
+COPY scripts/install-nodes scripts/install_nodes.py /opt/comfy-worker/scripts/
+COPY scripts/node_packs /opt/comfy-worker/scripts/node_packs
+COPY LICENSE /opt/comfy-worker/
+COPY worker/ /opt/comfy-worker/worker/
+RUN ln -s /opt/comfy-worker/scripts/install-nodes /usr/local/bin/comfy-node-install \
+    && python -c 'import site; print(site.getsitepackages()[0])' \
+        | xargs -I{} sh -c 'echo /opt/comfy-worker > {}/comfy-worker.pth' \
+    && python -m compileall -q /opt/comfy-worker \
+    && comfy --skip-prompt tracking disable \
+    && comfy --skip-prompt set-default /comfyui
+
+ENV COMFYUI_PATH=/comfyui
+WORKDIR /
+# On the local API; RunPod asks for none.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=180s CMD ["/healthcheck"]
+ARG VERSION=dev
+ARG REVISION=unknown
+ARG SOURCE=
+LABEL org.opencontainers.image.title="comfy-worker" \
+      org.opencontainers.image.description="Runs ComfyUI workflows on RunPod inside the worker's own process" \
+      org.opencontainers.image.licenses="GPL-3.0-or-later" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+EXPOSE 8000
+CMD ["/start.sh"]

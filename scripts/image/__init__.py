@@ -1,0 +1,1 @@
+"""What is in the image beside the worker, and what looks at the image."""

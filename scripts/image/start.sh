@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The image's entry point: an SSH server where PUBLIC_KEY asks for one, then the worker as process 1.
+set -euo pipefail
+
+start_ssh() {
+  local kind key
+  install -d -m 700 ~/.ssh
+  (umask 077 && printf '%s\n' "$PUBLIC_KEY" > ~/.ssh/authorized_keys)
+  chmod 600 ~/.ssh/authorized_keys
+  for kind in rsa ecdsa ed25519; do
+    key=/etc/ssh/ssh_host_${kind}_key
+    [ -f "$key" ] || ssh-keygen -q -t "$kind" -f "$key" -N ''
+  done
+  mkdir -p /run/sshd
+  /usr/sbin/sshd
+}
+
+if [ -n "${PUBLIC_KEY:-}" ]; then
+  # In a process of its own, where a failure ends only that.
+  if bash -c "set -euo pipefail; $(declare -f start_ssh); start_ssh"; then
+    echo "worker: SSH server started"
+  else
+    echo "worker: the SSH server could not be started; the worker starts without it" >&2
+  fi
+fi
+
+# tcmalloc gives memory back that glibc's allocator would keep.
+if [ -z "${LD_PRELOAD:-}" ]; then
+  tcmalloc=$(ldconfig -p | sed -n 's/.* => \(.*libtcmalloc\(_minimal\)\?\.so\.[0-9]*\)$/\1/p' | head -n 1)
+  [ -z "$tcmalloc" ] || export LD_PRELOAD=$tcmalloc
+fi
+
+exec python -u -m worker "$@"
