@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from docs_source import PROJECT, SOURCE, DocsProblem, fill, table
+from docs_source import PROJECT, SOURCE, DocsProblem, fill, shown, table
 
 from worker.settings import Settings
 
@@ -87,15 +87,8 @@ def read_variables(catalogue: Mapping[str, Mapping[str, str]]) -> list[Variable]
 
 def _variable(name: str, group: str, example: str, field: Any) -> Variable:
     takes = str(field.json_schema_extra["takes"])
-    return Variable(name, group, takes, field.description, _shown(field.default), example)
-
-
-def _shown(default: object) -> str:
-    if default is None or default == ():
-        return "–"
-    if isinstance(default, bool):
-        return f"`{str(default).lower()}`"
-    return f"`{default:.15g}`" if isinstance(default, float) else f"`{default}`"
+    default = "–" if field.default in (None, ()) else shown(field.default)
+    return Variable(name, group, takes, field.description, default, example)
 
 
 def translate(variables: list[Variable], translations: Mapping[str, Any]) -> list[Variable]:

@@ -6,12 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from api_page import api_pages
 from configuration_page import configuration_pages
 from docs_source import PROJECT, DocsProblem
 
 _EPILOG = """\
 examples:
-  scripts/make_docs            write docs/configuration.md, docs/id/configuration.md
+  scripts/make_docs            write docs/configuration.md, docs/id/configuration.md, docs/api.md and docs/openapi.json
   scripts/make_docs --check    write nothing; say which of them are stale
 
 exit codes: 0 everything is as it should be; 1 a page is stale, or a text or a translation is missing, and which;
@@ -31,7 +32,7 @@ def main() -> int:
     options = parser.parse_args()
     problems: list[str] = []
     pages: dict[Path, str] = {}
-    for make in (configuration_pages,):
+    for make in (configuration_pages, api_pages):
         try:
             pages |= make()
         except DocsProblem as problem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import json
@@ -22,38 +21,12 @@ from typing import Any
 import graphs
 import pytest
 import requests
+from local_api import get, post, request, serving, sleeping, until
 from pydantic import SecretStr
 
 from worker import Settings, Worker
-from worker.local_api.webhooks import Webhooks
-from worker.serve_local import serve
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-@contextlib.contextmanager
-def serving(worker: Worker, **changes: Any) -> Iterator[str]:
-    """The local API of ``worker`` with other settings; gives its address."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    settings, worker.settings = worker.settings, worker.settings.model_copy(update=changes)
-    loop = asyncio.new_event_loop()
-    task = loop.create_task(serve(worker, listener, Webhooks(delay_s=0.1)))
-
-    def run() -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            loop.run_until_complete(task)
-        loop.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield address
-    finally:
-        loop.call_soon_threadsafe(task.cancel)
-        thread.join(20)
-        worker.settings = settings
-        assert not thread.is_alive()
 
 
 @pytest.fixture(scope="module")
@@ -61,39 +34,6 @@ def url(worker: Worker) -> Iterator[str]:
     """The address of a local API."""
     with serving(worker) as address:
         yield address
-
-
-def post(url: str, content: Any = None, **options: Any) -> Any:
-    """POST JSON, and give the answer's JSON; it must be 200."""
-    answer = requests.post(url, json=content, timeout=60, **options)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def get(url: str) -> Any:
-    """GET JSON; it must be 200."""
-    answer = requests.get(url, timeout=60)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def request(graph: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The body of a request."""
-    return {"input": {"workflow": graph}, **more}
-
-
-def sleeping(seconds: float = 60) -> dict[str, Any]:
-    """A workflow that takes so long, and can be interrupted."""
-    return graphs.through("TestSleeps", steps=round(seconds * 50))
-
-
-def until(url: str, job_id: str, status: str, seconds: float = 20) -> Any:
-    """The job's status, once it is ``status``."""
-    end = time.monotonic() + seconds
-    while (seen := get(f"{url}/status/{job_id}"))["status"] != status:
-        assert time.monotonic() < end, seen
-        time.sleep(0.02)
-    return seen
 
 
 def no_nulls(value: Any) -> bool:

@@ -14,7 +14,7 @@ import pybase64
 from PIL import Image
 
 from worker.bucket import UploadFailed
-from worker.errors import AnswerTooLarge, JobInterrupted
+from worker.errors import AnswerTooLarge, ErrorType, JobInterrupted, failure
 from worker.image_format import PNG, AlphaLost, ImageFormat, encode_lossy
 from worker.outputs import Artifact
 from worker.redact import encodable
@@ -71,7 +71,7 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
     if errors and not (images or files or texts):
         if result.status == "interrupted":
             return JobInterrupted().answer()
-        return {"error": "Job processing failed", "details": errors, "error_type": _failure_type(result)}
+        return {**failure("Job processing failed", _failure_type(result)), "details": errors}
     answer: Answer = {"images": images}
     if not images and not errors:
         answer = {"status": "success_no_images", **answer}
@@ -79,7 +79,7 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
     return answer | {key: value for key, value in optional.items() if value}
 
 
-def _failure_type(result: Result) -> str:
+def _failure_type(result: Result) -> ErrorType:
     return "workflow_execution" if result.errors else "delivery"
 
 

@@ -20,18 +20,38 @@ failure stands in the result's ``errors``.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+ErrorType = Literal[
+    "invalid_input",
+    "invalid_image",
+    "workflow_validation",
+    "workflow_execution",
+    "interrupted",
+    "delivery",
+    "answer_too_large",
+    "answer_refused",
+    "timeout",
+    "backend",
+    "internal",
+    "start",
+]
+
+
+def failure(error: str, error_type: ErrorType) -> dict[str, object]:
+    """The answer to a job that gave nothing: one text that may be shown to a caller, and its kind."""
+    return {"error": error, "error_type": error_type}
 
 
 class WorkerError(Exception):
     """Base of the tree. ``str(error)`` is one text that may be shown to a caller."""
 
-    error_type: ClassVar[str] = "internal"
+    error_type: ClassVar[ErrorType] = "internal"
     fatal: bool = False
 
     def answer(self) -> dict[str, object]:
         """This error as the answer to a job: ``{"error", "error_type"}``."""
-        return {"error": str(self), "error_type": self.error_type}
+        return failure(str(self), self.error_type)
 
 
 class StartError(WorkerError):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from worker.bucket import Bucket, configured_bucket, job_bucket
 from worker.delivery import Delivery, Uploader, make_answer
-from worker.errors import AnswerTooLarge, WorkerError
+from worker.errors import AnswerTooLarge, WorkerError, failure
 from worker.events import Listener
 from worker.job import Job, parse_job
 from worker.logs import job_lines, one_line
@@ -125,7 +125,7 @@ class JobHandler:
             answer = error.answer()
         except Exception as error:  # noqa: BLE001 - the platform would post a traceback to the caller.
             _log.exception("The handler failed")
-            answer = {"error": f"Internal error: {type(error).__name__}", "error_type": "internal"}
+            answer = failure(f"Internal error: {type(error).__name__}", "internal")
         account.outcome = str(answer["error_type"])
         return form(answer)
 

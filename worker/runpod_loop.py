@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from worker.errors import failure
 from worker.handler import JobHandler
 from worker.logs import job_lines, one_line
 from worker.reply import encode
@@ -238,7 +239,7 @@ class Loop(JobScaler):  # type: ignore[misc] # The SDK has no types.
                 reply = await self._handler.answer(job, partial(encode, limit_mb=limit), on_event, limit)
 
             def refused(text: str) -> bytes:
-                return encode({"error": text, "error_type": "answer_refused"}).body(**stop)
+                return encode(failure(text, "answer_refused")).body(**stop)
 
             await post_result(posts, reply.body(**stop), refused)
 

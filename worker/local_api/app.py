@@ -10,10 +10,10 @@ from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi_swagger import patch_fastapi
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from worker.local_api.answers import Cancelled, Error, Health, JobStatus, Purged, Queued, Stream
 from worker.local_api.guard import Guard
 from worker.local_api.jobs import LocalJob, LocalJobs, QueueFull, State
 from worker.local_api.requests import BadRequest, JobRequest, parse_request
@@ -28,52 +28,6 @@ RunPod's endpoint API, served by the worker itself on this machine. Every path a
 
 JobId = Annotated[str, Path(description="The job's id, as `/run` and `/runsync` give it")]
 Wait = Annotated[int, Query(ge=1000, le=300_000, description="How long to wait for the end, in milliseconds")]
-
-
-class Error(BaseModel):
-    """What is wrong, and what to do."""
-
-    error: str
-
-
-class JobStatus(BaseModel):
-    """Where a job is, and what came of it."""
-
-    id: str
-    status: State
-    delayTime: int | None = Field(default=None, description="Milliseconds in the queue")  # noqa: N815
-    executionTime: int | None = Field(default=None, description="Milliseconds of work")  # noqa: N815
-    workerId: str | None = None  # noqa: N815
-    output: dict[str, Any] | None = Field(default=None, description="The answer; while it runs, its progress")
-    error: str | None = None
-
-
-class StreamItem(BaseModel):
-    """One piece of a job's output."""
-
-    output: dict[str, Any]
-
-
-class Stream(BaseModel):
-    """What has come since the last request. A workflow's output comes in one piece, at its end."""
-
-    id: str
-    status: State
-    stream: list[StreamItem]
-
-
-class Purged(BaseModel):
-    """How many waiting jobs were removed."""
-
-    removed: int
-    status: str
-
-
-class Health(BaseModel):
-    """Jobs and workers, by state."""
-
-    jobs: dict[str, int]
-    workers: dict[str, int]
 
 
 def make_app(jobs: LocalJobs, settings: Settings) -> FastAPI:
@@ -144,7 +98,7 @@ def _routes(jobs: LocalJobs, settings: Settings) -> APIRouter:
             raise BadRequest(f"There is no job {job_id[:100]!r}, or its result is no longer kept", 404)
         return job
 
-    @router.post("/run", response_model=JobStatus, responses=busy, openapi_extra=body, summary="Queue a job")
+    @router.post("/run", response_model=Queued, responses=busy, openapi_extra=body, summary="Queue a job")
     async def run(request: Request) -> Response:
         job = await submit(request, _RUN_LIMIT_MB, sync=False)
         return _json({"id": job.id, "status": State.IN_QUEUE})  # As RunPod says, be it idle or not.
@@ -181,7 +135,7 @@ def _routes(jobs: LocalJobs, settings: Settings) -> APIRouter:
     async def stream(job_id: JobId) -> Response:
         return _streamed(find(job_id))
 
-    @router.post("/cancel/{job_id}", response_model=JobStatus, responses=unknown, summary="Stop a job")
+    @router.post("/cancel/{job_id}", response_model=Cancelled, responses=unknown, summary="Stop a job")
     async def cancel(job_id: JobId) -> Response:
         job = find(job_id)
         jobs.cancel(job)

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from worker.errors import failure
 from worker.events import Listener
 from worker.local_api.requests import JobRequest
 from worker.progress import JobProgress
-from worker.reply import Reply
+from worker.reply import Reply, encode
 
 _log = logging.getLogger("worker")
 
@@ -204,7 +205,7 @@ class LocalJobs:
                 await self._watch(job, job.task, request.policy.executionTimeout)
         except Exception:  # noqa: BLE001 - whatever it is, somebody waits for an answer.
             _log.exception("The local API failed")
-            self._end(job, State.FAILED, Reply(b'{"error_type":"internal"}', "Internal error"))
+            self._end(job, State.FAILED, encode(failure("Internal error", "internal")))
         finally:
             job.task = None
             self._running.discard(job)
@@ -214,7 +215,7 @@ class LocalJobs:
         done, _ = await asyncio.wait([task], timeout=timeout_ms / 1000)
         if not done:
             text = f"The job ran longer than its executionTimeout of {timeout_ms} ms"
-            self._end(job, State.TIMED_OUT, Reply(b'{"error_type":"timeout"}', text))
+            self._end(job, State.TIMED_OUT, encode(failure(text, "timeout")))
             await asyncio.wait([task])  # The next job begins when this one has really stopped.
         if not task.cancelled():
             reply = task.result()
@@ -243,7 +244,7 @@ class LocalJobs:
         job.timer = asyncio.get_running_loop().call_later(seconds, self._forget, job)
 
     def _forget(self, job: LocalJob) -> None:
-        self._end(job, State.TIMED_OUT, Reply(b'{"error_type":"timeout"}', "The job's ttl ran out before it ended"))
+        self._end(job, State.TIMED_OUT, encode(failure("The job's ttl ran out before it ended", "timeout")))
         if job.timer is not None:
             job.timer.cancel()
         self._jobs.pop(job.id, None)

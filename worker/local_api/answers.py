@@ -1,0 +1,170 @@
+"""What is answered, for the OpenAPI document; the tests hold every answer against it."""
+
+from __future__ import annotations
+
+from typing import (
+    Annotated,
+    Literal,
+    NotRequired,  # Python 3.11's own TypedDict loses what is not required.
+)
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from worker.errors import ErrorType
+from worker.local_api.jobs import State
+
+ERROR_TYPES: dict[ErrorType, str] = {
+    "invalid_input": "the request breaks a rule of its format",
+    "invalid_image": "an input file cannot be staged; `details` has a line for each",
+    "workflow_validation": "ComfyUI refuses the graph; `error` has a bullet for each problem",
+    "workflow_execution": "a node raised, and nothing was saved before; `details` says which and why",
+    "interrupted": "the job was interrupted",
+    "delivery": "the files could neither be stored in the bucket nor be sent in the answer; `details` has the reasons",
+    "answer_too_large": "the answer is over the limit of RunPod, or of `MAX_RESPONSE_MB`",
+    "answer_refused": "RunPod did not take the answer",
+    "timeout": "on the local server: `executionTimeout` or `ttl` ran out",
+    "backend": "what runs the graph broke, or its server is gone",
+    "internal": "an error of the worker itself",
+    "start": "the worker is not open",
+}
+
+
+class OutputFile(TypedDict):
+    """A file that a node saved."""
+
+    filename: Annotated[str, Field(description="ComfyUI's own name of it, without its folder")]
+    type: Annotated[Literal["base64", "s3_url"], Field(description="What `data` is")]
+    data: Annotated[str, Field(description="The file as base64, or its presigned URL in the bucket")]
+    node_id: Annotated[str, Field(description="The node of the workflow that saved it")]
+    media_type: Annotated[str, Field(description="As in `Content-Type`, such as `image/png`")]
+
+
+class OutputText(TypedDict):
+    """A text that a node showed."""
+
+    node_id: Annotated[str, Field(description="The node that showed it")]
+    text: Annotated[str, Field(description="The text")]
+
+
+class Answer(TypedDict):
+    """What a workflow gave."""
+
+    images: Annotated[
+        list[OutputFile],
+        Field(description="What nodes saved under their `images` key, in the order of the workflow's nodes"),
+    ]
+    files: NotRequired[Annotated[list[OutputFile], Field(description="Every other file, of whatever kind")]]
+    text: NotRequired[Annotated[list[OutputText], Field(description="Texts that nodes showed")]]
+    errors: NotRequired[Annotated[list[str], Field(description="What went wrong beside what is here, a line for each")]]
+    status: NotRequired[
+        Annotated[Literal["success_no_images"], Field(description="Nothing went wrong, and no image was saved")]
+    ]
+
+
+class Failure(TypedDict):
+    """What is said of a job that gave nothing, beside the `error` of its status."""
+
+    error_type: Annotated[ErrorType, Field(description="The kind of error")]
+    details: NotRequired[Annotated[list[str], Field(description="A line for each thing that went wrong")]]
+
+
+class Progress(TypedDict):
+    """Where a job is that runs."""
+
+    stage: Annotated[Literal["running", "saving"], Field(description="Whether nodes run, or their files are brought")]
+    message: Annotated[str, Field(description="The node that runs, such as `KSampler (3): step 4 of 20`")]
+    percent: Annotated[float, Field(ge=0, le=100, description="How much is done, each node counting the same")]
+    completed_nodes: Annotated[int, Field(ge=0, description="Nodes that are done or were cached")]
+    total_nodes: Annotated[int, Field(ge=1, description="Nodes of the workflow")]
+
+
+class Queued(TypedDict):
+    """A job that was taken."""
+
+    id: Annotated[str, Field(description="The job's id")]
+    status: Literal[State.IN_QUEUE]
+
+
+class Cancelled(TypedDict):
+    """A job that has ended, now or before."""
+
+    id: Annotated[str, Field(description="The job's id")]
+    status: Annotated[State, Field(description="`CANCELLED`, or what the job had ended with before")]
+    delayTime: NotRequired[Annotated[int, Field(ge=0, description="Milliseconds in the queue")]]
+    executionTime: NotRequired[Annotated[int, Field(ge=0, description="Milliseconds of work, once it has ended")]]
+
+
+class JobStatus(TypedDict):
+    """Where a job is, and what came of it. Nothing in it is null: what is not known is not there."""
+
+    id: Annotated[str, Field(description="The job's id; `sync-` stands before those of `/runsync`")]
+    status: Annotated[State, Field(description="The last four are final")]
+    delayTime: NotRequired[Annotated[int, Field(ge=0, description="Milliseconds in the queue")]]
+    executionTime: NotRequired[Annotated[int, Field(ge=0, description="Milliseconds of work, once it has ended")]]
+    workerId: NotRequired[Annotated[str, Field(description="The worker that runs it")]]
+    output: NotRequired[
+        Annotated[
+            Answer | Failure | Progress,
+            Field(
+                description="`COMPLETED`: the answer. `FAILED` and `TIMED_OUT`: the kind of error. `IN_PROGRESS`: "
+                "where it is"
+            ),
+        ]
+    ]
+    error: NotRequired[Annotated[str, Field(description="`FAILED` and `TIMED_OUT`: one text that says what to do")]]
+
+
+class StreamItem(TypedDict):
+    """One piece of a job's output."""
+
+    output: Answer
+
+
+class Stream(TypedDict):
+    """What has come since the last request. A workflow's output comes in one piece, at its end, and once."""
+
+    id: Annotated[str, Field(description="The job's id")]
+    status: State
+    stream: list[StreamItem]
+
+
+class Purged(TypedDict):
+    """How many waiting jobs were removed."""
+
+    removed: Annotated[int, Field(ge=0, description="Jobs that waited and are now `CANCELLED`")]
+    status: Literal["completed"]
+
+
+class JobCounts(TypedDict):
+    """Jobs since the start, by state."""
+
+    completed: int
+    failed: Annotated[int, Field(description="Those that timed out among them")]
+    inProgress: int
+    inQueue: int
+    retried: Annotated[int, Field(description="Always 0 here")]
+
+
+class WorkerCounts(TypedDict):
+    """Workers by state; there is one here."""
+
+    idle: int
+    initializing: int
+    ready: int
+    running: int
+    throttled: int
+    unhealthy: int
+
+
+class Health(TypedDict):
+    """Jobs and workers, by state."""
+
+    jobs: JobCounts
+    workers: WorkerCounts
+
+
+class Error(TypedDict):
+    """What is wrong with the request itself; no job was made of it."""
+
+    error: Annotated[str, Field(description="What is wrong, and what to do")]
