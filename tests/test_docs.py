@@ -149,3 +149,20 @@ def test_the_readme_has_the_same_defaults(project: Path) -> None:
     )
     assert len(rows) > 20
     assert {name: shown[name] for name, _ in rows} == dict(rows)
+
+
+def anchors(text: str) -> set[str]:
+    """The names of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_leads_somewhere(project: Path) -> None:
+    pages = [*project.glob("*.md"), *project.glob("docs/*.md"), *project.glob("docs/id/*.md")]
+    assert len(pages) > 8
+    for page in pages:
+        links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text())
+        for target, anchor in links:
+            path = (page.parent / target).resolve() if target else page
+            assert path.exists(), f"{page.name}: {target}"
+            assert not anchor or anchor in anchors(path.read_text()), f"{page.name}: {target}#{anchor}"
