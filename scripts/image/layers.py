@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,30 @@ def main() -> int:
     """Print the table of the image that the first argument names."""
     image = json.loads(_buildah("inspect", "--type", "image", sys.argv[1]))["Docker"]
     sizes = _sizes()
+    compressed = _compressed_sizes(sys.argv[1]) if "--compressed" in sys.argv[2:] else None
     texts = [_text(entry["created_by"]) for entry in image["history"] if not entry.get("empty_layer")]
-    layers = [(sizes[digest], text) for digest, text in zip(image["rootfs"]["diff_ids"], texts, strict=True)]
-    small = [size for size, _ in layers if size < _SHORTEST]
-    print(f"{'MB':>8}  layer (unpacked)")
-    for size, text in layers:
-        if size >= _SHORTEST:
-            print(f"{size / 1e6:8.1f}  {text}")
-    print(f"{sum(small) / 1e6:8.1f}  {len(small)} layers below 1 MB: the worker and its scripts")
-    print(f"{sum(size for size, _ in layers) / 1e6:8.1f}  together")
+    digests = image["rootfs"]["diff_ids"]
+    layers = list(zip((sizes[digest] for digest in digests), compressed or [0] * len(digests), texts, strict=True))
+    small = [layer for layer in layers if layer[0] < _SHORTEST]
+    print(f"{'MB':>8}  {'gzip':>7}  layer" if compressed else f"{'MB':>8}  layer")
+    for layer in layers:
+        if layer not in small:
+            _print(*layer)
+    for group, text in ((small, f"{len(small)} layers below 1 MB: the worker and its scripts"), (layers, "together")):
+        _print(sum(size for size, _, _ in group), sum(packed for _, packed, _ in group), text)
     return 0
+
+
+def _print(size: int, packed: int, text: str) -> None:
+    print(f"{size / 1e6:8.1f}  {packed / 1e6:7.1f}  {text}" if packed else f"{size / 1e6:8.1f}  {text}")
+
+
+def _compressed_sizes(image: str) -> list[int]:
+    """Bytes of each layer as a registry would send it."""
+    with tempfile.TemporaryDirectory() as folder:
+        _buildah("push", "--quiet", image, f"dir:{folder}")
+        manifest: dict[str, Any] = json.loads((Path(folder) / "manifest.json").read_text())
+    return [layer["size"] for layer in manifest["layers"]]
 
 
 def _buildah(*arguments: str) -> str:
