@@ -156,6 +156,22 @@ def test_the_examples_of_images_use_what_the_image_has(project: Path) -> None:
     assert all(any(fnmatch(command, name) for name in provided) for command in commands)
 
 
+def test_comfy_node_install_is_ours(project: Path, tmp_path: Path) -> None:
+    """With comfy-cli's options left out, which mean nothing here."""
+    command = tmp_path / "comfy-node-install"
+    command.write_text('#!/bin/sh\nprintf "[%s]" "$@"\n')
+    command.chmod(0o755)
+    words = ["node", "install", "--mode", "remote", "a", "--channel=x", "b@1 c", "--dry-run"]
+    answer = subprocess.run(
+        [project / "scripts" / "image" / "comfy", *words],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout == "[a][b@1 c][--dry-run]"
+
+
 @pytest.mark.parametrize(("arguments", "code"), [(["offline"], 0), (["public"], 64), ([], 64)])
 def test_the_manager_stays_offline(project: Path, arguments: list[str], code: int) -> None:
     command = [str(project / "scripts" / "image" / "comfy-manager-set-mode"), *arguments]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import SettingsError
@@ -165,7 +165,7 @@ class Settings(BaseSettings):
         "public or off",
         "Whether `images` may be given as URLs: of public addresses alone, or not at all.",
     )
-    network_volume_path: Path = _setting(
+    network_volume_path: Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())] = _setting(
         Path("/runpod-volume"),
         "a folder",
         "Where the network volume is mounted: ComfyUI reads every kind of model from its `models/` as well.",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import io
 import logging
 import os
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.comfy_runtime.device import check_device, cpu_flag, cuda_device_count, device_text, torch_build
-from worker.comfy_runtime.extra_paths import extra_paths_flags
+from worker.comfy_runtime.flags import arguments, comfy_flags, parse_flags
 from worker.comfy_runtime.folders import ComfyFolders
 from worker.comfy_runtime.guards import guard_dataset_nodes, guard_lists, guard_paths
 from worker.comfy_runtime.manager import put_manager_offline
@@ -30,14 +29,13 @@ from worker.comfy_runtime.prompts import PromptRunner
 from worker.comfy_runtime.runtime import Runtime
 from worker.comfy_runtime.server import make_server
 from worker.comfy_runtime.source import ComfySource, find_source
-from worker.errors import NoDevice, SettingsError, StartError
+from worker.errors import NoDevice, StartError
 from worker.logs import own_logging
 from worker.settings import Settings
 from worker.workspace import StateFolder
 
 Say = Callable[[str], None]
 
-_OUR_FLAGS = ("--output-directory", "--input-directory", "--temp-directory", "--user-directory", "--base-directory")
 _booted: Runtime | None = None
 _boot_lock = threading.Lock()
 
@@ -57,7 +55,9 @@ def boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     with _boot_lock:
         if _booted is None:
             _booted = _boot(settings, state, say)
-        elif _booted.flags != _flags(settings, _booted.source, _booted.state, cpu="--cpu" in _booted.flags):
+        elif _booted.flags != comfy_flags(
+            settings, _booted.source, _booted.state, cpu="--cpu" in _booted.flags
+        ) or _booted.volume != _volume(settings, say):
             raise StartError(
                 "ComfyUI already runs in this process with other settings; start another process for these"
             )
@@ -72,7 +72,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
         cpu, warning = cpu_flag(settings.comfy_args, torch_build(), cuda_device_count(), on_pod=on_pod)
     if warning:
         say(f"warning: {warning}")
-    flags = _flags(settings, source, state, cpu=cpu is not None)
+    flags = comfy_flags(settings, source, state, cpu=cpu is not None)
     volume = _volume(settings, say)
     folders = ComfyFolders(state, source.base / "input")
     sys.path.insert(0, str(source.path))
@@ -80,9 +80,9 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     sys.dont_write_bytecode = True
     # Where packs that look for ComfyUI's folder find it, since __main__ is not its main.py.
     os.environ["COMFYUI_PATH"] = str(source.path)
-    with _arguments(flags), own_logging(settings):
+    with arguments(flags), own_logging(settings):
         with _step("core", timings, say, f"importing ComfyUI {source.version}"):
-            _parse_flags()
+            parse_flags()
             folder_paths = importlib.import_module("folder_paths")
             guard_paths(folder_paths, folders.is_static)
             guard_lists(folder_paths)
@@ -101,28 +101,8 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     return Runtime(source, folders, flags, volume, tuple(packs), timings, PromptRunner(main, server, state), main)
 
 
-def _flags(settings: Settings, source: ComfySource, state: StateFolder, *, cpu: bool) -> tuple[str, ...]:
-    """ComfyUI's command line. Ours come last where they must win, first where the operator's may."""
-    taken = [flag for flag in _OUR_FLAGS if any(given.split("=")[0] == flag for given in settings.comfy_args)]
-    if taken:
-        raise SettingsError(f"COMFY_ARGS: {taken[0]} is set by the worker; see COMFY_BASE_DIR and WORKER_STATE_DIR")
-    return (
-        *("--verbose", settings.comfy_log_level),
-        *("--database-url", f"sqlite:///{state.user / 'comfyui.db'}"),
-        *extra_paths_flags(source),
-        *settings.comfy_args,
-        *("--base-directory", str(source.base)),
-        *("--output-directory", str(state.output)),
-        *("--input-directory", str(state.input)),
-        *("--user-directory", str(state.user)),
-        *("--front-end-root", str(state.front_end)),
-        *(() if settings.save_metadata else ("--disable-metadata",)),
-        *(("--cpu",) if cpu else ()),
-    )
-
-
 def _volume(settings: Settings, say: Say) -> Path | None:
-    volume = settings.network_volume_path.absolute()
+    volume = settings.network_volume_path
     if volume.is_dir():
         return volume
     if "network_volume_path" in settings.model_fields_set:
@@ -145,52 +125,6 @@ def _step(name: str, timings: dict[str, float], say: Say, text: str) -> Iterator
     start = time.perf_counter()
     yield
     timings[name] = time.perf_counter() - start
-
-
-@contextlib.contextmanager
-def _arguments(flags: tuple[str, ...]) -> Iterator[None]:
-    """ComfyUI and some packs read ``sys.argv``."""
-    given = sys.argv
-    sys.argv = ["main.py", *flags]
-    try:
-        yield
-    finally:
-        sys.argv = given
-
-
-def _parse_flags() -> None:
-    """Let ComfyUI parse its flags, and set the environment that must stand before torch is imported."""
-    importlib.import_module("comfy.options").enable_args_parsing()
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(io.StringIO()):
-            args = importlib.import_module("comfy.cli_args").args
-    except SystemExit:
-        lines = complaint.getvalue().strip().splitlines() or ["ComfyUI does not take these flags"]
-        raise SettingsError(f"COMFY_ARGS: {lines[-1].removeprefix('main.py: error: ')}") from None
-    for name, value in _device_environment(args).items():
-        os.environ[name] = value
-    # Chooses torch's allocator; it must be set before torch is imported.
-    importlib.import_module("cuda_malloc")
-
-
-def _device_environment(args: Any) -> dict[str, str]:
-    """The variables that ComfyUI's ``main`` derives from its flags when it is run as a program."""
-    environment = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-    environment["TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL"] = "1"
-    devices = getattr(args, "cuda_device", None)
-    if devices is None and getattr(args, "default_device", None) is not None:
-        first = args.default_device
-        devices = ",".join(str(index) for index in [first, *(i for i in range(32) if i != first)])
-    if devices is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = environment["HIP_VISIBLE_DEVICES"] = str(devices)
-        if getattr(args, "cuda_device", None) is not None:
-            environment["ASCEND_RT_VISIBLE_DEVICES"] = str(devices)
-    if getattr(args, "oneapi_device_selector", None) is not None:
-        environment["ONEAPI_DEVICE_SELECTOR"] = args.oneapi_device_selector
-    if getattr(args, "deterministic", False) and "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
-        environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-    return environment
 
 
 @contextlib.contextmanager
