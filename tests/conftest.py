@@ -13,6 +13,7 @@ import pictures
 import pytest
 from comfy_server import ComfyServer
 from cutting_proxy import CuttingProxy
+from runpod_worker import Start, runpod_worker
 
 from worker import Settings, Worker
 from worker.settings import load_settings
@@ -128,6 +129,14 @@ def command(base_dir: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def start(base_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
+    """Starts a worker for RunPod's stand-in: ``with start(VARIABLE="…") as process``."""
+    return lambda *prefix, **options: runpod_worker(
+        base_dir, PROJECT, tmp_path_factory.mktemp("serve"), *prefix, **options
+    )
 
 
 @pytest.fixture(scope="session")

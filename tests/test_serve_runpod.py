@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,61 +14,7 @@ import graphs
 import psutil
 import pytest
 from runpod_api import JobApi
-
-Start = Callable[..., contextlib.AbstractContextManager["WorkerProcess"]]
-
-
-class WorkerProcess:
-    """``python -m worker`` at work for ``api``; its log is in a file."""
-
-    def __init__(self, api: JobApi, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.api = api
-        self.process = process
-        self._log = log
-
-    def log(self) -> str:
-        """All that it has printed."""
-        return self._log.read_text()
-
-    def lines(self) -> list[dict[str, Any]]:
-        """Its log lines; every one must be JSON."""
-        return [json.loads(line) for line in self.log().splitlines()]
-
-    def children(self) -> list[psutil.Process]:
-        """Its child processes."""
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def end(self, timeout: float = 20) -> int:
-        """Its exit code, waited for."""
-        return self.process.wait(timeout)
-
-
-@pytest.fixture(scope="module")
-def start(base_dir: Path, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
-    """Starts a worker and waits until it asks for jobs: ``with start(VARIABLE="…") as process``."""
-
-    @contextlib.contextmanager
-    def run(*prefix: str, wait: bool = True, **environment: str) -> Iterator[WorkerProcess]:
-        log = tmp_path_factory.mktemp("serve") / "log"
-        with JobApi() as api, log.open("wb") as stream:
-            variables = {"COMFY_BASE_DIR": str(base_dir), "COMFY_LOG_LEVEL": "INFO", **api.environment(**environment)}
-            process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "worker"],
-                cwd=project,
-                env=os.environ | variables,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-            )
-            try:
-                if wait:
-                    api.wait(lambda: api.polls or process.poll() is not None, 90)
-                    assert process.poll() is None, log.read_text()
-                yield WorkerProcess(api, process, log)
-            finally:
-                process.kill()
-                process.wait()
-
-    return run
+from runpod_worker import Start, WorkerProcess, sleeping
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +29,6 @@ def api(worker_process: WorkerProcess) -> Iterator[JobApi]:
     """The stand-in that ``worker_process`` works for."""
     yield worker_process.api
     assert worker_process.process.poll() is None, worker_process.log()
-
-
-def sleeping(seconds: float) -> dict[str, Any]:
-    """A job's input that takes ``seconds`` and can be interrupted."""
-    return {"workflow": graphs.through("TestSleeps", steps=round(seconds * 50))}
 
 
 def test_a_job_is_taken_and_answered(api: JobApi) -> None:

@@ -69,6 +69,9 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
     files = [entry for artifact, entry in entries if artifact.key != "images"]
     texts = [{"node_id": text.node_id, "text": text.text} for text in result.texts]
     if errors and not (images or files or texts):
+        if result.error is not None:
+            others = [line for line in errors if line != str(result.error)]
+            return result.error.answer() | ({"details": others} if others else {})
         if result.status == "interrupted":
             return JobInterrupted().answer()
         return {**failure("Job processing failed", _failure_type(result)), "details": errors}
@@ -76,6 +79,8 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
     if not images and not errors:
         answer = {"status": "success_no_images", **answer}
     optional = {"files": files, "text": texts, "errors": errors}
+    if result.error is not None:
+        optional["error_type"] = result.error.error_type
     return answer | {key: value for key, value in optional.items() if value}
 
 

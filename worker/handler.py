@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from worker.bucket import Bucket, configured_bucket, job_bucket
 from worker.delivery import Delivery, Uploader, make_answer
-from worker.errors import AnswerTooLarge, WorkerError, failure
+from worker.errors import AnswerTooLarge, WorkerDefunct, WorkerError, failure
 from worker.events import Listener
 from worker.job import Job, parse_job
 from worker.logs import job_lines, one_line
@@ -43,7 +43,10 @@ def make_handler(worker: Worker, on_event: Listener | None = None) -> Handler:
     handler = JobHandler(worker)
 
     async def handle(raw: object) -> Answer:
-        return await handler.answer(raw, lambda answer: answer, on_event)
+        try:
+            return await handler.answer(raw, lambda answer: answer, on_event)
+        except WorkerDefunct as error:
+            return error.answer()
 
     return handle
 
@@ -68,13 +71,16 @@ class JobHandler:
         on_event: Listener | None = None,
         limit_mb: float | None = None,
     ) -> T:
-        """Answer one job, and log one line about it. Raises nothing but ``CancelledError``, once the job has stopped.
+        """Answer one job, and log one line about it. ``CancelledError`` comes once the job has stopped.
 
         Args:
             raw: the job as RunPod hands it over: ``{"id", "input"}``.
             form: makes of the answer what is sent; runs where it holds nothing up.
             on_event: gets the job's events, on another thread.
             limit_mb: the largest answer, in MB of 10⁶ bytes.
+
+        Raises:
+            WorkerDefunct: the job was not begun, and nothing was done with it; nothing else is ever raised.
         """
         account = _Account()
         given_id = raw.get("id") if isinstance(raw, dict) else None
@@ -85,6 +91,9 @@ class JobHandler:
                 return answered
             except asyncio.CancelledError:
                 account.outcome = "stopped"
+                raise
+            except WorkerDefunct:
+                account.outcome = "not begun"
                 raise
             finally:
                 account.log()
@@ -121,6 +130,8 @@ class JobHandler:
                 finally:
                     if uploader is not None:
                         uploader.close()
+        except WorkerDefunct:
+            raise
         except WorkerError as error:
             answer = error.answer()
         except Exception as error:  # noqa: BLE001 - the platform would post a traceback to the caller.

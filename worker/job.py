@@ -17,6 +17,7 @@ Workflow = dict[str, Any]
 
 _IMAGES_TEXT = "'images' must be a list of objects with 'name' and 'image' keys"
 _MAX_DEPTH = 100
+_MAX_TIMEOUT_S = 7 * 86_400  # RunPod's longest.
 _ANNOTATION = re.compile(r"\[(input|output|temp)\]\s*$")
 
 
@@ -42,6 +43,7 @@ class Job:
     api_key: str | None = field(default=None, repr=False)
     output_format: FormatName | None = None
     output_quality: int | None = None
+    timeout_s: float | None = None
     s3_config: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
@@ -65,6 +67,7 @@ def parse_job(raw: object) -> Job:
         api_key=_parse_api_key(given),
         output_format=_parse_format(given.get("output_format")),
         output_quality=_parse_quality(given.get("output_quality")),
+        timeout_s=_parse_timeout(given.get("timeout_s")),
         s3_config=_parse_s3_config(raw.get("s3Config")),
     )
 
@@ -205,6 +208,16 @@ def _parse_quality(given: object) -> int | None:
     if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= 100:
         raise InvalidJob(f"'output_quality' must be a whole number from 1 to 100, not {_quoted(given)}")
     return given
+
+
+def _parse_timeout(given: object) -> float | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= _MAX_TIMEOUT_S:
+        raise InvalidJob(
+            f"'timeout_s' must be a number of seconds, above 0 and up to {_MAX_TIMEOUT_S}, not {_quoted(given)}"
+        )
+    return float(given)
 
 
 def _parse_s3_config(given: object) -> Mapping[str, Any] | None:

@@ -40,4 +40,6 @@ class PendingRun:
             "collect": time.perf_counter() - ended,
         }
         errors = (*outcome.errors, *collected.errors)
-        return Result(outcome.status, collected.artifacts, collected.texts, errors, seconds, self._run.workspace)
+        return Result(
+            outcome.status, collected.artifacts, collected.texts, errors, seconds, self._run.workspace, outcome.error
+        )

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from worker.errors import WorkerError
 from worker.graph_run import Status
 from worker.outputs import Artifact, Text
 from worker.workspace import Workspace
@@ -26,6 +27,7 @@ class Result:
         artifacts: every file that was saved, in the order of the workflow's nodes.
         texts: every text that a node showed.
         errors: one readable line for each thing that went wrong.
+        error: what ended it, where that was no node's own failure: JobTimedOut, JobStalled, OutOfMemory, DeviceFailed.
         seconds: duration of each part: ``stage``, ``run`` (with the wait for earlier runs), ``collect``.
 
     The files live as long as this object or one of its artifacts, or until ``close``.
@@ -37,6 +39,7 @@ class Result:
     errors: tuple[str, ...]
     seconds: Mapping[str, float]
     _workspace: Workspace = field(repr=False)
+    error: WorkerError | None = None
 
     @property
     def ok(self) -> bool:

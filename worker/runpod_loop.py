@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from worker.errors import failure
+from worker.errors import WorkerDefunct, failure
 from worker.handler import JobHandler
 from worker.logs import job_lines, one_line
 from worker.reply import encode
@@ -76,6 +76,7 @@ class Loop(JobScaler):  # type: ignore[misc] # The SDK has no types.
         self.stop_signals_fetcher = self._take_stops
         self.stop_signals_fetcher_timeout = 4 * _POLL_S
         self._handler = JobHandler(worker)
+        self._life = worker.life
         self._limit_mb = settings.max_response_mb
         self._leaving = asyncio.Event()
         self._room = asyncio.Event()
@@ -88,6 +89,7 @@ class Loop(JobScaler):  # type: ignore[misc] # The SDK has no types.
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.leave)
+        self._life.on_end(lambda: loop.call_soon_threadsafe(self._leaving.set))
         trace = aiohttp.TraceConfig()
         trace.on_request_end.append(self._answer_begins)
         async with AsyncClientSession(trace_configs=[trace]) as session:
@@ -106,6 +108,7 @@ class Loop(JobScaler):  # type: ignore[misc] # The SDK has no types.
 
     def leave(self) -> None:
         """Take no more jobs, finish those that were taken, and end."""
+        self._life.drain("it was told to end")
         self._leaving.set()
 
     async def set_scale(self) -> None:
@@ -236,7 +239,11 @@ class Loop(JobScaler):  # type: ignore[misc] # The SDK has no types.
         limit = self._limit_mb or (_SYNC_LIMIT_MB if job_id.startswith("sync-") else _ASYNC_LIMIT_MB)
         with job_lines(job_id):
             async with ProgressReporter(posts.progress) as on_event:
-                reply = await self._handler.answer(job, partial(encode, limit_mb=limit), on_event, limit)
+                try:
+                    reply = await self._handler.answer(job, partial(encode, limit_mb=limit), on_event, limit)
+                except WorkerDefunct:
+                    _log.warning("The job is left without an answer, so that RunPod gives it to another worker")
+                    return
 
             def refused(text: str) -> bytes:
                 return encode(failure(text, "answer_refused")).body(**stop)

@@ -8,13 +8,13 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import uvicorn
 
-from worker.errors import StartError
+from worker.errors import BackendFailed, StartError, WorkerDefunct
 from worker.events import Listener
 from worker.handler import JobHandler
 from worker.local_api.app import make_app, status_body
@@ -24,6 +24,7 @@ from worker.reply import Reply, encode
 from worker.settings import Settings
 from worker.worker import Worker
 
+_LAST_ANSWERS_S = 5.0  # For those who ask for the results of a worker that is about to end.
 _log = logging.getLogger("worker")
 
 
@@ -34,22 +35,27 @@ def serve_local(settings: Settings) -> None:
 
     Raises:
         StartError: the address cannot be had, or ComfyUI cannot start.
-        BackendFailed: a node that was stopped does not end.
+        BackendFailed: the worker is defunct, or a node that was stopped does not end.
     """
     with _listen(settings.local_api_host, settings.local_api_port) as listener, Worker(settings) as worker:
         worker.settle()
         # Not asyncio.run: at its end it would wait for threads, of which a node may hold one for ever.
         asyncio.new_event_loop().run_until_complete(serve(worker, listener))
+        if worker.life.failure is not None:
+            raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}", fatal=True)
 
 
 async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | None = None) -> None:
     """Serve the API of an open ``worker`` on ``listener`` until a signal or a cancellation ends it."""
     webhooks = webhooks or Webhooks()
-
+    loop = asyncio.get_running_loop()
     handler, limit = JobHandler(worker), worker.settings.max_response_mb
 
     async def run(raw: dict[str, Any], on_event: Listener) -> Reply:
-        return await handler.answer(raw, partial(encode, limit_mb=limit), on_event, limit)
+        try:
+            return await handler.answer(raw, partial(encode, limit_mb=limit), on_event, limit)
+        except WorkerDefunct as error:
+            return encode(error.answer())
 
     def on_end(job: LocalJob) -> None:
         if job.webhook is not None:
@@ -61,7 +67,13 @@ async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | No
         make_app(jobs, settings), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
     )
     server = _Server(config)
-    with _signals(server, jobs):
+    with _signals(server, jobs) as stop:
+
+        def when_defunct() -> None:
+            if worker.life.failure is not None:
+                loop.call_soon_threadsafe(loop.call_later, _LAST_ANSWERS_S, stop)
+
+        worker.life.on_end(when_defunct)
         host, port = listener.getsockname()[:2]
         seen_as = "localhost" if host in ("0.0.0.0", "::") else host  # noqa: S104
         _log.info("The local API listens on %s:%d; its documentation: http://%s:%d/docs", host, port, seen_as, port)
@@ -92,7 +104,7 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _signals(server: uvicorn.Server, jobs: LocalJobs) -> Iterator[None]:
+def _signals(server: uvicorn.Server, jobs: LocalJobs) -> Iterator[Callable[[], None]]:
     loop = asyncio.get_running_loop()
     closing: list[asyncio.Task[None]] = []
 
@@ -104,4 +116,4 @@ def _signals(server: uvicorn.Server, jobs: LocalJobs) -> Iterator[None]:
     with contextlib.suppress(ValueError, RuntimeError):  # On another thread there are none.
         for number in numbers:
             loop.add_signal_handler(number, stop)
-    yield
+    yield stop

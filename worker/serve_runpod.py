@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Iterator
 
+from worker.errors import BackendFailed
 from worker.logs import job_lines
 from worker.runpod_loop import Loop
 from worker.runpod_sdk import (
@@ -42,7 +43,7 @@ def serve_runpod(settings: Settings) -> None:
 
     Raises:
         StartError: ComfyUI cannot start.
-        BackendFailed: a node that was stopped does not end.
+        BackendFailed: the worker is defunct, or a node that was stopped does not end.
     """
     RunPodLogger.level = settings.runpod_log_level
     RunPodLogger.log = _log_sdk
@@ -52,6 +53,8 @@ def serve_runpod(settings: Settings) -> None:
         asyncio.run(run_fitness_checks())
         # Not asyncio.run: at its end it would wait for threads, of which a node may hold one for ever.
         asyncio.new_event_loop().run_until_complete(Loop(worker).run())
+        if worker.life.failure is not None:
+            raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}", fatal=True)
 
 
 def _log_sdk(_: RunPodLogger, message: object, message_level: str = "INFO", job_id: str | None = None) -> None:

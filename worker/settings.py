@@ -165,6 +165,30 @@ class Settings(BaseSettings):
         "public or off",
         "Whether `images` may be given as URLs: of public addresses alone, or not at all.",
     )
+    job_timeout_s: float = _setting(
+        0.0,
+        "a number, 0 or above",
+        "Seconds that a job may run, once it has its turn; then it is interrupted, and what it has finished is sent. A "
+        "request's own `timeout_s` may be shorter. 0: no limit.",
+        ge=0,
+        allow_inf_nan=False,
+    )
+    job_stall_timeout_s: float = _setting(
+        0.0,
+        "a number, 0 or above",
+        "Seconds after which a job counts as hung and is interrupted: it reports nothing, computes nothing, and waits "
+        "for no file and no network. 0: never.",
+        ge=0,
+        allow_inf_nan=False,
+    )
+    max_rss_mb: float = _setting(
+        0.0,
+        "a number, 0 or above",
+        "Host memory of the process, in MB, above which models and caches are freed between jobs; where that is not "
+        "enough, a worker on RunPod takes no more jobs and ends, to be started anew. 0: no limit.",
+        ge=0,
+        allow_inf_nan=False,
+    )
     network_volume_path: Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())] = _setting(
         Path("/runpod-volume"),
         "a folder",

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from worker.backends.embedded import EmbeddedBackend
+from worker.backends.watchdog import Patience
 from worker.comfy_runtime.boot import boot
 from worker.comfy_runtime.runtime import Runtime
 from worker.errors import StartError
@@ -24,6 +25,7 @@ from worker.graph_run import Backend, GraphRun
 from worker.image_format import ImageFormat
 from worker.inputs import InputLimits, stage
 from worker.job import Job
+from worker.life import Life
 from worker.model_diagnosis import log_volume
 from worker.pending_run import PendingRun
 from worker.request import ImageSource, make_job
@@ -63,6 +65,7 @@ class Worker:
         self._say = say or _log_step
         self._backend: Backend | None = None
         self.runtime: Runtime | None = None
+        self.life = Life()
 
     def start(self) -> Worker:
         """Start ComfyUI, if this process has not done so; or find the server that runs it.
@@ -77,17 +80,20 @@ class Worker:
         if self.settings.comfy_backend == "websocket":
             from worker.backends.websocket import WebsocketBackend
 
-            backend = WebsocketBackend(self.settings)
+            backend = WebsocketBackend(self.settings, self.life)
             backend.start(self._say)
             self._backend = backend
+            self.life.started()
             return self
         with _start_lock:
             if Worker._open is not None:
                 raise StartError("A Worker is open in this process already; close it first")
             self.runtime = boot(self.settings, self.state, self._say)
-            embedded = EmbeddedBackend(self.runtime)
+            patience = Patience(self.settings.job_stall_timeout_s)
+            embedded = EmbeddedBackend(self.runtime, self.life, patience, int(self.settings.max_rss_mb * 1e6))
             embedded.start()
             self._backend = Worker._open = embedded
+            self.life.started()
         if self.settings.network_volume_debug:
             log_volume(self.settings.network_volume_path, self.runtime)
         return self
@@ -159,7 +165,7 @@ class Worker:
 
         Raises:
             InvalidJob, InputsRefused, WorkflowRejected: it was not run, and why.
-            JobInterrupted: it was interrupted before it produced anything.
+            JobInterrupted, JobTimedOut, JobStalled: it was stopped before it had its turn, or began.
             BackendFailed: ComfyUI broke.
         """
         return self.run_job(make_job(workflow, images), on_event)
@@ -237,6 +243,11 @@ class Worker:
             job.output_format or self.settings.output_format, job.output_quality or self.settings.output_quality
         )
 
+    def _time_limit(self, job: Job) -> tuple[float | None, str]:
+        """Seconds that ``job`` may run, and what sets them."""
+        limits = [(self.settings.job_timeout_s or None, "JOB_TIMEOUT_S"), (job.timeout_s, "timeout_s")]
+        return min(((s, name) for s, name in limits if s is not None), default=(None, ""))
+
     def _begin(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None = None) -> PendingRun:
         if self._backend is None:
             raise StartError("The Worker is not open: use it as 'with Worker() as worker:', or call start()")
@@ -248,7 +259,10 @@ class Worker:
         workspace = self.state.new_workspace()
         try:
             staged = stage(job.images, workspace.input, limits)
-            run = GraphRun(job.workflow, workspace, staged, key or None, on_event, self.image_format(job), on_file)
+            run = GraphRun(
+                *(job.workflow, workspace, staged, key or None, on_event, self.image_format(job), on_file),
+                *self._time_limit(job),
+            )
             return PendingRun(run, self._backend, start)
         except BaseException:
             workspace.close()

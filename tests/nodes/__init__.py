@@ -20,7 +20,7 @@ from PIL import Image
 
 import nodes
 
-from . import stock
+from . import faults, stock
 
 
 class Raises:
@@ -363,6 +363,7 @@ NODE_CLASS_MAPPINGS = {
         InheritsSaveImage,
         MakesVoxels,
         IgnoresInterrupts,
+        *faults.CLASSES,
         *stock.CLASSES,
     )
 }

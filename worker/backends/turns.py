@@ -7,25 +7,43 @@ import contextvars
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import replace
 
-from worker.errors import BackendFailed, JobInterrupted, WorkerError
+from worker.backends.watchdog import Patience, Watchdog
+from worker.errors import BackendFailed, JobInterrupted, WorkerDefunct, WorkerError
 from worker.graph_run import GraphRun, RunResult
+from worker.life import Life
 
 _log = logging.getLogger("worker")
 _MOST_TURNS_WITHOUT_REST = 20
-_STUCK_S = 15  # For a node that was interrupted and does not stop.
 
 
 class Turn:
-    """A run in the queue: its future, and whether it was told to stop."""
+    """A run in the queue: its future, its limit, and whether and why it was told to stop."""
 
     def __init__(self, run: GraphRun) -> None:
         self.run = run
         self.future: Future[RunResult] = Future()
         self.context = contextvars.copy_context()  # The job's, so that log lines know whose they are.
-        self.interrupted = False
+        self.timeout_s, self.limit = run.timeout_s, run.limit
+        self.started = 0.0
+        self.interrupted_at: float | None = None
+        self.ending: WorkerError | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was told to stop."""
+        return self.interrupted_at is not None
+
+    def ended(self, result: RunResult) -> RunResult:
+        """``result`` with the reason why it was told to stop, unless it had come to its end by then."""
+        if self.ending is None or result.status == "success":
+            return result
+        others = tuple(line for line in result.errors if line != str(JobInterrupted()))
+        return replace(result, error=self.ending, errors=(*others, str(self.ending)))
 
 
 class Turns:
@@ -36,7 +54,11 @@ class Turns:
         perform: runs one. It raises what the run's future shall raise; what is no WorkerError becomes BackendFailed.
         interrupt: the current turn was told to stop. Called on any thread, briefly.
         rest: called when a turn's answer is out, and nobody has come within ``rest_after_s`` seconds, or 20 have.
-        stuck: what ``close`` says of a turn that does not stop.
+        patience: how long a turn may take, and how long it may need to stop.
+        moves: whether anything of the current turn has moved since it was asked last.
+        salvage: what is there of a turn that does not stop.
+        stuck: what is said of a turn that does not stop.
+        life: told when a turn begins and ends, and when a turn does not stop: this process cannot run another then.
     """
 
     def __init__(
@@ -46,9 +68,18 @@ class Turns:
         interrupt: Callable[[], None] = lambda: None,
         rest: Callable[[], None] = lambda: None,
         rest_after_s: float = 0.0,
-        stuck: str = f"A node did not stop within {_STUCK_S} s; this process cannot run another job",
+        patience: Patience | None = None,
+        moves: Callable[[], bool] = lambda: True,
+        salvage: Callable[[Turn], RunResult | None] = lambda _: None,
+        life: Life | None = None,
+        stuck: str = "A node does not stop",
     ) -> None:
         self._name, self._stuck = name, stuck
+        self._life = life or Life()
+        self._patience = patience or Patience()
+        self._watchdog = Watchdog(self._patience, moves, self._interrupt_again, self._abandon)
+        self._salvage = salvage
+        self._retired = False
         self._perform, self._interrupt, self._rest = perform, interrupt, rest
         self._rest_after_s, self._since_rest = rest_after_s, 0
         self._turns: queue.SimpleQueue[Turn | None] = queue.SimpleQueue()
@@ -58,6 +89,11 @@ class Turns:
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
+    @property
+    def thread_id(self) -> int | None:
+        """The thread's id as the system knows it; None until it has started."""
+        return self._thread.native_id
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
@@ -66,6 +102,8 @@ class Turns:
         """As ``Backend.submit``."""
         turn = Turn(run)
         with self._lock:
+            if self._retired:
+                raise WorkerDefunct
             if self._closed:
                 raise BackendFailed("The worker is closed", fatal=True)
             self._waiting[run] = turn
@@ -77,10 +115,46 @@ class Turns:
         with self._lock:
             turn = self._waiting.pop(run, None)
             if turn is None and self.current is not None and self.current.run is run:
-                self.current.interrupted = True
-                self._interrupt()
+                self._stop_current()
         if turn is not None:
             turn.future.set_exception(JobInterrupted())
+
+    def _stop_current(self) -> None:
+        if self.current is not None:
+            if self.current.interrupted_at is None:
+                self.current.interrupted_at = time.monotonic()
+            self._interrupt()
+            self._watchdog.interrupted()
+
+    def _interrupt_again(self, turn: Turn) -> None:
+        with self._lock:
+            if self.current is turn:
+                self._stop_current()
+
+    def retire(self, reason: str) -> None:
+        """Run nothing more: what waits was not begun, and is not."""
+        with self._lock:
+            if self._retired:
+                return
+            self._retired = True
+            waiting = list(self._waiting.values())
+            self._waiting.clear()
+        self._life.fail(reason)
+        for turn in waiting:
+            turn.future.set_exception(WorkerDefunct())
+
+    def _abandon(self, turn: Turn) -> None:
+        """Answer a turn that does not stop; its thread is lost, and with it this process."""
+        with self._lock:
+            if self.current is not turn:
+                return
+        self.retire(f"{self._stuck} ({self._patience.grace_s:g} s after its interrupt)")
+        try:
+            result = turn.context.copy().run(self._salvage, turn)
+        except Exception:  # noqa: BLE001 - somebody waits for an answer.
+            _log.exception("What a stuck job had finished cannot be saved")
+            result = None
+        self._settle(turn, result, turn.ending or JobInterrupted())
 
     def close(self) -> None:
         """As ``Backend.close``.
@@ -96,9 +170,11 @@ class Turns:
         for run in runs:
             self.interrupt(run)
         self._turns.put(None)
-        self._thread.join(timeout=_STUCK_S)
+        if not self._retired:
+            self._thread.join(timeout=self._patience.grace_s + 5)
+        self._watchdog.close()
         if self._thread.is_alive():
-            raise BackendFailed(self._stuck, fatal=True)
+            raise BackendFailed(f"{self._stuck}; this process cannot run another job", fatal=True)
 
     def _work(self) -> None:
         while (turn := self._next()) is not None:
@@ -106,7 +182,12 @@ class Turns:
                 if self._waiting.pop(turn.run, None) is None:
                     continue  # It was interrupted while it waited.
                 self.current = turn
+            turn.started = time.monotonic()
+            self._life.works(busy=True)
+            self._watchdog.begin(turn)
             turn.context.run(self._answer, turn)
+            if self._retired:
+                return
             del turn  # The job's files go with the last who knows it, not when the next job comes.
             self._since_rest += 1
 
@@ -135,7 +216,16 @@ class Turns:
             error = BackendFailed(f"Internal error: {type(unexpected).__name__}", fatal=False)
         with self._lock:
             self.current = None
-        if result is not None:
-            turn.future.set_result(result)
-        else:
-            turn.future.set_exception(error or JobInterrupted())
+        self._watchdog.end()
+        self._life.works(busy=False)
+        if turn.ending is not None and isinstance(error, JobInterrupted):
+            error = turn.ending
+        self._settle(turn, result, error or JobInterrupted())
+
+    @staticmethod
+    def _settle(turn: Turn, result: RunResult | None, error: BaseException) -> None:
+        with contextlib.suppress(InvalidStateError):  # It was abandoned, and ends after all.
+            if result is not None:
+                turn.future.set_result(turn.ended(result))
+            else:
+                turn.future.set_exception(error)

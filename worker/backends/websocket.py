@@ -23,6 +23,7 @@ from worker.comfy_client.transfer import fetch_outputs, upload_inputs
 from worker.errors import BackendFailed, JobInterrupted, StartError, WorkflowRejected
 from worker.events import PromptEnded
 from worker.graph_run import GraphRun, RunResult
+from worker.life import Life
 from worker.messages import tell, translate
 from worker.prompt_outcome import PromptOutcome, blocked
 from worker.redact import public_text
@@ -39,15 +40,15 @@ _log = logging.getLogger("worker")
 class WebsocketBackend:
     """A client of the server at ``COMFY_HOST``; its jobs run there one after the other."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, life: Life | None = None) -> None:
         self._settings = settings
         self.api = ComfyApi(settings.comfy_host)
         self._socket = EventSocket(self.api.base)
         self._reconnecting = Reconnecting(settings.websocket_reconnect_attempts, settings.websocket_reconnect_delay_s)
         self._leftovers = Leftovers(self.api)
-        stuck = "The ComfyUI server does not answer, and a job waits for it; it was left behind"
+        stuck = "The ComfyUI server does not answer, and a job waits for it"
         self._turns = Turns(
-            "comfy-client", self._run, rest=self._leftovers.remove, rest_after_s=_REST_AFTER_S, stuck=stuck
+            "comfy-client", self._run, rest=self._leftovers.remove, rest_after_s=_REST_AFTER_S, stuck=stuck, life=life
         )
 
     def start(self, say: Callable[[str], None]) -> None:

@@ -73,6 +73,16 @@ class ComfyFolders:
         _move_content(self.state.temp, workspace.temp)
         self._take_input(workspace)
 
+    def copy_outputs(self, workspace: Workspace) -> None:
+        """Copy what the job has left so far into its workspace, while a node that does not stop still runs."""
+        shutil.copytree(self.state.output, workspace.output, dirs_exist_ok=True)
+
+    def drop_outputs(self) -> None:
+        """Remove what the job has left so far: it is run once more."""
+        for folder in (self.state.output, self.state.temp):
+            for entry in _entries(folder):
+                shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else Path(entry.path).unlink()
+
     def is_static(self, path: str) -> bool:
         """Whether ``path`` is the link to a static file."""
         place, name = os.path.split(path)

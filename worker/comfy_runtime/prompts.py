@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import logging
 import time
 import uuid
@@ -14,6 +15,7 @@ from typing import Any
 
 from worker.comfy_runtime.executor import build_executor
 from worker.comfy_runtime.fingerprint import JobContent, install_fingerprints
+from worker.comfy_runtime.memory import DeviceMemory
 from worker.comfy_runtime.reuse import FileReuse
 from worker.comfy_runtime.saving import ImageSaver, OnFile, SaveFailure
 from worker.comfy_runtime.server import CLIENT_ID, MessageListener, prompt_route
@@ -88,6 +90,8 @@ class PromptRunner:
         )
         self._loop = asyncio.new_event_loop()
         self._last_gc = time.monotonic()
+        self._told: dict[str, dict[str, Any]] = {}
+        self.memory = DeviceMemory(main.comfy.model_management, importlib.import_module("torch"), self._executor.reset)
 
     def queue_prompt(self, graph: dict[str, Any], extra_data: Mapping[str, Any]) -> Accepted | Rejection:
         """Put ``graph`` through the server's own ``/prompt`` route, which may change it.
@@ -173,6 +177,8 @@ class PromptRunner:
                 self._saver.node_starts(class_type)
                 self._unnamed.node_starts(node_id, class_type)
             else:
+                if isinstance(data.get("output"), dict):
+                    self._told[node_id] = data["output"]
                 self._unnamed.node_names(node_id)
                 self._tell_files(class_type, data.get("output"))
         return data
@@ -233,9 +239,15 @@ class PromptRunner:
         """
         self._content = content
         self._on_file = on_file
+        self._told = {}
+        self.memory.begin()
         self._saver.begin(content.image_format, on_file)
         # A task that a node left on the server's loop may have queued a prompt after its own job.
         self._server.prompt_queue.wipe_queue()
+
+    def told_so_far(self) -> PromptOutcome:
+        """What nodes of a job that does not stop have told; files that are still being encoded may be missing."""
+        return PromptOutcome("", "interrupted", dict(self._told))
 
     def end_job(self) -> None:
         """Forget the job's prompts: those that still wait, and the server's history of those that ran."""

@@ -72,6 +72,16 @@ class Runtime:
         node_class = self._main.nodes.NODE_CLASS_MAPPINGS.get(class_type)
         return model_inputs(node_class, self._main.folder_paths) if node_class else {}
 
+    def gpu_is_busy(self) -> bool:
+        """Whether the CUDA device computes; False where it does not tell."""
+        torch, device = importlib.import_module("torch"), self._main.comfy.model_management.get_torch_device()
+        if device.type != "cuda":
+            return False
+        try:
+            return int(torch.cuda.utilization(device)) > 0
+        except (RuntimeError, ImportError):
+            return False
+
     def device(self) -> dict[str, Any]:
         """``name`` and ``type``; ``free``, ``total``, ``ram_free``, ``ram_total`` in bytes; ``torch``: its version."""
         management = self._main.comfy.model_management

@@ -1,0 +1,144 @@
+"""Nodes that do what no node should: for tests of what becomes of the worker, and of the next job."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, ClassVar
+
+import comfy.model_management
+import folder_paths
+import torch
+
+
+class _OnImage:
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def IS_CHANGED(cls, **_: Any) -> float:  # noqa: N802
+        return float("nan")
+
+
+class RunsOutOfMemory(_OnImage):
+    """Raises torch's own error the first ``times`` times that it runs for ``key``."""
+
+    runs: ClassVar[Counter[str]] = Counter()
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",), "times": ("INT", {}), "key": ("STRING", {})}}
+
+    def run(self, image: Any, times: int, key: str) -> tuple[Any]:
+        self.runs[key] += 1
+        if self.runs[key] <= times:
+            raise torch.OutOfMemoryError("Allocation on device 0 would exceed allowed memory. (out of memory)")
+        return (image,)
+
+
+class Hangs(_OnImage):
+    """Waits without a sign of life, but heeds interrupts; ``kind``: ``sleep``, ``compute``, ``network``."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",), "kind": ("STRING", {}), "seconds": ("FLOAT", {})},
+                "optional": {"address": ("STRING", {})}}  # fmt: skip
+
+    def run(self, image: Any, kind: str, seconds: float, address: str = "") -> tuple[Any]:
+        end = time.monotonic() + seconds
+        if kind == "network":
+            import socket
+
+            host, port = address.split(":")
+            with socket.create_connection((host, int(port))) as connection:
+                connection.recv(1)  # Until the other side closes.
+            return (image,)
+        while time.monotonic() < end:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            if kind == "sleep":
+                time.sleep(0.05)
+        return (image,)
+
+
+class Returns(_OnImage):
+    """Gives something else than an image."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",), "kind": ("STRING", {})}}
+
+    def run(self, image: Any, kind: str) -> Any:
+        if kind == "nan":
+            return (torch.full_like(image, float("nan")),)
+        if kind == "shape":
+            return (torch.zeros(3, 5),)
+        if kind == "text":
+            return ("no image",)
+        if kind == "nothing":
+            return ()
+        return None
+
+
+class Misbehaves(_OnImage):
+    """Does ``deed``, and then passes the image on."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",), "deed": ("STRING", {})}, "optional": {"count": ("INT", {})}}
+
+    def run(self, image: Any, deed: str, count: int = 0) -> tuple[Any]:
+        getattr(self, deed)(count)
+        return (image,)
+
+    def ends_process(self, code: int) -> None:
+        os._exit(code)
+
+    def raises_base_exception(self, _: int) -> None:
+        class Odd(BaseException):
+            pass
+
+        raise Odd("odd")
+
+    def recurses(self, count: int) -> None:
+        self.recurses(count + 1)
+
+    def floods_log(self, lines: int) -> None:
+        for number in range(lines):
+            logging.warning("line %d of a flood", number)
+
+    def prints_base64(self, megabytes: int) -> None:
+        print(base64.b64encode(bytes(megabytes * 1_000_000)).decode())  # noqa: T201
+
+    def patches(self, _: int) -> None:
+        torch.load = None  # type: ignore[assignment]
+        sys.argv[:] = ["patched", "--nonsense"]
+
+    def leaves_threads(self, count: int) -> None:
+        for _ in range(count):
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+    def changes_directory(self, _: int) -> None:
+        os.chdir("/")
+
+    def removes_output(self, _: int) -> None:
+        shutil.rmtree(folder_paths.get_output_directory())
+
+    def fills_disk(self, megabytes: int) -> None:
+        with (Path(folder_paths.get_output_directory()) / "large.bin").open("wb") as file:
+            for _ in range(megabytes):
+                file.write(bytes(1_000_000))
+
+    def leaves_files(self, count: int) -> None:
+        for number in range(count):
+            (Path(folder_paths.get_output_directory()) / f"{number}.txt").touch()
+
+
+CLASSES = (RunsOutOfMemory, Hangs, Returns, Misbehaves)

@@ -1,0 +1,167 @@
+"""Time limits, hung jobs, and what becomes of a worker whose job does not stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import graphs
+import pytest
+from runpod_worker import Start
+
+from worker import Worker
+from worker.handler import make_handler
+from worker.life import Life, LifeState
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+GRACE_S = 10
+
+
+def ask(worker: Worker, workflow: graphs.Graph, **more: Any) -> Any:
+    """The answer of the real handler."""
+    return asyncio.run(make_handler(worker)({"id": "job", "input": {"workflow": workflow, **more}}))
+
+
+def after_saving(class_type: str, **inputs: Any) -> graphs.Graph:
+    """A picture is saved; only then a node runs that takes long, with another picture behind it."""
+    graph = graphs.solid()
+    graph["3"] = graphs.node("TestAfterSaving", image=["1", 0], path="ComfyUI_00001_.png")
+    graph["4"] = graphs.node(class_type, image=["3", 0], **inputs)
+    graph["5"] = graphs.node("SaveImage", images=["4", 0], filename_prefix="late")
+    return graph
+
+
+@pytest.mark.backends("embedded", "websocket")
+def test_at_its_deadline_a_job_is_stopped_and_says_so(worker: Worker) -> None:
+    start = time.monotonic()
+    answer = ask(worker, graphs.through("TestSleeps", steps=5000), timeout_s=1)
+    assert time.monotonic() - start < 8
+    assert answer == {
+        "error": "The job ran for 1 s, which is its limit (timeout_s), and was stopped",
+        "error_type": "timeout",
+    }
+    assert "error" not in ask(worker, graphs.solid()), "the next job is right"
+
+
+def test_what_was_finished_by_then_is_sent(worker: Worker) -> None:
+    answer = ask(worker, after_saving("TestSleeps", steps=5000), timeout_s=1.5)
+    assert [image["filename"] for image in answer["images"]] == ["ComfyUI_00001_.png"]
+    assert answer["error_type"] == "timeout"
+    assert answer["errors"] == ["The job ran for 1.5 s, which is its limit (timeout_s), and was stopped"]
+
+
+def test_a_job_that_is_in_time_hears_nothing_of_it(worker: Worker) -> None:
+    assert set(ask(worker, graphs.solid(), timeout_s=60)) == {"images"}
+
+
+@pytest.mark.parametrize("given", [0, -1, True, "10", 1e9, float("nan"), [1]])
+def test_a_limit_that_is_none(worker: Worker, given: object) -> None:
+    answer = ask(worker, graphs.solid(), timeout_s=given)
+    assert answer["error_type"] == "invalid_input"
+    assert answer["error"].startswith("'timeout_s' must be a number of seconds, above 0")
+
+
+def test_the_operators_limit_caps_the_callers(command: Command) -> None:
+    job = {"input": {"workflow": graphs.through("TestSleeps", steps=5000), "timeout_s": 600}}
+    answer = command("--test_input", json.dumps(job), JOB_TIMEOUT_S="1", COMFY_LOG_LEVEL="ERROR")
+    assert "its limit (JOB_TIMEOUT_S)" in answer.stdout
+    assert answer.returncode == 1
+
+
+def test_run_keeps_the_limit_too(command: Command, tmp_path: Any) -> None:
+    path = tmp_path / "workflow.json"
+    path.write_text(json.dumps(graphs.through("TestSleeps", steps=5000)))
+    answer = command("run", path, "--out", tmp_path / "out", JOB_TIMEOUT_S="1")
+    assert answer.returncode == 1
+    assert "The job ran for 1 s, which is its limit (JOB_TIMEOUT_S), and was stopped" in answer.stderr
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """A server that takes connections and says nothing for six seconds; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                time.sleep(6)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def stalling(command: Command, **inputs: Any) -> subprocess.CompletedProcess[str]:
+    """A job with the node that hangs, in a worker that gives it two seconds."""
+    job = {"input": {"workflow": graphs.through("TestHangs", **inputs)}}
+    return command("--test_input", json.dumps(job), JOB_STALL_TIMEOUT_S="2", COMFY_LOG_LEVEL="ERROR")
+
+
+def test_a_job_in_which_nothing_moves_counts_as_hung(command: Command) -> None:
+    start = time.monotonic()
+    answer = stalling(command, kind="sleep", seconds=60)
+    assert time.monotonic() - start < 50
+    assert answer.returncode == 1
+    assert '"error_type": "stalled"' in answer.stdout
+    assert "The job hung and was stopped: for 2 s (JOB_STALL_TIMEOUT_S)" in answer.stdout
+
+
+def test_a_job_that_computes_is_not_hung(command: Command) -> None:
+    assert stalling(command, kind="compute", seconds=5).returncode == 0
+
+
+def test_a_job_that_waits_for_the_network_is_not_hung(command: Command, silent_server: str) -> None:
+    assert stalling(command, kind="network", seconds=0, address=silent_server).returncode == 0
+
+
+def test_a_node_that_does_not_stop_is_answered_and_the_worker_ends(start: Start) -> None:
+    """The answer comes; what was not begun is left to the platform; the process ends with an error."""
+    with start(WORKER_CONCURRENCY="2") as process:
+        process.api.give("stuck", {"workflow": after_saving("TestIgnoresInterrupts", seconds=300), "timeout_s": 1})
+        process.api.wait(lambda: process.api.progress("stuck"))
+        process.api.give("waiting", {"workflow": graphs.solid()})
+        process.api.wait(lambda: "waiting" in process.api.taken)
+        begun = time.monotonic()
+        body = process.api.result("stuck", GRACE_S + 15)
+        assert time.monotonic() - begun < GRACE_S + 10
+        output = body["output"]
+        assert output["error_type"] == "timeout"
+        assert [image["filename"] for image in output["images"]] == ["ComfyUI_00001_.png"], "what was finished is sent"
+        assert process.end(15) == 1
+        assert process.api.results("waiting") == [], "it was not begun: the platform gives it to another worker"
+        assert "defunct" in process.log()
+
+
+def test_a_cancelled_job_that_does_not_stop_ends_the_worker(start: Start) -> None:
+    with start() as process:
+        process.api.give("stuck", {"workflow": graphs.through("TestIgnoresInterrupts", seconds=300)})
+        process.api.wait(lambda: process.api.progress("stuck"))
+        process.api.stop("stuck")
+        assert process.end(GRACE_S + 20) == 1
+        assert "defunct" in process.log()
+
+
+def test_states() -> None:
+    life, heard = Life(), []
+    life.on_end(lambda: heard.append(life.state))
+    states = [life.state]
+    for change in (life.started, lambda: life.works(True), lambda: life.works(False)):
+        change()
+        states.append(life.state)
+    assert states == [LifeState.STARTING, LifeState.READY, LifeState.BUSY, LifeState.READY]
+    assert life.takes_jobs
+    life.drain("told to")
+    life.drain("again")
+    assert (life.state, life.takes_jobs) == (LifeState.DRAINING, False)
+    life.fail("broken")
+    life.fail("broken again")
+    assert (life.state, life.failure) == (LifeState.DEFUNCT, "broken")
+    assert heard == [LifeState.DRAINING, LifeState.DEFUNCT]
+    late: list[str] = []
+    life.on_end(lambda: late.append("at once"))
+    assert late == ["at once"], "who asks too late hears it all the same"

@@ -1,0 +1,127 @@
+"""Signs of life of a run in this process: events, computation, files, and waiting for the disk or the network."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+_EVERY_S = 1.0
+_CPU_SHARE = 0.1  # Of one processor; a process that waits for its next job uses less.
+_MIN_BYTES = 1_000_000  # A second; log lines are fewer.
+# System calls that wait for a socket: those that name it, and those that wait for several.
+_ON_SOCKET, _ON_SEVERAL = {
+    "x86_64": ({0, 1, 20, 42, 43, 44, 45, 46, 47}, {7, 23, 232, 270, 271, 281}),
+    "aarch64": ({63, 64, 66, 202, 203, 206, 207, 211, 212}, {22, 72, 73}),
+}.get(platform.machine(), (set(), set()))
+_TASKS, _FILES = Path("/proc/self/task"), Path("/proc/self/fd")
+
+
+class Activity:
+    """Whether anything of the current run has moved since the last look.
+
+    Args:
+        thread_id: the native id of the thread that runs it.
+        gpu_is_busy: whether the device computes.
+    """
+
+    def __init__(self, thread_id: Callable[[], int | None], gpu_is_busy: Callable[[], bool] = lambda: False) -> None:
+        self._thread_id, self._gpu_is_busy = thread_id, gpu_is_busy
+        self._process = psutil.Process()
+        self._event = False
+        self._looked = 0.0
+        self._cpu_s, self._bytes = 0.0, 0
+        self._old_tasks: frozenset[str] = frozenset()
+        self._old_sockets: frozenset[str] = frozenset()
+
+    def begin(self) -> None:
+        """A run begins: threads and sockets that are there belong to others."""
+        self._old_tasks, self._old_sockets = frozenset(_names(_TASKS)), frozenset(_sockets())
+        self._looked, self._cpu_s, self._bytes, self._event = time.monotonic(), self._cpu(), self._io(), False
+
+    def event(self) -> None:
+        """The run has reported something."""
+        self._event = True
+
+    def moves(self) -> bool:
+        """Whether anything has moved; what takes a while to ask is asked once a second."""
+        moved, self._event = self._event, False
+        now = time.monotonic()
+        if now - self._looked < _EVERY_S:
+            return moved
+        seconds, self._looked = now - self._looked, now
+        cpu_s, self._cpu_s = self._cpu_s, self._cpu()
+        count, self._bytes = self._bytes, self._io()
+        computed = self._cpu_s - cpu_s > _CPU_SHARE * seconds
+        transferred = self._bytes - count > _MIN_BYTES * seconds
+        return moved or computed or transferred or self._waits() or self._gpu_is_busy()
+
+    def _cpu(self) -> float:
+        """Seconds of computation of this process and its children."""
+        total = 0.0
+        with contextlib.suppress(psutil.Error):
+            for process in (self._process, *self._process.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    times = process.cpu_times()
+                    total += times.user + times.system
+        return total
+
+    def _io(self) -> int:
+        try:
+            counters = self._process.io_counters()
+        except (psutil.Error, OSError, NotImplementedError):
+            return 0
+        return int(counters.read_chars + counters.write_chars + counters.read_bytes)
+
+    def _waits(self) -> bool:
+        """Whether the run's thread, or one that came with it, waits for the disk or for a socket."""
+        mine = [str(self._thread_id()), *(set(_names(_TASKS)) - self._old_tasks)]
+        return any(_in_disk_wait(task) or self._on_network(task) for task in mine)
+
+    def _on_network(self, task: str) -> bool:
+        try:
+            words = (_TASKS / task / "syscall").read_text().split()
+            number = int(words[0])
+        except (OSError, ValueError, IndexError):
+            return False  # It runs, is gone, or must not be looked at.
+        if number in _ON_SOCKET and len(words) > 1:
+            return _is_socket(str(int(words[1], 16)))
+        return number in _ON_SEVERAL and bool(set(_sockets()) - self._old_sockets)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names alone are wanted.
+    except OSError:
+        return []
+
+
+def _is_socket(descriptor: str) -> bool:
+    try:
+        return str((_FILES / descriptor).readlink()).startswith("socket:")
+    except OSError:
+        return False
+
+
+def _sockets() -> list[str]:
+    """Every socket that the process has open, by its inode."""
+    found = []
+    for descriptor in _names(_FILES):
+        with contextlib.suppress(OSError):
+            target = str((_FILES / descriptor).readlink())
+            if target.startswith("socket:"):
+                found.append(target)
+    return found
+
+
+def _in_disk_wait(task: str) -> bool:
+    try:
+        status = (_TASKS / task / "stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] == "D"
