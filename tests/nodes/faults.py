@@ -136,6 +136,12 @@ class Misbehaves(_OnImage):
             for _ in range(megabytes):
                 file.write(bytes(1_000_000))
 
+    def breaks_device(self, _: int) -> None:
+        """A device-side assert; needs a CUDA device."""
+        table = torch.nn.Embedding(4, 4).cuda()
+        table(torch.full((4,), 99, device="cuda"))
+        torch.cuda.synchronize()
+
     def leaves_files(self, count: int) -> None:
         for number in range(count):
             (Path(folder_paths.get_output_directory()) / f"{number}.txt").touch()

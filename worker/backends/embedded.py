@@ -141,13 +141,11 @@ class EmbeddedBackend:
     def _rest(self) -> None:
         self._runtime.prompts.collect_garbage()
         if self._max_rss_bytes and _rss() > self._max_rss_bytes:
-            before = _rss()
             self._runtime.prompts.memory.make_room()
-            _log.warning(
-                "Memory is over MAX_RSS_MB: freed models and caches, %.0f → %.0f MB", before / 1e6, _rss() / 1e6
-            )
-            if _rss() > self._max_rss_bytes:
-                self._life.drain(f"{_rss() / 1e6:.0f} MB of memory are over MAX_RSS_MB, with all caches freed")
+            now = _rss()
+            _log.warning("Memory was over MAX_RSS_MB; with models and caches freed it is %.0f MB", now / 1e6)
+            if now > self._max_rss_bytes:
+                self._life.drain(f"{now / 1e6:.0f} MB of memory are over MAX_RSS_MB, with all caches freed")
 
     @contextmanager
     def _visit(self, run: GraphRun) -> Iterator[None]:
