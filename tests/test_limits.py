@@ -9,10 +9,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import graphs
 import pytest
+import requests
+from local_server import local_server, until_it_listens
 from runpod_worker import Start
 
 from worker import Worker
@@ -74,7 +77,7 @@ def test_the_operators_limit_caps_the_callers(command: Command) -> None:
     assert answer.returncode == 1
 
 
-def test_run_keeps_the_limit_too(command: Command, tmp_path: Any) -> None:
+def test_run_keeps_the_limit_too(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "workflow.json"
     path.write_text(json.dumps(graphs.through("TestSleeps", steps=5000)))
     answer = command("run", path, "--out", tmp_path / "out", JOB_TIMEOUT_S="1")
@@ -144,6 +147,40 @@ def test_a_cancelled_job_that_does_not_stop_ends_the_worker(start: Start) -> Non
         process.api.stop("stuck")
         assert process.end(GRACE_S + 20) == 1
         assert "defunct" in process.log()
+
+
+def test_on_the_local_server_too(project: Path, base_dir: Path) -> None:
+    """There is no other worker: who comes after is told so, and the process ends with an error."""
+    stuck: Any = {"input": {"workflow": graphs.through("TestIgnoresInterrupts", seconds=300), "timeout_s": 1}}
+    with local_server(project, base_dir, COMFY_ARGS="--cpu") as (process, url):
+        until_it_listens(url)
+        first, second = (
+            requests.post(f"{url}/run", json=job, timeout=90).json()["id"]
+            for job in (stuck, {"input": {"workflow": graphs.solid()}})
+        )
+        answer = requests.get(f"{url}/status-sync/{first}?wait=60000", timeout=90).json()
+        assert (answer["status"], answer["output"]["error_type"]) == ("FAILED", "timeout")
+        behind = requests.get(f"{url}/status-sync/{second}?wait=3000", timeout=90).json()
+        assert (behind["status"], behind["output"]["error_type"]) == ("FAILED", "defunct")
+        assert process.wait(30) == 1
+
+
+def test_a_warm_up_comes_before_the_first_job(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "warm.json"
+    path.write_text(json.dumps(graphs.solid()))
+    with start(WARMUP_WORKFLOW=str(path)) as process:
+        assert process.log().index("warmed up in") < process.log().index("Ready for jobs")
+    path.write_text(json.dumps(graphs.through("TestRaises")))
+    with start(WARMUP_WORKFLOW=str(path)) as process:
+        assert "WARMUP_WORKFLOW failed: Workflow execution error" in process.log()
+        process.api.give("job", {"workflow": graphs.solid()})
+        assert "images" in process.api.result("job")["output"], "other workflows may run"
+
+
+def test_a_warm_up_that_is_none(start: Start, tmp_path: Path) -> None:
+    with start(WARMUP_WORKFLOW=str(tmp_path / "none.json"), wait=False) as process:
+        assert process.end(60) == 3
+        assert "WARMUP_WORKFLOW: " in process.log()
 
 
 def test_states() -> None:

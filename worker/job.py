@@ -17,7 +17,7 @@ Workflow = dict[str, Any]
 
 _IMAGES_TEXT = "'images' must be a list of objects with 'name' and 'image' keys"
 _MAX_DEPTH = 100
-_MAX_TIMEOUT_S = 7 * 86_400  # RunPod's longest.
+LONGEST_S = 7 * 86_400  # RunPod's longest.
 _ANNOTATION = re.compile(r"\[(input|output|temp)\]\s*$")
 
 
@@ -213,9 +213,9 @@ def _parse_quality(given: object) -> int | None:
 def _parse_timeout(given: object) -> float | None:
     if given is None:
         return None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= _MAX_TIMEOUT_S:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= LONGEST_S:
         raise InvalidJob(
-            f"'timeout_s' must be a number of seconds, above 0 and up to {_MAX_TIMEOUT_S}, not {_quoted(given)}"
+            f"'timeout_s' must be a number of seconds, above 0 and up to {LONGEST_S}, not {_quoted(given)}"
         )
     return float(given)
 

@@ -38,6 +38,7 @@ def serve_local(settings: Settings) -> None:
         BackendFailed: the worker is defunct, or a node that was stopped does not end.
     """
     with _listen(settings.local_api_host, settings.local_api_port) as listener, Worker(settings) as worker:
+        worker.warm_up()
         worker.settle()
         # Not asyncio.run: at its end it would wait for threads, of which a node may hold one for ever.
         asyncio.new_event_loop().run_until_complete(serve(worker, listener))
@@ -70,7 +71,7 @@ async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | No
     with _signals(server, jobs) as stop:
 
         def when_defunct() -> None:
-            if worker.life.failure is not None:
+            if worker.life.failure is not None and not loop.is_closed():
                 loop.call_soon_threadsafe(loop.call_later, _LAST_ANSWERS_S, stop)
 
         worker.life.on_end(when_defunct)

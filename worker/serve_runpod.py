@@ -49,6 +49,7 @@ def serve_runpod(settings: Settings) -> None:
     RunPodLogger.log = _log_sdk
     _start_heartbeat()
     with Worker(settings) as worker:
+        worker.warm_up()
         worker.settle()
         asyncio.run(run_fitness_checks())
         # Not asyncio.run: at its end it would wait for threads, of which a node may hold one for ever.

@@ -165,6 +165,11 @@ class Settings(BaseSettings):
         "public or off",
         "Whether `images` may be given as URLs: of public addresses alone, or not at all.",
     )
+    warmup_workflow: Path | None = _setting(
+        None,
+        "an API-format workflow's file",
+        "A workflow that is run once before the first job is taken, so that its models are loaded by then.",
+    )
     job_timeout_s: float = _setting(
         0.0,
         "a number, 0 or above",

@@ -19,7 +19,7 @@ from worker.backends.embedded import EmbeddedBackend
 from worker.backends.watchdog import Patience
 from worker.comfy_runtime.boot import boot
 from worker.comfy_runtime.runtime import Runtime
-from worker.errors import StartError
+from worker.errors import InvalidJob, StartError, WorkerError
 from worker.events import Listener
 from worker.graph_run import Backend, GraphRun
 from worker.image_format import ImageFormat
@@ -115,6 +115,30 @@ class Worker:
             if Worker._state is None:
                 Worker._state = open_state(self.settings.worker_state_dir)
             return Worker._state
+
+    def warm_up(self) -> None:
+        """Run ``WARMUP_WORKFLOW``, if there is one. A workflow that fails is told in the log: others may run.
+
+        Raises:
+            StartError: the file is no workflow.
+        """
+        path = self.settings.warmup_workflow
+        if path is None:
+            return
+        try:
+            job = make_job(path)
+        except InvalidJob as error:
+            raise StartError(f"WARMUP_WORKFLOW: {error}") from None
+        self._say("warming up")
+        start = time.perf_counter()
+        try:
+            errors = self.run_job(job).errors
+        except WorkerError as error:
+            errors = (str(error),)
+        if errors:
+            self._say(f"warning: WARMUP_WORKFLOW failed: {'; '.join(errors)}")
+        else:
+            self._say(f"warmed up in {time.perf_counter() - start:.1f} s")
 
     @staticmethod
     def settle() -> None:

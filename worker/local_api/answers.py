@@ -23,7 +23,12 @@ ERROR_TYPES: dict[ErrorType, str] = {
     "delivery": "the files could neither be stored in the bucket nor be sent in the answer; `details` has the reasons",
     "answer_too_large": "the answer is over the limit of RunPod, or of `MAX_RESPONSE_MB`",
     "answer_refused": "RunPod did not take the answer",
-    "timeout": "on the local server: `executionTimeout` or `ttl` ran out",
+    "timeout": "the job ran longer than `timeout_s` or `JOB_TIMEOUT_S`; on the local server also: `executionTimeout` "
+    "or `ttl` ran out",
+    "stalled": "nothing of the job moved for `JOB_STALL_TIMEOUT_S`",
+    "out_of_memory": "memory ran out, and once more after all else was removed from it; `error` has node and figures",
+    "device": "the GPU failed; the worker ends, and another takes its place",
+    "defunct": "the job was not begun: the worker ends (on RunPod another worker gets it, and nobody sees this)",
     "backend": "what runs the graph broke, or its server is gone",
     "internal": "an error of the worker itself",
     "start": "the worker is not open",
@@ -57,6 +62,9 @@ class Answer(TypedDict):
     files: NotRequired[Annotated[list[OutputFile], Field(description="Every other file, of whatever kind")]]
     text: NotRequired[Annotated[list[OutputText], Field(description="Texts that nodes showed")]]
     errors: NotRequired[Annotated[list[str], Field(description="What went wrong beside what is here, a line for each")]]
+    error_type: NotRequired[
+        Annotated[ErrorType, Field(description="What ended the workflow before its end, where that was no node")]
+    ]
     status: NotRequired[
         Annotated[Literal["success_no_images"], Field(description="Nothing went wrong, and no image was saved")]
     ]

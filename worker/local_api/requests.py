@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, TypeAda
 from pydantic_core import CoreSchema
 
 from worker.image_format import FormatName
+from worker.job import LONGEST_S
 
-_WEEK_MS = 7 * 24 * 3600 * 1000
+_WEEK_MS = LONGEST_S * 1000
 _EXAMPLE: dict[str, Any] = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 256, "height": 256, "batch_size": 1, "color": 3368601}},
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "ComfyUI"}},
@@ -65,6 +66,13 @@ class Input(BaseModel):
         ge=1,
         le=100,
         description="Quality of WebP and JPEG; WebP is lossless at 100. Default: the worker's `OUTPUT_QUALITY`",
+    )
+    timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=LONGEST_S,
+        description="Seconds that the job may run, once it has its turn; the worker's `JOB_TIMEOUT_S` caps it. What it "
+        "has finished by then is sent",
     )
     comfy_org_api_key: str | None = Field(
         default=None, description="Key for ComfyUI's API nodes; wins over the worker's `COMFY_ORG_API_KEY`"
