@@ -20,6 +20,7 @@ from worker.handler import JobHandler
 from worker.local_api.app import make_app, status_body
 from worker.local_api.jobs import LocalJob, LocalJobs
 from worker.local_api.webhooks import Webhooks
+from worker.readiness import make_ready
 from worker.reply import Reply, encode
 from worker.settings import Settings
 from worker.worker import Worker
@@ -38,8 +39,7 @@ def serve_local(settings: Settings) -> None:
         BackendFailed: the worker is defunct, or a node that was stopped does not end.
     """
     with _listen(settings.local_api_host, settings.local_api_port) as listener, Worker(settings) as worker:
-        worker.warm_up()
-        worker.settle()
+        make_ready(worker)
         # Not asyncio.run: at its end it would wait for threads, of which a node may hold one for ever.
         asyncio.new_event_loop().run_until_complete(serve(worker, listener))
         if worker.life.failure is not None:

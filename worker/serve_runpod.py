@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from worker.errors import BackendFailed
 from worker.logs import job_lines
+from worker.readiness import make_ready
 from worker.runpod_loop import Loop
 from worker.runpod_sdk import (
     JobsProgress,
@@ -49,8 +50,7 @@ def serve_runpod(settings: Settings) -> None:
     RunPodLogger.log = _log_sdk
     _start_heartbeat()
     with Worker(settings) as worker:
-        worker.warm_up()
-        worker.settle()
+        make_ready(worker)
         asyncio.run(run_fitness_checks())
         # Not asyncio.run: at its end it would wait for threads, of which a node may hold one for ever.
         asyncio.new_event_loop().run_until_complete(Loop(worker).run())

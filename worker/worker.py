@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import threading
 import time
@@ -19,7 +18,7 @@ from worker.backends.embedded import EmbeddedBackend
 from worker.backends.watchdog import Patience
 from worker.comfy_runtime.boot import boot
 from worker.comfy_runtime.runtime import Runtime
-from worker.errors import InvalidJob, StartError, WorkerError
+from worker.errors import StartError
 from worker.events import Listener
 from worker.graph_run import Backend, GraphRun
 from worker.image_format import ImageFormat
@@ -62,7 +61,7 @@ class Worker:
 
     def __init__(self, settings: Settings | None = None, *, say: Callable[[str], None] | None = None) -> None:
         self.settings = settings or load_settings().quiet()
-        self._say = say or _log_step
+        self.say = say or _log_step
         self._backend: Backend | None = None
         self.runtime: Runtime | None = None
         self.life = Life()
@@ -81,14 +80,14 @@ class Worker:
             from worker.backends.websocket import WebsocketBackend
 
             backend = WebsocketBackend(self.settings, self.life)
-            backend.start(self._say)
+            backend.start(self.say)
             self._backend = backend
             self.life.started()
             return self
         with _start_lock:
             if Worker._open is not None:
                 raise StartError("A Worker is open in this process already; close it first")
-            self.runtime = boot(self.settings, self.state, self._say)
+            self.runtime = boot(self.settings, self.state, self.say)
             patience = Patience(self.settings.job_stall_timeout_s)
             embedded = EmbeddedBackend(self.runtime, self.life, patience, int(self.settings.max_rss_mb * 1e6))
             embedded.start()
@@ -115,39 +114,6 @@ class Worker:
             if Worker._state is None:
                 Worker._state = open_state(self.settings.worker_state_dir)
             return Worker._state
-
-    def warm_up(self) -> None:
-        """Run ``WARMUP_WORKFLOW``, if there is one. A workflow that fails is told in the log: others may run.
-
-        Raises:
-            StartError: the file is no workflow.
-        """
-        path = self.settings.warmup_workflow
-        if path is None:
-            return
-        try:
-            job = make_job(path)
-        except InvalidJob as error:
-            raise StartError(f"WARMUP_WORKFLOW: {error}") from None
-        self._say("warming up")
-        start = time.perf_counter()
-        try:
-            errors = self.run_job(job).errors
-        except WorkerError as error:
-            errors = (str(error),)
-        if errors:
-            self._say(f"warning: WARMUP_WORKFLOW failed: {'; '.join(errors)}")
-        else:
-            self._say(f"warmed up in {time.perf_counter() - start:.1f} s")
-
-    @staticmethod
-    def settle() -> None:
-        """For a process that does nothing but serve, once it is started: what stands now, stays.
-
-        ComfyUI makes a full garbage collection every ten seconds, and Python some in between. Each took 0.3 s, in the
-        middle of somebody's job, for half a million objects that never go.
-        """
-        gc.freeze()
 
     def close(self) -> None:
         """Interrupt what runs and take no more. Results stay readable.

@@ -62,10 +62,11 @@ def open_worker() -> tuple[dict[str, Run], Message]:
     """This worker, on the backend that the environment names, and the bare executor where ComfyUI is embedded."""
     from worker import Worker
     from worker.handler import make_handler
+    from worker.readiness import make_ready
 
     imported = time.monotonic()
     worker = Worker().start()
-    worker.settle()  # As one that serves does.
+    make_ready(worker)  # As one that serves does.
     handle, loop = make_handler(worker), asyncio.new_event_loop()
     ways: dict[str, Run] = {"handler": lambda job: loop.run_until_complete(handle(job))}
     if worker.runtime is None:

@@ -140,9 +140,9 @@ class EmbeddedBackend:
 
     def _rest(self) -> None:
         self._runtime.prompts.collect_garbage()
-        if self._max_rss_bytes and _rss() > self._max_rss_bytes:
+        if self._max_rss_bytes and psutil.Process().memory_info().rss > self._max_rss_bytes < _trimmed_rss():
             self._runtime.prompts.memory.make_room()
-            now = _rss()
+            now = _trimmed_rss()
             _log.warning("Memory was over MAX_RSS_MB; with models and caches freed it is %.0f MB", now / 1e6)
             if now > self._max_rss_bytes:
                 self._life.drain(f"{now / 1e6:.0f} MB of memory are over MAX_RSS_MB, with all caches freed")
@@ -203,7 +203,7 @@ class _Messages:
             tell(self._turn.run.on_event, translate_inner(name, data, self._turn.run.workflow))
 
 
-def _rss() -> int:
+def _trimmed_rss() -> int:
     """Bytes of host memory that the process holds, once the allocator has given back what it can."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
