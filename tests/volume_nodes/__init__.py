@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import folder_paths
 
 folder_paths.add_model_folder_path("pack_models", str(Path(folder_paths.models_dir) / "pack_models"))
+# As VideoHelperSuite's, whose folders stand in a tuple.
+folder_paths.folder_names_and_paths["pack_formats"] = ((), {".json"})
 
 
 class PackModel:
@@ -27,4 +29,22 @@ class PackModel:
         return {"ui": {"text": [Path(path).read_text()]}, "result": (model,)}
 
 
-NODE_CLASS_MAPPINGS = {"TestPackModel": PackModel}
+class KeepsList:
+    """Asks for its list once."""
+
+    CATEGORY = "tests"
+    FUNCTION = "nothing"
+    RETURN_TYPES = ()
+    _kept: ClassVar[list[str]] = []
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name.
+        if not cls._kept:
+            cls._kept.extend(["None", *folder_paths.get_filename_list("loras")])
+        return {"required": {"lora": (cls._kept,)}}
+
+    def nothing(self, lora: str) -> tuple[()]:
+        return ()
+
+
+NODE_CLASS_MAPPINGS = {"TestPackModel": PackModel, "TestKeepsList": KeepsList}

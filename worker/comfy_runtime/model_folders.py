@@ -11,8 +11,10 @@ from typing import Any
 from worker.models import ModelFolder
 from worker.rejection import combo_choices
 
-# Looks like a model file, since some nodes pick those out of the list.
-_MARK, _MARK_END = "model-folder=", ".safetensors"
+# Stands in the list of an empty folder. Looks like a model file, since some nodes pick those out of the list.
+_IN_EMPTY = "none.safetensors"
+# Two jobs may miss models at once; each puts back what it has found.
+_one_at_a_time = threading.Lock()
 _NO_MODELS = ("custom_nodes", "datasets")
 
 
@@ -21,8 +23,10 @@ def add_volume(folder_paths: Any, volume: Path) -> None:
 
     May be called again: node packs make folders of their own while they are imported.
     """
-    for name, (paths, _) in list(folder_paths.folder_names_and_paths.items()):
+    for name, (paths, extensions) in list(folder_paths.folder_names_and_paths.items()):
         if name not in _NO_MODELS:
+            if not isinstance(paths, list):  # VideoHelperSuite's folder has a tuple, which cannot be added to.
+                folder_paths.folder_names_and_paths[name] = list(paths), extensions
             for folder in _names_on_volume(name, paths, Path(folder_paths.models_dir)):
                 folder_paths.add_model_folder_path(name, str(volume / "models" / folder))
 
@@ -49,7 +53,7 @@ def model_folders(folder_paths: Any, hidden: Path) -> list[ModelFolder]:
 def model_inputs(node_class: Any, folder_paths: Any) -> dict[str, tuple[str, frozenset[str]]]:
     """For each input of ``node_class`` that takes a model file: its folder, and the choices that are no files.
 
-    The node itself is asked for its inputs, while the lists of model files hold nothing but their folder's name.
+    The node itself is asked for its inputs, while each name in the lists of model files knows its folder.
     """
     try:
         with _lists_naming_folders(folder_paths):
@@ -60,23 +64,41 @@ def model_inputs(node_class: Any, folder_paths: Any) -> dict[str, tuple[str, fro
     found: dict[str, tuple[str, frozenset[str]]] = {}
     for name, config in (item for group in groups for item in group.items()):
         choices = [choice for choice in combo_choices(config) if isinstance(choice, str)]
-        folders = [choice[len(_MARK) : -len(_MARK_END)] for choice in choices if choice.startswith(_MARK)]
-        if folders:
-            found[name] = folders[0], frozenset(choice for choice in choices if not choice.startswith(_MARK))
+        folder = next((choice.folder for choice in choices if isinstance(choice, _Listed)), None)
+        if folder is not None:
+            found[name] = folder, frozenset(choice for choice in choices if not isinstance(choice, _Listed))
     return found
+
+
+class _Listed(str):
+    """The name of a model file, as equal to a plain one as a node pack that keeps the list for later needs it."""
+
+    __slots__ = ("folder",)
+    folder: str
+
+    def __new__(cls, name: str, folder: str) -> _Listed:
+        listed = super().__new__(cls, name)
+        listed.folder = folder
+        return listed
 
 
 @contextmanager
 def _lists_naming_folders(folder_paths: Any) -> Iterator[None]:
-    listed, here = folder_paths.cached_filename_list_, threading.get_ident()
+    with _one_at_a_time:
+        listed, here = folder_paths.cached_filename_list_, threading.get_ident()
 
-    def naming(folder_name: str) -> Any:
-        if threading.get_ident() != here:  # The executor's thread goes on validating.
-            return listed(folder_name)
-        return [f"{_MARK}{folder_paths.map_legacy(folder_name)}{_MARK_END}"], {}, 0.0
+        def naming(folder_name: str) -> Any:
+            found = listed(folder_name)
+            if threading.get_ident() != here:  # The executor's thread goes on validating.
+                return found
+            folder = folder_paths.map_legacy(folder_name)
+            if found is None:
+                found = folder_paths.filename_list_cache[folder] = folder_paths.get_filename_list_(folder)
+            names = found[0] or [_IN_EMPTY]
+            return [_Listed(name, folder) for name in names], {}, 0.0
 
-    folder_paths.cached_filename_list_ = naming
-    try:
-        yield
-    finally:
-        folder_paths.cached_filename_list_ = listed
+        folder_paths.cached_filename_list_ = naming
+        try:
+            yield
+        finally:
+            folder_paths.cached_filename_list_ = listed
