@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,9 @@ import pytest
 from worker import Worker
 from worker.comfy_runtime.runtime import Runtime
 from worker.errors import WorkflowRejected
+from worker.handler import make_handler
 from worker.model_damage import damage, size_text
-from worker.models import ModelReference, near_misses, workflow_models
+from worker.models import ModelReference, files_by_stem, near_misses, workflow_models
 from worker.network_volume import describe_volume
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -67,6 +71,7 @@ def test_every_folder_that_this_comfyui_knows_is_on_the_volume(runtime: Runtime,
         "model_patches",
         "style_models",
         "pack_models",
+        "pack_formats",
     } <= names
 
 
@@ -135,6 +140,38 @@ def test_asking_all_nodes_leaves_their_lists_alone(worker: Worker, runtime: Runt
     assert worker.run(graphs.solid()).ok
 
 
+def test_a_pack_that_keeps_its_list_keeps_the_names_of_files(runtime: Runtime, models: Path) -> None:
+    safetensors(models / "loras" / "a.safetensors")
+    sys.modules["nodes"].NODE_CLASS_MAPPINGS["TestKeepsList"]._kept.clear()
+    assert runtime.model_inputs("TestKeepsList") == {"lora": ("loras", frozenset({"None"}))}
+    node_class = sys.modules["nodes"].NODE_CLASS_MAPPINGS["TestKeepsList"]
+    (kept,) = node_class.INPUT_TYPES()["required"]["lora"]
+    assert kept == ["None", "a.safetensors"]
+    node_class._kept.clear()
+
+
+def test_two_threads_may_ask_nodes_at_once(runtime: Runtime, models: Path) -> None:
+    safetensors(models / "loras" / "a.safetensors")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: runtime.model_inputs("LoraLoader")["lora_name"][0], range(200)))
+        assert set(found) == {"loras"}
+        names = [name for listed in pool.map(lambda _: runtime.model_files("loras"), range(50)) for name in listed]
+    assert {(type(name), name) for name in names} == {(str, "a.safetensors")}
+
+
+def test_a_volume_that_cannot_be_looked_at_costs_no_answer(
+    worker: Worker, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a mount stops to answer: ``describe_volume`` then raises ``OSError``."""
+    debugging = worker.settings.model_copy(
+        update={"network_volume_debug": True, "network_volume_path": Path("/" + "x" * 300)}
+    )
+    monkeypatch.setattr(worker, "settings", debugging)
+    job = {"id": "a", "input": {"workflow": graphs.text_to_image(checkpoint="none.safetensors")}}
+    answer = asyncio.run(make_handler(worker)(job))
+    assert answer["error_type"] == "workflow_validation"
+
+
 def test_what_a_workflow_names(runtime: Runtime, models: Path) -> None:
     lora = safetensors(models / "loras" / "a.safetensors")
     embedding = safetensors(models / "embeddings" / "easy.safetensors")
@@ -182,12 +219,22 @@ def test_a_name_does_not_lead_out_of_the_folders(runtime: Runtime, models: Path)
 def test_near_misses(runtime: Runtime, volume: Path, place: str, wanted: str, hint: str) -> None:
     safetensors(volume / place)
     hint = hint.format(volume=volume, checkpoints=volume / "models" / "checkpoints")
-    assert hint in "\n".join(near_misses(reference(wanted), runtime, volume))
+    assert hint in "\n".join(near_misses(reference(wanted), runtime, volume, files_by_stem(runtime, volume)))
 
 
 def test_nothing_near_is_no_hint(runtime: Runtime, volume: Path, models: Path) -> None:
     safetensors(models / "checkpoints" / "something.safetensors")
-    assert near_misses(reference("sdxl.safetensors"), runtime, volume) == []
+    assert near_misses(reference("sdxl.safetensors"), runtime, volume, files_by_stem(runtime, volume)) == []
+
+
+def test_what_cannot_be_used_is_no_hint_and_hints_are_few(runtime: Runtime, volume: Path, models: Path) -> None:
+    (models / "checkpoints").mkdir()
+    (models / "checkpoints" / "SDXL.safetensors").symlink_to(models / "nowhere")
+    for number in range(30):
+        safetensors(models / f"copy{number}" / "sdxl.safetensors")
+    hints = near_misses(reference("sdxl.safetensors"), runtime, volume, files_by_stem(runtime, volume))
+    assert len(hints) == 10
+    assert "must name it" not in "".join(hints)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +246,7 @@ def test_nothing_near_is_no_hint(runtime: Runtime, volume: Path, models: Path) -
         ("a.safetensors", b"  <!DOCTYPE html><html>", "web page"),
         ("a.safetensors", b"PK\x03\x04 something else", "no safetensors"),
         ("a.safetensors", struct.pack("<Q", 4) + b"{]!}" + bytes(100), "header is damaged"),
+        ("a.safetensors", struct.pack("<Q", 60_000) + b'{"a":' * 12_000 + bytes(100), "header is damaged"),
         ("a.safetensors.part", b"x", "not ended"),
         ("a.pt", b"PK\x03\x04", None),
     ],
@@ -214,6 +262,16 @@ def test_damage_of_a_download_that_broke_off(tmp_path: Path) -> None:
     assert "it is cut off: 579 B of 1.1 KB" in str(damage(safetensors(tmp_path / "cut.safetensors", cut=500)))
     (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nowhere")
     assert "link" in str(damage(tmp_path / "gone.safetensors"))
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket.ckpt"))
+    (tmp_path / "folder.pt").mkdir()
+    for path in tmp_path.iterdir():
+        assert "it is no file" in str(damage(path)), path
 
 
 def test_a_real_checkpoint_looks_well(tiny_checkpoint: Path) -> None:

@@ -27,6 +27,7 @@ T = TypeVar("T")
 Handler = Callable[[object], Coroutine[Any, Any, Answer]]
 _MAX_JOB_BUCKETS = 16
 _MAY_MISS_MODELS = ("workflow_validation", "workflow_execution", "completed_with_errors")
+_DIAGNOSIS_S = 5.0
 _log = logging.getLogger("worker")
 
 
@@ -62,6 +63,7 @@ class JobHandler:
         self._worker = worker
         self._bucket = configured_bucket(worker.settings)
         self._lock = threading.Lock()
+        self._diagnosis: asyncio.Future[None] | None = None
         self._job_buckets: OrderedDict[tuple[str, ...], Bucket] = OrderedDict()
 
     async def answer(
@@ -141,13 +143,21 @@ class JobHandler:
         return form(answer)
 
     async def _diagnose(self, account: _Account) -> None:
-        """Log which models a failed job misses, where the operator wants to know."""
+        """Log which models a failed job misses, where the operator wants to know; one job at a time."""
         worker, job = self._worker, account.job
-        if worker.settings.network_volume_debug and worker.runtime and job and account.outcome in _MAY_MISS_MODELS:
-            with job_lines(job.id, _secrets(job)):
-                await asyncio.to_thread(
-                    log_missing_models, job.workflow, worker.settings.network_volume_path, worker.runtime
-                )
+        if not (
+            worker.settings.network_volume_debug and worker.runtime and job and account.outcome in _MAY_MISS_MODELS
+        ):
+            return
+        if self._diagnosis is not None and not self._diagnosis.done():
+            _log.info("Its models are not looked for: those of an earlier job still are")
+            return
+        with job_lines(job.id, _secrets(job)):
+            volume = worker.settings.network_volume_path
+            self._diagnosis = asyncio.ensure_future(
+                asyncio.to_thread(log_missing_models, job.workflow, volume, worker.runtime)
+            )
+            await asyncio.wait({self._diagnosis}, timeout=_DIAGNOSIS_S)  # A large volume holds no answer up.
 
     def _uploader(self, job: Job) -> Uploader | None:
         bucket = self._bucket if job.s3_config is None else self._job_bucket(job.s3_config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import struct
 from pathlib import Path
 
@@ -16,7 +17,10 @@ def damage(path: Path) -> str | None:
     if path.suffix.lower() in _UNFINISHED:
         return "a download that has not ended"
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # Opening a pipe would wait for somebody who writes into it.
+            return "it is no file, but a pipe, a socket, a device or a folder"
+        size = status.st_size
         with path.open("rb") as file:
             start = file.read(512)
             if path.suffix.lower() == ".safetensors" and _is_header(start, size):
@@ -47,7 +51,7 @@ def _missing_bytes(descriptor: int, size: int) -> str | None:
     try:
         header = json.loads(os.pread(descriptor, length, 8))
         wanted = 8 + length + max(entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__")
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return "its header is damaged"
     if wanted > size:
         return f"it is cut off: {size_text(size)} of {size_text(wanted)}"

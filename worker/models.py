@@ -14,6 +14,7 @@ _EMBEDDING = re.compile(r"\bembedding:([^\s,;:()\[\]]+)")
 MODEL_ENDINGS = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf", ".onnx")
 _MOST_FILES = 100_000
 _SIMILAR = 0.8
+_MOST_HINTS = 10
 
 
 @dataclass(frozen=True)
@@ -128,41 +129,41 @@ def files_below(root: Path) -> Iterator[Path]:
             yield Path(folder) / name
 
 
-def near_misses(reference: ModelReference, catalog: Catalog, volume: Path | None) -> list[str]:
+def files_by_stem(catalog: Catalog, volume: Path | None) -> dict[str, list[Path]]:
+    """Every file of the volume and of the model folders, for ``near_misses``. It lists all of them."""
+    roots = [path for folder in catalog.model_folders() for path in folder.paths]
+    models = sorted({path.parent for path in roots if path.parent.name == "models"})
+    found: dict[str, list[Path]] = {}
+    for path in dict.fromkeys(
+        path for root in [*([volume] if volume else []), *models, *roots] for path in files_below(root)
+    ):
+        found.setdefault(_stem(path.name), []).append(path)
+    return found
+
+
+def near_misses(
+    reference: ModelReference, catalog: Catalog, volume: Path | None, files: Mapping[str, list[Path]]
+) -> list[str]:
     """What may have been meant by a file that is not there: one line each, the likeliest first."""
     listed = catalog.model_files(reference.folder) if reference.folder else []
     wanted = _stem(reference.name)
-    same = [name for name in listed if _stem(name) == wanted]
+    same = [name for name in listed if _stem(name) == wanted and catalog.model_path(reference.folder or "", name)]
     lines = [f"the workflow must name it {name!r}" for name in same]
+    own = next((folder for folder in catalog.model_folders() if folder.name == reference.folder), None)
     lines += [
         f"{reference.name!r} lies in {path.parent}, ComfyUI looks in {_places(reference, catalog, volume)}"
-        for path in _elsewhere(reference, catalog, volume)
-        if _stem(path.name) == wanted
+        for path in files.get(wanted, [])
+        if own is None or not own.lists(path) or not any(path.is_relative_to(place) for place in own.paths)
     ]
     if not lines:
         stems = {_stem(name): name for name in listed}
         similar = difflib.get_close_matches(wanted, stems, n=3, cutoff=_SIMILAR)
         lines = [f"there is {stems[stem]!r}" for stem in similar]
-    return lines
+    return lines[:_MOST_HINTS]
 
 
 def _stem(name: str) -> str:
     return Path(name.replace("\\", "/")).stem.lower()
-
-
-def _elsewhere(reference: ModelReference, catalog: Catalog, volume: Path | None) -> Iterator[Path]:
-    """Files that this reference's folder does not list."""
-    folders = {folder.name: folder for folder in catalog.model_folders()}
-    own = folders.get(reference.folder or "")
-    roots = [path for folder in folders.values() for path in folder.paths]
-    models = {path.parent for path in roots if path.parent.name == "models"}
-    seen: set[Path] = set()
-    for root in [*([volume] if volume else []), *sorted(models), *roots]:
-        for path in files_below(root):
-            listed = own is not None and own.lists(path) and any(path.is_relative_to(place) for place in own.paths)
-            if path not in seen and not listed:
-                seen.add(path)
-                yield path
 
 
 def _places(reference: ModelReference, catalog: Catalog, volume: Path | None) -> str:

@@ -39,20 +39,32 @@ def describe_volume(volume: Path, catalog: Catalog) -> list[str]:
             "or name its folder with NETWORK_VOLUME_PATH",
         ]
     folders = catalog.model_folders()
+    places = _folders_by_place(folders, volume)
     found: list[_Found] = []
     ignored: list[str] = []
     for file in files_below(volume):
-        listed = _found(file, volume, folders, catalog)
+        homes = [(folder, place) for place in file.parents for folder in places.get(place, ())]
+        listed = _found(file, homes, catalog)
         found.extend(listed)
-        if not listed and (reason := _why_ignored(file, volume, folders)):
+        if not listed and (reason := _why_ignored(file, volume, homes, folders)):
             ignored.append(f"  {file.relative_to(volume)}: {reason}")
     return [
         f"Network volume: {volume}, {_mount(volume)}",
         *_packs(volume, catalog),
         *_found_lines(found, volume),
         *_cut(["ComfyUI does not find:", *ignored] if ignored else []),
-        f"ComfyUI looks on it in {', '.join(_looked_in(folders, volume))}",
+        f"ComfyUI looks on it in {', '.join(sorted(str(place.relative_to(volume)) for place in places))}",
     ]
+
+
+def _folders_by_place(folders: list[ModelFolder], volume: Path) -> dict[Path, list[ModelFolder]]:
+    """The places on the volume that ComfyUI looks in; a lookup for each file, of which there may be many."""
+    places: dict[Path, list[ModelFolder]] = {}
+    for folder in folders:
+        for place in folder.paths:
+            if place.is_relative_to(volume):
+                places.setdefault(place, []).append(folder)
+    return places
 
 
 def _mount(volume: Path) -> str:
@@ -72,12 +84,11 @@ def _packs(volume: Path, catalog: Catalog) -> Iterator[str]:
         yield f"custom_nodes: {count} node pack(s), not loaded; VOLUME_CUSTOM_NODES=true loads them"
 
 
-def _found(file: Path, volume: Path, folders: list[ModelFolder], catalog: Catalog) -> list[_Found]:
+def _found(file: Path, homes: list[tuple[ModelFolder, Path]], catalog: Catalog) -> list[_Found]:
     return [
         _Found(file, folder.name, name, _remark(file, folder.name, name, catalog))
-        for folder in folders
-        for place in folder.paths
-        if place.is_relative_to(volume) and file.is_relative_to(place) and folder.lists(file)
+        for folder, place in homes
+        if folder.lists(file)
         for name in [str(file.relative_to(place))]
     ]
 
@@ -89,18 +100,18 @@ def _remark(file: Path, folder: str, name: str, catalog: Catalog) -> str | None:
     return damage(file)
 
 
-def _why_ignored(file: Path, volume: Path, folders: list[ModelFolder]) -> str | None:
+def _why_ignored(
+    file: Path, volume: Path, homes: list[tuple[ModelFolder, Path]], folders: list[ModelFolder]
+) -> str | None:
     """Why a file that looks like a model, or lies in a model folder, is not listed; None for others."""
     if set(file.relative_to(volume).parts[:-1]) & set(_NOT_MODELS):
         return None
-    homes = [folder for folder in folders if any(file.is_relative_to(place) for place in folder.paths)]
     if homes:
         if file.name.startswith(("put_", ".")):
             return None
         unfinished = damage(file) if file.suffix.lower() not in MODEL_ENDINGS else None
-        return (
-            unfinished or f"{homes[0].name} takes {', '.join(sorted(filter(None, homes[0].extensions))) or 'folders'}"
-        )
+        takes, _ = homes[0]
+        return unfinished or f"{takes.name} takes {', '.join(sorted(filter(None, takes.extensions))) or 'folders'}"
     if file.suffix.lower() not in MODEL_ENDINGS:
         return None
     parent = file.parent.relative_to(volume)
@@ -139,11 +150,6 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except OSError:
         return 0
-
-
-def _looked_in(folders: list[ModelFolder], volume: Path) -> list[str]:
-    places = {place.relative_to(volume) for folder in folders for place in folder.paths if place.is_relative_to(volume)}
-    return sorted(str(place) for place in places)
 
 
 def _cut(lines: list[str]) -> list[str]:

@@ -103,8 +103,9 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
 
 def _volume(settings: Settings, say: Say) -> Path | None:
     volume = settings.network_volume_path
-    if volume.is_dir():
-        return volume
+    with contextlib.suppress(OSError):  # As of a mount that does not answer.
+        if volume.is_dir():
+            return volume
     if "network_volume_path" in settings.model_fields_set:
         say(f"warning: NETWORK_VOLUME_PATH={str(volume)!r} is no folder: nothing is read from it")
     elif settings.volume_custom_nodes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rich.markup import escape
 from worker.comfy_runtime.runtime import Runtime
 from worker.errors import StartError
 from worker.model_damage import damage, size_text
-from worker.models import ModelReference, near_misses, places_for, workflow_models
+from worker.models import ModelReference, files_by_stem, near_misses, places_for, workflow_models
 from worker.request import make_job
 from worker.settings import load_settings
 from worker.worker import Worker
@@ -33,7 +34,10 @@ def models(options: argparse.Namespace) -> int:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with Worker(settings, say=lambda text: console.print(text, style="dim", markup=False)) as worker:
         runtime = worker.embedded_runtime()
-        entries = [_entry(reference, runtime) for reference in workflow_models(workflow, runtime)]
+        references = workflow_models(workflow, runtime)
+        missing = any(reference.path is None for reference in references)
+        files = files_by_stem(runtime, runtime.volume) if missing else {}
+        entries = [_entry(reference, runtime, files) for reference in references]
         unknown = {node["class_type"] for node in workflow.values() if not runtime.has_node_class(node["class_type"])}
     for name in sorted(unknown):
         console.print(
@@ -71,11 +75,11 @@ class _Entry:
         }
 
 
-def _entry(reference: ModelReference, runtime: Runtime) -> _Entry:
+def _entry(reference: ModelReference, runtime: Runtime, files: Mapping[str, list[Path]]) -> _Entry:
     places = places_for(reference, runtime)
     if reference.path is not None:
         return _Entry(reference, places, damage(reference.path), [])
-    return _Entry(reference, places, "missing", near_misses(reference, runtime, runtime.volume))
+    return _Entry(reference, places, "missing", near_misses(reference, runtime, runtime.volume, files))
 
 
 def _print(entries: list[_Entry]) -> None:
