@@ -64,7 +64,9 @@ def test_the_hub_offers_settings_that_there_are(project: Path) -> None:
             assert getattr(Settings(**{entry["key"].lower(): option["value"]}), entry["key"].lower()) == option["value"]
 
 
-def test_presets_of_the_hub_can_be_read(project: Path) -> None:
+def test_presets_of_the_hub_can_be_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
     for preset in read(project, ".runpod/hub.json")["config"]["presets"]:
         values = {name.lower(): str(value) for name, value in preset["defaults"].items()}
         settings = Settings(**values)  # type: ignore[arg-type] # As the environment gives them: texts.
@@ -161,7 +163,8 @@ def test_comfy_node_install_is_ours(project: Path, tmp_path: Path) -> None:
     command = tmp_path / "comfy-node-install"
     command.write_text('#!/bin/sh\nprintf "[%s]" "$@"\n')
     command.chmod(0o755)
-    words = ["node", "install", "--mode", "remote", "a", "--channel=x", "b@1 c", "--dry-run"]
+    words = ["node", "install", "--exit-on-fail", "--mode", "remote", "a", "--channel=x", "b@1 c", "--dry-run"]
+    words += ["--fast-deps", "--uv-compile"]
     answer = subprocess.run(
         [project / "scripts" / "image" / "comfy", *words],
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
