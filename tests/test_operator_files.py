@@ -43,6 +43,9 @@ def test_extra_model_paths_of_the_base_directory_are_read(command: Command, base
     ("text", "what"),
     [
         ("a: [1\n", "cannot be read"),
+        ("a: 2024-13-45\n", "cannot be read"),
+        ("a: !!timestamp x\n", "cannot be read"),
+        ("[" * 20_000, "cannot be read"),
         ("- checkpoints\n", "must hold groups"),
         ("mine: models\n", "'mine' must hold lines"),
         ("mine:\n  checkpoints: [a, b]\n", "'checkpoints' of 'mine' must be a folder"),

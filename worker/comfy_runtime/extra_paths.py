@@ -30,7 +30,7 @@ def extra_paths_flags(source: ComfySource) -> tuple[str, ...]:
 def _check(file: Path) -> None:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:  # PyYAML lets them through.
         raise StartError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise StartError(f"{file} must hold groups of model folders, as extra_model_paths.yaml.example of ComfyUI does")
