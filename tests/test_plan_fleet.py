@@ -312,6 +312,8 @@ JOB, RATE = ("--job-seconds", "4"), ("--rate", "2/min")
     [
         ((*JOB, "--rate", "-3/min"), "'-3/min' is no rate above 0 with a unit: write it like 30/min"),
         ((*JOB, "--rate", "3"), "'3' is no rate above 0 with a unit"),
+        ((*JOB, "--rate", "1e9/min"), "--rate and --hours: at most 10000000 jobs and 8784 hours can be simulated"),
+        ((*JOB, *RATE, "--hours", "1e9"), "at most 10000000 jobs and 8784 hours"),
         ((*JOB, *RATE, "--max-workers", "0"), "argument --max-workers: '0' is not a whole number above 0"),
         ((*JOB, *RATE, "--idle-timeout", "5,"), "argument --idle-timeout: '' is not a number, 0 or above"),
         ((*JOB, *RATE, "--cold-start", "nan"), "argument --cold-start: 'nan' is not a number, 0 or above"),

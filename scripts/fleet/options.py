@@ -22,6 +22,8 @@ from fleet.traffic import (
 )
 
 QUEUE_DELAY_S, LOGNORMAL_CV, HOURS = 4.0, 0.5, 24.0
+# A year; and what a run can hold in memory.
+MOST_JOBS, MOST_HOURS = 10_000_000, 366 * 24
 
 
 def make_parser(description: str, epilog: str) -> argparse.ArgumentParser:
@@ -133,7 +135,10 @@ def _arrivals(options: argparse.Namespace) -> Arrivals:
     profile = tuple(options.day_profile or (1.0,))
     if not any(profile):
         raise BadInput("--day-profile: at least one weight must be above 0")
-    return PoissonArrivals(read_rate(options.rate), options.hours or HOURS, profile)
+    arrivals = PoissonArrivals(read_rate(options.rate), options.hours or HOURS, profile)
+    if arrivals.rate * arrivals.hours * 3600 > MOST_JOBS or arrivals.hours > MOST_HOURS:
+        raise BadInput(f"--rate and --hours: at most {MOST_JOBS} jobs and {MOST_HOURS} hours can be simulated")
+    return arrivals
 
 
 def _start(options: argparse.Namespace) -> Start:
