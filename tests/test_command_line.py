@@ -243,6 +243,12 @@ def test_ctrl_c_stops_a_run_in_a_terminal(project: Path, base_dir: Path, tmp_pat
     assert not list(tmp_path.glob("*.png"))
 
 
+def test_a_file_that_comfyui_misses_is_named(command: Command) -> None:
+    answer = command("check", COMFY_ARGS="--extra-model-paths-config /nowhere.yaml")
+    assert answer.returncode == 1
+    assert "worker: /nowhere.yaml: No such file or directory" in answer.stderr
+
+
 def test_an_output_that_is_gone_is_told(project: Path, base_dir: Path, tmp_path: Path) -> None:
     graph = write(tmp_path / "g.json", graphs.solid())
     with Path("/dev/full").open("w") as full:

@@ -78,7 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail("interrupted", EXIT_INTERRUPTED)
     except OSError as error:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - or Python complains again when it ends.
-        return _fail(f"the output cannot be written ({error.strerror})", EXIT_FAILED)
+        place = error.filename or "the output cannot be written"
+        return _fail(f"{place}: {error.strerror or error}", EXIT_FAILED)
 
 
 def _with_command(arguments: list[str]) -> list[str]:
