@@ -2,7 +2,7 @@
 #
 #   docker build -t comfy-worker .                     the whole image
 #   docker build --build-arg BASE_IMAGE=…              on another Debian or Ubuntu with Python 3.11 or newer
-#   docker buildx bake                                 the variants of docker-bake.hcl
+#   docker buildx bake -f docker-bake.hcl all          the variants of docker-bake.hcl
 #   scripts/build_image                                without Docker, by buildah
 #
 # No CUDA image is needed below: torch brings CUDA's libraries, and the container runtime the driver's.
@@ -26,11 +26,12 @@ FROM ${BASE_IMAGE} AS base
 # What node packs of image and video need is here as well: ffmpeg, and the libraries that OpenCV links.
 RUN --mount=type=cache,id=base-apt,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,id=base-lists,target=/var/lib/apt,sharing=locked \
-    rm -f /etc/apt/apt.conf.d/docker-clean \
+    if [ -f /etc/apt/apt.conf.d/docker-clean ]; then mv /etc/apt/apt.conf.d/docker-clean /etc/docker-clean; fi \
     && apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
         ca-certificates ffmpeg git libgl1 libglib2.0-0 libgomp1 libsm6 libtcmalloc-minimal4 libxext6 libxrender1 \
         openssh-server python3 python3-venv wget \
+    && if [ -f /etc/docker-clean ]; then mv /etc/docker-clean /etc/apt/apt.conf.d/docker-clean; fi \
     && rm -f /etc/ssh/ssh_host_* \
     && python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "BASE_IMAGE has no Python 3.11 or newer")' \
     && python3 -m venv /opt/venv \
@@ -75,6 +76,9 @@ RUN ln -s /opt/comfy-worker/scripts/install-nodes /usr/local/bin/comfy-node-inst
     && comfy --skip-prompt set-default /comfyui
 
 ENV COMFYUI_PATH=/comfyui
+# For sessions by SSH, which get none of the container's environment.
+RUN printf '%s\n' "PATH=$PATH" "VIRTUAL_ENV=$VIRTUAL_ENV" "COMFYUI_PATH=$COMFYUI_PATH" > /etc/environment \
+    && sed 's/^/export /' /etc/environment > /etc/profile.d/comfy-worker.sh
 WORKDIR /
 # On the local API; RunPod asks for none.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=180s CMD ["/healthcheck"]

@@ -1,6 +1,7 @@
-// docker buildx bake            builds comfy-worker:dev
-// docker buildx bake all        and the variant for drivers of CUDA 12
-// IMAGE=me/comfy-worker VERSION=1.2.0 docker buildx bake --push all
+// docker buildx bake -f docker-bake.hcl            builds comfy-worker:dev
+// docker buildx bake -f docker-bake.hcl all        and the variant for drivers of CUDA 12
+// IMAGE=me/comfy-worker VERSION=1.2.0 docker buildx bake -f docker-bake.hcl --push all
+// (Without -f, bake reads docker-compose.yml as well.)
 
 variable "IMAGE" {
   default = "comfy-worker"

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sources = _sources(options.packs, options.requirements)
         place = find_place(options.into, os.environ)
     except (NoSource, NoPlace, OSError, UnicodeDecodeError) as error:
-        print(f"install-nodes: {error}", file=sys.stderr)
+        print(f"install-nodes: {_text(error)}", file=sys.stderr)
         return EXIT_USAGE
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("install-nodes: interrupted; the pack that was under way is not installed", file=sys.stderr)
         return EXIT_INTERRUPTED
     except (PackFailed, OSError) as error:
-        print(f"install-nodes: {error}", file=sys.stderr)
+        print(f"install-nodes: {_text(error)}", file=sys.stderr)
         return EXIT_FAILED
     return _tell(outcomes, plan)
 
@@ -110,6 +110,10 @@ def _sources(texts: Sequence[str], requirements: Path | None) -> list[Source]:
         if by_folder.setdefault(source.folder.lower(), source) != source:
             raise NoSource(f"{by_folder[source.folder.lower()]} and {source} would lie in one folder: name one of them")
     return sources
+
+
+def _text(error: Exception) -> str:
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -163,7 +163,20 @@ def test_comfy_node_install_is_ours(project: Path, tmp_path: Path) -> None:
     command = tmp_path / "comfy-node-install"
     command.write_text('#!/bin/sh\nprintf "[%s]" "$@"\n')
     command.chmod(0o755)
-    words = ["node", "install", "--exit-on-fail", "--mode", "remote", "a", "--channel=x", "b@1 c", "--dry-run"]
+    words = [
+        "--workspace",
+        "/comfyui",
+        "--skip-prompt",
+        "node",
+        "install",
+        "--exit-on-fail",
+        "--mode",
+        "remote",
+        "a",
+        "--channel=x",
+        "b@1 c",
+        "--dry-run",
+    ]
     words += ["--fast-deps", "--uv-compile"]
     answer = subprocess.run(
         [project / "scripts" / "image" / "comfy", *words],

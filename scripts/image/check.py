@@ -114,29 +114,27 @@ def check_ssh(image: str, folder: Path) -> str:
             raise CheckFailed("the image has host keys of its own: every container would share them")
         public = key.with_suffix(".pub").read_text()
         with serving(container, folder / "ssh.log", PUBLIC_KEY=public):
-            options = [
-                "-o",
-                "StrictHostKeyChecking=no",
-                "-o",
-                f"UserKnownHostsFile={folder}/known",
-                "-o",
-                "BatchMode=yes",
-            ]
-            login = ["ssh", *options, "-i", str(key), "-p", str(port), "root@127.0.0.1"]
-            told = subprocess.run(
-                [*login, "stat -c %a ~/.ssh ~/.ssh/authorized_keys && ls /etc/ssh/ssh_host_*_key | wc -l"],
-                check=True,
-                capture_output=True,
-                text=True,
-                timeout=30,
-            ).stdout.split()
-    if told != ["700", "600", "3"]:
+            settings_file = folder / "ssh_config"
+            settings_file.write_text(f"StrictHostKeyChecking no\nUserKnownHostsFile {folder}/known\nBatchMode yes\n")
+            login = ["ssh", "-F", str(settings_file), "-i", str(key), "-p", str(port), "root@127.0.0.1"]
+            told = _say(login, "stat -c %a ~/.ssh ~/.ssh/authorized_keys; ls /etc/ssh/ssh_host_*_key | wc -l")
+            # What one logs in for: by a command, and in a login shell.
+            look = "COMFY_ARGS=--cpu COMFY_LOG_LEVEL=ERROR python -m worker check | tail -n 1"
+            found = [_say(login, look), _say(login, f"bash -lc '{look}'")]
+    if told.split() != ["700", "600", "3"]:
         raise CheckFailed(f"modes and host keys are {told}, not 700, 600, 3")
+    if not all("A job can run here" in text for text in found):
+        raise CheckFailed(f"python -m worker check, by SSH, said {found}")
     with Container(image) as container:
         (container.root / "usr/sbin/sshd").unlink()
         with serving(container, folder / "nossh.log", PUBLIC_KEY="ssh-ed25519 AAAA"):
             pass
-    return "logged in; keys 700/600; a server that cannot start keeps no worker from starting"
+    return "logged in, and checked; keys 700/600; a server that cannot start keeps no worker from starting"
+
+
+def _say(login: list[str], command: str) -> str:
+    """What a command prints over there."""
+    return subprocess.run([*login, command], check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 def check_no_gpu(image: str, _: Path) -> str:

@@ -92,13 +92,18 @@ def _print(entries: list[_Entry]) -> None:
         size = size_text(reference.size) if reference.size is not None else "missing"
         style = "red" if entry.problem else "green"
         node = f"node {reference.node_id} ({reference.class_type}) {reference.input_name}"
-        console.print(f"[{style}]{size:>10}[/]  {escape(reference.name)}  [dim]{escape(node)}[/]")
+        console.print(f"[{style}]{size:>10}[/]  {escape(_plain(reference.name))}  [dim]{escape(_plain(node))}[/]")
         for line in _remarks(entry):
-            console.print(" " * 12 + line, markup=False)
+            console.print(" " * 12 + _plain(line), markup=False)
     files = {entry.reference.path: entry.reference.size or 0 for entry in entries if entry.reference.path}
     bad = sum(entry.problem is not None for entry in entries)
     total = f"{len(files)} file(s) of {len(entries)}, {size_text(sum(files.values()))}"
     console.print(total + (f"; {bad} missing or damaged" if bad else ""))
+
+
+def _plain(text: str) -> str:
+    """``text`` with what would steer a terminal spelled out."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _remarks(entry: _Entry) -> list[str]:
