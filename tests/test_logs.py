@@ -20,6 +20,7 @@ from worker.settings import Settings, load_settings
 def log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
     """Sets logging up as a server does, runs a function, and gives the lines that were written."""
     monkeypatch.setenv("COMFY_ORG_API_KEY", "operators-key")
+    monkeypatch.delenv("COMFY_LOG_LEVEL", raising=False)
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
 
