@@ -134,7 +134,7 @@ def check_ssh(image: str, folder: Path) -> str:
 
 def _say(login: list[str], command: str) -> str:
     """What a command prints over there."""
-    return subprocess.run([*login, command], check=True, capture_output=True, text=True, timeout=120).stdout
+    return subprocess.run([*login, command], check=True, capture_output=True, text=True, timeout=300).stdout
 
 
 def check_no_gpu(image: str, _: Path) -> str:
