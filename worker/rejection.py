@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -32,15 +32,20 @@ def explain_rejection(
     found = [*_missing_classes(workflow, has_node_class), *_dangling_links(workflow)]
     # What ComfyUI says of a link to nowhere is the exception that it ran into.
     bullets = [*found, *explain_nodes(node_errors, exceptions=not found), *_cycle(workflow, node_errors)]
-    text = "\n".join([_HEADLINE, *(f"• {_cut(bullet)}" for bullet in bullets[:_SHOWN_BULLETS] or [_general(error)])])
-    if len(bullets) > _SHOWN_BULLETS:
-        text += f"\n• and {len(bullets) - _SHOWN_BULLETS} more"
+    text = refusal(bullets or [_general(error)])
     if not _misses_checkpoint(node_errors):
         return text
     names = checkpoints()
     if names:
         return f"{text}\n\nAvailable checkpoint models: {', '.join(names)}"
     return f"{text}\n\nNo checkpoint models appear to be available. Please check your model installation."
+
+
+def refusal(bullets: Sequence[str]) -> str:
+    """The text for a graph with these problems, in ComfyUI's form; long ones are cut, and so is a long list."""
+    text = "\n".join([_HEADLINE, *(f"• {_cut(bullet)}" for bullet in bullets[:_SHOWN_BULLETS])])
+    more = len(bullets) - _SHOWN_BULLETS
+    return f"{text}\n• and {more} more" if more > 0 else text
 
 
 def explain_nodes(node_errors: Mapping[str, Any], *, exceptions: bool = True) -> list[str]:

@@ -194,6 +194,16 @@ class Settings(BaseSettings):
         ge=0,
         allow_inf_nan=False,
     )
+    node_allowlist: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] = _setting(
+        (),
+        "names of node classes with commas between them",
+        "Node classes that workflows may use, and no others; `*` stands for any text: `Load*,SaveImage`. Empty: all.",
+    )
+    node_denylist: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] = _setting(
+        (),
+        "names of node classes with commas between them",
+        "Node classes that workflows may not use, whatever `NODE_ALLOWLIST` says; `*` stands for any text.",
+    )
     network_volume_path: Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())] = _setting(
         Path("/runpod-volume"),
         "a folder",

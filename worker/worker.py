@@ -26,6 +26,7 @@ from worker.inputs import InputLimits, stage
 from worker.job import Job
 from worker.life import Life
 from worker.model_diagnosis import log_volume
+from worker.node_policy import NodePolicy
 from worker.pending_run import PendingRun
 from worker.request import ImageSource, make_job
 from worker.result import Result
@@ -62,6 +63,7 @@ class Worker:
     def __init__(self, settings: Settings | None = None, *, say: Callable[[str], None] | None = None) -> None:
         self.settings = settings or load_settings().quiet()
         self.say = say or _log_step
+        self._policy = NodePolicy(self.settings.node_allowlist, self.settings.node_denylist)
         self._backend: Backend | None = None
         self.runtime: Runtime | None = None
         self.life = Life()
@@ -82,20 +84,29 @@ class Worker:
             backend = WebsocketBackend(self.settings, self.life)
             backend.start(self.say)
             self._backend = backend
-            self.life.started()
-            return self
+        else:
+            self.runtime = self._embed()
+            self._advise(self.runtime)
+        self.life.started()
+        return self
+
+    def _embed(self) -> Runtime:
         with _start_lock:
             if Worker._open is not None:
                 raise StartError("A Worker is open in this process already; close it first")
-            self.runtime = boot(self.settings, self.state, self.say)
+            runtime = boot(self.settings, self.state, self.say)
             patience = Patience(self.settings.job_stall_timeout_s)
-            embedded = EmbeddedBackend(self.runtime, self.life, patience, int(self.settings.max_rss_mb * 1e6))
+            embedded = EmbeddedBackend(runtime, self.life, patience, int(self.settings.max_rss_mb * 1e6))
             embedded.start()
             self._backend = Worker._open = embedded
-            self.life.started()
+        return runtime
+
+    def _advise(self, runtime: Runtime) -> None:
+        """Tell the operator what he may not have meant."""
+        for text in self._policy.warnings(runtime.node_classes()):
+            self.say(f"warning: {text}")
         if self.settings.network_volume_debug:
-            log_volume(self.settings.network_volume_path, self.runtime)
-        return self
+            log_volume(self.settings.network_volume_path, runtime)
 
     def embedded_runtime(self) -> Runtime:
         """The ComfyUI of this process.
@@ -241,6 +252,7 @@ class Worker:
     def _begin(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None = None) -> PendingRun:
         if self._backend is None:
             raise StartError("The Worker is not open: use it as 'with Worker() as worker:', or call start()")
+        self._policy.check(job.workflow, self.runtime.runs_as if self.runtime else str)
         limits = InputLimits(
             int(self.settings.max_input_mb * 1e6), self.settings.max_image_pixels, self.settings.input_urls == "public"
         )

@@ -50,6 +50,18 @@ class Runtime:
         """Whether a node class of this name is loaded."""
         return class_type in self._main.nodes.NODE_CLASS_MAPPINGS
 
+    def node_classes(self) -> list[str]:
+        """Names of all node classes that are loaded."""
+        return list(self._main.nodes.NODE_CLASS_MAPPINGS)
+
+    def runs_as(self, class_type: str) -> str:
+        """The class that ComfyUI runs for ``class_type``: newer versions know successors of classes that are gone."""
+        known = getattr(self._main.server.PromptServer.instance, "node_replace_manager", None)
+        if known is None or self.has_node_class(class_type):
+            return class_type
+        successors = known.get_replacement(class_type)
+        return str(successors[0].new_node_id) if successors else class_type
+
     def model_files(self, folder: str) -> list[str]:
         """Names of the model files in ``folder`` (``checkpoints``, ``loras``, …), as workflows name them."""
         return list(self._main.folder_paths.get_filename_list(folder))

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from worker.comfy_runtime.runtime import Runtime
 from worker.errors import StartError
+from worker.node_policy import NodePolicy
 from worker.settings import Settings, load_settings
 from worker.worker import Worker
 from worker.workspace import StateFolder
@@ -25,9 +26,12 @@ def check() -> int:
     console = Console(highlight=False, soft_wrap=True)
     settings = load_settings()
     console.print(_settings_table(settings))
-    with Worker(settings.quiet(), say=lambda text: console.print(text, style="dim", markup=False)) as worker:
+    # The test job is the operator's own; which classes callers may use says nothing about it.
+    unlimited = settings.quiet().model_copy(update={"node_allowlist": (), "node_denylist": ()})
+    with Worker(unlimited, say=lambda text: console.print(text, style="dim", markup=False)) as worker:
         if worker.runtime is not None:
             _print_runtime(console, worker.runtime)
+            _print_policy(console, NodePolicy(settings.node_allowlist, settings.node_denylist), worker.runtime)
         else:
             _print_server(console, settings.comfy_host, worker.state)
         result = worker.run(_PROBE)
@@ -72,6 +76,15 @@ def _print_runtime(console: Console, runtime: Runtime) -> None:
     console.print(_models_table(runtime))
     console.print()
     console.print(_packs_table(runtime))
+
+
+def _print_policy(console: Console, policy: NodePolicy, runtime: Runtime) -> None:
+    if policy.allowed or policy.denied:
+        installed = runtime.node_classes()
+        usable = sum(map(policy.permits, installed))
+        console.print(f"\n{'Node classes:':<16}workflows may use {usable} of {len(installed)}", markup=False)
+        for text in policy.warnings(installed):
+            console.print(f"warning: {text}", style="dim", markup=False)
 
 
 def _print_server(console: Console, host: str, state: StateFolder) -> None:
