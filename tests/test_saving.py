@@ -161,6 +161,19 @@ def test_a_message_of_a_pack_under_comfyuis_name_does_no_harm(ask: Ask) -> None:
     assert set(answer) == {"images"}
 
 
+@pytest.mark.parametrize("prefix", ["\0", "x" * 300, "a\0/b", "\ud800"])
+@pytest.mark.parametrize("picture", [graphs.solid, large])
+@pytest.mark.parametrize("output_format", ["png", "webp"])
+def test_a_name_that_no_file_can_have_is_an_error_of_the_job(
+    ask: Ask, prefix: str, picture: Callable[[int], dict[str, Any]], output_format: str
+) -> None:
+    graph = picture(0x112233)
+    graph["2"]["inputs"]["filename_prefix"] = prefix
+    answer = ask(graph, output_format=output_format)
+    assert (answer["error"], answer["error_type"]) == ("Job processing failed", "workflow_execution")
+    assert "images" in ask(picture(0x112233), output_format=output_format)
+
+
 def test_one_failed_image_is_not_for_ever(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 

@@ -8,6 +8,7 @@ name is taken, with an empty file, before its content is there; whoever may open
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import importlib
 import io
@@ -172,11 +173,12 @@ class ImageSaver:
         is_small = wanted.name == "png" and pixels.nbytes < _SMALL_BYTES
         rows = strip_rows(pixels) if wanted.name == "png" and not is_small else []
         saving = _Saving(path, pixels.shape, _chunks(texts) if rows else (), [None] * len(rows))
-        self._savings.append(saving)
         if is_small:
+            self._savings.append(saving)
             _encode_small(saving, pixels, texts, self._on_file)
             return
-        path.write_bytes(b"")  # The name is taken.
+        path.write_bytes(b"")  # The name is taken. Where that cannot be, the node fails, and nobody waits for the file.
+        self._savings.append(saving)
         try:
             if not rows:
                 self._pool.submit(self._encode_lossy, saving, pixels, texts, wanted, self._on_file)
@@ -222,7 +224,8 @@ def _failures(savings: Iterable[_Saving]) -> list[SaveFailure]:
     for saving in savings:
         error = saving.done.exception()
         if error is not None:
-            saving.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError, ValueError):  # It is not there; or no file can have this name.
+                saving.path.unlink()
             failures.append(SaveFailure(saving.path, error if isinstance(error, Exception) else RuntimeError()))
     return failures
 
