@@ -6,8 +6,10 @@ import base64
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import PIL
 import pytest
@@ -115,6 +117,42 @@ def test_an_endless_line_is_cut(log: Callable[..., list[str]]) -> None:
     (line,) = map(json.loads, log(lambda: logging.getLogger().info("long line " * 100_000)))
     assert len(line["message"]) < 20_000
     assert line["message"].endswith("(1000000 characters)")
+
+
+@pytest.mark.parametrize(
+    "text", [("A" * 199 + " " * 5000 + "!") * 80, "A" * 60 + " " * 400_000, ("A" * 199 + "\\n" * 2000) * 80]
+)
+def test_no_text_keeps_the_log_busy(log: Callable[..., list[str]], text: str) -> None:
+    start = time.monotonic()
+    log(lambda: logging.getLogger().info(text))
+    assert time.monotonic() - start < 1.0
+
+
+def test_a_secret_is_found_in_other_forms(log: Callable[..., list[str]]) -> None:
+    secret = "Kä/y+\"one\\'two"
+
+    def act() -> None:
+        with job_lines("job-1", [secret]):
+            for text in (
+                secret,
+                repr({"k": secret}),
+                json.dumps({"k": secret}),
+                quote(secret, safe=""),
+                repr(secret + "'"),
+            ):
+                logging.getLogger().info("got %s", text)
+
+    for line in map(json.loads, log(act)):
+        assert "********" in line["message"]
+        assert "two" not in line["message"]
+
+
+def test_a_caller_s_short_key_does_not_make_lines_unreadable(log: Callable[..., list[str]]) -> None:
+    def act() -> None:
+        with job_lines("job-1", ["e", "\n"]):
+            logging.getLogger().info("every letter stays")
+
+    assert json.loads(log(act)[0])["message"] == "every letter stays"
 
 
 def test_libraries_are_heard_from_warning_on(log: Callable[..., list[str]]) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
+from urllib.parse import quote
 
 from worker.settings import Settings
 
@@ -27,11 +28,15 @@ _QUIET = ("PIL", "alembic", "asyncio", "boto3", "botocore", "filelock", "s3trans
 _LIBRARIES = tuple(
     {sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib", "stdlib", "platstdlib")}  # as in pathname
 )
-# In one piece, or in lines, as some encoders write it and as such lines look in a repr.
+# In one piece, or in lines, as some encoders write it and as such lines look in a repr. It begins where such characters
+# do and takes nothing back, or a caller's text could keep it busy for minutes.
 _BASE64 = re.compile(
-    r"[A-Za-z0-9+/_-]{200,}={0,2}|[A-Za-z0-9+/_-]{50,}(?:(?:\\r)?(?:\\n|\s)+[A-Za-z0-9+/_-]{50,}){2,}[A-Za-z0-9+/_=\s-]*"
+    r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{200,}+={0,2}"
+    r"|[A-Za-z0-9+/_-]{50,}+(?:(?:\\r)?(?:\\n|\s)++[A-Za-z0-9+/_-]{50,}+){2,}[A-Za-z0-9+/_=\s-]*)"
 )
 _MAX_LENGTH = 16_000
+_MOST_LOOKED_AT = 1_000_000  # Of a line, in characters, secrets apart.
+_SHORTEST_SECRET = 6  # A caller who calls "e" a secret would make all lines unreadable.
 
 _job_id: ContextVar[str | None] = ContextVar("worker_job_id", default=None)
 # Of all jobs that run: a thread that a node has started does not know whose it is.
@@ -43,7 +48,7 @@ _lock = threading.Lock()
 def job_lines(job_id: str, secrets: Iterable[str | None] = ()) -> Iterator[None]:
     """Within this context, log lines carry ``job_id``; meanwhile none of the process shows any of ``secrets``."""
     token = _job_id.set(job_id)
-    hidden = [secret for secret in secrets if secret]
+    hidden = _forms(secret for secret in secrets if secret and len(secret) >= _SHORTEST_SECRET)
     with _lock:
         _job_secrets.update(hidden)
     try:
@@ -77,18 +82,30 @@ def _log_thread_error(error: threading.ExceptHookArgs) -> None:
         logging.getLogger("worker").error("A thread raised", exc_info=error.exc_value)
 
 
+def _forms(secrets: Iterable[str]) -> frozenset[str]:
+    """``secrets`` as they are, and as they stand in a repr, in JSON and in a URL."""
+    return frozenset(
+        form
+        for secret in secrets
+        for form in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret, safe="", errors="replace"))
+    )
+
+
 class _Formatter(logging.Formatter):
     def __init__(self, secrets: tuple[str, ...]) -> None:
         super().__init__("%(levelname)s %(message)s")
-        self._secrets = secrets
+        self._secrets = _forms(secrets)
 
     def _clean(self, text: str) -> str:
         with _lock:
             secrets = [*self._secrets, *_job_secrets]
         for secret in sorted(secrets, key=len, reverse=True):  # One may be the beginning of another.
             text = text.replace(secret, "********")
-        text = _BASE64.sub(lambda found: f"<{len(found[0])} characters of base64>", text)
-        return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]} … ({len(text)} characters)"
+        length = len(text)
+        text = _BASE64.sub(lambda found: f"<{len(found[0])} characters of base64>", text[:_MOST_LOOKED_AT])
+        if len(text) <= _MAX_LENGTH and length <= _MOST_LOOKED_AT:
+            return text
+        return f"{text[:_MAX_LENGTH]} … ({length} characters)"
 
 
 class _PlainFormatter(_Formatter):
