@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from hostile_files import gif_of
 from PIL import Image
 from safetensors.torch import save
 
@@ -176,6 +177,19 @@ def test_frames_count(png: Callable[..., bytes]) -> None:
     assert identify(buffer.getvalue(), 500) == Content("image/gif", 500)
     with pytest.raises(TooManyPixels):
         identify(buffer.getvalue(), 499)
+
+
+def test_frames_have_a_limit_however_small_they_are() -> None:
+    assert identify(gif_of(10_000), LIMIT) == Content("image/gif", 10_000)
+    with pytest.raises(TooManyPixels, match="it has 10001 frames, the limit is 10000"):
+        identify(gif_of(10_001), LIMIT)
+
+
+def test_what_pillow_gives_to_another_program_is_no_picture() -> None:
+    """It hands EPS to Ghostscript, with all that a PostScript program can do."""
+    data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    assert Image.open(io.BytesIO(data)).format == "EPS"
+    assert identify(data, LIMIT) is None
 
 
 def test_a_bomb_is_refused() -> None:

@@ -32,6 +32,8 @@ _CONTAINERS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"ply\r\n", "model/ply"),
     (0, b"NGSP", "model/spz"),
 )
+_MAX_FRAMES = 10_000  # A GIF of a million is 20 MB, and every loader decodes each.
+_RUNS_A_PROGRAM = frozenset({"EPS"})  # Pillow gives it to Ghostscript.
 # Taken before any node pack can replace it: one that installs packages where a picture cannot be read exists.
 _open_image = Image.open
 _RIFF = {b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
@@ -49,7 +51,7 @@ class Content:
 
 
 class TooManyPixels(ValueError):
-    """An image that is larger than allowed; raised before it is decoded."""
+    """An image that is larger than allowed, or has more frames; raised before it is decoded."""
 
 
 def identify(data: bytes, max_pixels: int) -> Content | None:
@@ -72,9 +74,12 @@ def identify(data: bytes, max_pixels: int) -> Content | None:
 def _identify_image(data: bytes, max_pixels: int) -> Content | None:
     try:
         with _open_image(io.BytesIO(data)) as image:
-            pixels = image.width * image.height
+            if image.format in _RUNS_A_PROGRAM:
+                return None
+            pixels, frames = image.width * image.height, 1
             if pixels <= max_pixels:
-                pixels *= getattr(image, "n_frames", 1)
+                frames = getattr(image, "n_frames", 1)
+                pixels *= frames
             media_type = image.get_format_mimetype() or f"image/{(image.format or '').lower()}"
     except Image.DecompressionBombError:
         raise TooManyPixels(f"it has more pixels than the limit of {max_pixels}") from None
@@ -82,6 +87,8 @@ def _identify_image(data: bytes, max_pixels: int) -> Content | None:
         return None
     if pixels > max_pixels:
         raise TooManyPixels(f"it has {pixels} pixels, the limit is {max_pixels}")
+    if frames > _MAX_FRAMES:
+        raise TooManyPixels(f"it has {frames} frames, the limit is {_MAX_FRAMES}")
     return Content(media_type, pixels)
 
 
