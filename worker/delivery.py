@@ -6,7 +6,7 @@ import io
 import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from worker.bucket import UploadFailed
 from worker.errors import AnswerTooLarge, ErrorType, JobInterrupted, failure
 from worker.image_format import PNG, AlphaLost, ImageFormat, encode_lossy
 from worker.outputs import Artifact
-from worker.redact import encodable
+from worker.redact import encodable, masked
 from worker.reply import MB, Answer
 from worker.result import Result
 
@@ -42,11 +42,13 @@ class Delivery:
     """How a job's files reach its caller.
 
     ``image_format``: of its images. ``uploader``: None for files within the answer. ``limit_mb``: of the whole answer.
+    ``secrets``: the operator's, which no text of a node may hold.
     """
 
     image_format: ImageFormat = PNG
     uploader: Uploader | None = None
     limit_mb: float | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 def make_answer(result: Result, delivery: Delivery) -> Answer:
@@ -58,7 +60,7 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
     Raises:
         AnswerTooLarge: the files do not fit.
     """
-    errors = list(result.errors)
+    errors = [masked(error, delivery.secrets) for error in result.errors]
     names = {(artifact.subfolder, artifact.filename.lower()) for artifact in result.artifacts}
     artifacts = [_converted(artifact, delivery.image_format, names, errors) for artifact in result.artifacts]
     if delivery.uploader is None:
@@ -67,7 +69,7 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
         entries = _uploaded(artifacts, delivery.uploader, delivery.limit_mb, errors)
     images = [entry for artifact, entry in entries if artifact.key == "images"]
     files = [entry for artifact, entry in entries if artifact.key != "images"]
-    texts = [{"node_id": text.node_id, "text": text.text} for text in result.texts]
+    texts = [{"node_id": text.node_id, "text": masked(text.text, delivery.secrets)} for text in result.texts]
     if errors and not (images or files or texts):
         if result.error is not None:
             others = [line for line in errors if line != str(result.error)]

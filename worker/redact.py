@@ -11,12 +11,17 @@ _PATH = re.compile(r"(https?://\S+)|(?<![\w.@+~-])(?:/[\w.@+~-]+)+/(?=[\w.@+~-])
 
 def public_text(text: str, secrets: Iterable[str | None] = (), max_length: int = 2000) -> str:
     """``text`` without folders of this machine and ``secrets``, cut at ``max_length``, encodable as UTF-8."""
+    text = _PATH.sub(lambda found: found[1] or "", masked(text, secrets)).strip()
+    text = encodable(text)
+    return text if len(text) <= max_length else text[:max_length] + " …"
+
+
+def masked(text: str, secrets: Iterable[str | None]) -> str:
+    """``text`` without ``secrets``."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, "********")
-    text = _PATH.sub(lambda found: found[1] or "", text).strip()
-    text = encodable(text)
-    return text if len(text) <= max_length else text[:max_length] + " …"
+    return text
 
 
 def encodable(text: str) -> str:
