@@ -129,16 +129,16 @@ def test_no_text_keeps_the_log_busy(log: Callable[..., list[str]], text: str) ->
 
 
 def test_a_secret_is_found_in_other_forms(log: Callable[..., list[str]]) -> None:
-    secret = "Kä/y+\"one\\'two"
+    key = "Kä/y+\"one\\'two"
 
     def act() -> None:
-        with job_lines("job-1", [secret]):
+        with job_lines("job-1", [key]):
             for text in (
-                secret,
-                repr({"k": secret}),
-                json.dumps({"k": secret}),
-                quote(secret, safe=""),
-                repr(secret + "'"),
+                key,
+                repr({"k": key}),
+                json.dumps({"k": key}),
+                quote(key, safe=""),
+                repr(key + "'"),
             ):
                 logging.getLogger().info("got %s", text)
 
@@ -189,4 +189,7 @@ def test_a_callers_id_stays_on_one_line(log: Callable[..., list[str]]) -> None:
             logging.getLogger().info("text")
 
     assert log(act, as_json=False) == ["[evil\\nINFO forged] INFO text"]
+    with job_lines("x" * 1_000_000):
+        (line,) = map(json.loads, log(lambda: logging.getLogger().info("text")))
+    assert line["requestId"] == "x" * 200
     assert one_line("x" * 500) == "x" * 100 + "…"

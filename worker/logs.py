@@ -35,6 +35,7 @@ _BASE64 = re.compile(
     r"|[A-Za-z0-9+/_-]{50,}+(?:(?:\\r)?(?:\\n|\s)++[A-Za-z0-9+/_-]{50,}+){2,}[A-Za-z0-9+/_=\s-]*)"
 )
 _MAX_LENGTH = 16_000
+_MAX_ID = 200
 _MOST_LOOKED_AT = 1_000_000  # Of a line, in characters, secrets apart.
 _SHORTEST_SECRET = 6  # A caller who calls "e" a secret would make all lines unreadable.
 
@@ -123,7 +124,7 @@ class _JsonFormatter(_Formatter):
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
-            "requestId": _job_id.get() or None,
+            "requestId": (_job_id.get() or "")[:_MAX_ID] or None,
             "logger": record.name,
             "message": self._clean(_message(record)),
             **getattr(record, "fields", {}),
