@@ -76,6 +76,14 @@ def test_other_files_and_texts(answer: Callable[[object], dict[str, Any]]) -> No
     }
 
 
+def test_a_text_names_no_folder_of_the_machine(answer: Callable[[object], dict[str, Any]], worker: Worker) -> None:
+    if worker.runtime is None:
+        pytest.skip("the folders of a server elsewhere are not known")
+    text = f"<{worker.runtime.source.path}/comfy_extras/nodes_void.VOID at 0x1> {worker.runtime.source.base}/x /etc/x"
+    given = answer({"workflow": {"1": graphs.node("TestShowsText", text=text)}})
+    assert given["text"] == [{"node_id": "1", "text": "<comfy_extras/nodes_void.VOID at 0x1> x /etc/x"}]
+
+
 def test_an_input_picture_goes_through(answer: Callable[[object], dict[str, Any]], png: Callable[..., bytes]) -> None:
     image = "data:image/png;base64," + base64.b64encode(png("#102030")).decode()
     given = answer({"workflow": graphs.load("in.png"), "images": [{"name": "in.png", "image": image}]})

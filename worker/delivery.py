@@ -42,13 +42,14 @@ class Delivery:
     """How a job's files reach its caller.
 
     ``image_format``: of its images. ``uploader``: None for files within the answer. ``limit_mb``: of the whole answer.
-    ``secrets``: the operator's, which no text of a node may hold.
+    ``secrets`` and ``places``: the operator's keys, and folders of this machine, which no text of a node may hold.
     """
 
     image_format: ImageFormat = PNG
     uploader: Uploader | None = None
     limit_mb: float | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    places: tuple[str, ...] = ()
 
 
 def make_answer(result: Result, delivery: Delivery) -> Answer:
@@ -69,7 +70,7 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
         entries = _uploaded(artifacts, delivery.uploader, delivery.limit_mb, errors)
     images = [entry for artifact, entry in entries if artifact.key == "images"]
     files = [entry for artifact, entry in entries if artifact.key != "images"]
-    texts = [{"node_id": text.node_id, "text": masked(text.text, delivery.secrets)} for text in result.texts]
+    texts = [{"node_id": text.node_id, "text": _public(text.text, delivery)} for text in result.texts]
     if errors and not (images or files or texts):
         if result.error is not None:
             others = [line for line in errors if line != str(result.error)]
@@ -84,6 +85,13 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
     if result.error is not None:
         optional["error_type"] = result.error.error_type
     return answer | {key: value for key, value in optional.items() if value}
+
+
+def _public(text: str, delivery: Delivery) -> str:
+    """A node's text. What looks like a path may be the caller's own words; folders of this machine are not."""
+    for place in delivery.places:
+        text = text.replace(f"{place}/", "")
+    return masked(text, delivery.secrets)
 
 
 def _failure_type(result: Result) -> ErrorType:

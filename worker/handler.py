@@ -114,7 +114,9 @@ class JobHandler:
             with job_lines(job.id, _secrets(job)):
                 # A bucket of the job's own is looked up, which may take a while.
                 uploader = await asyncio.to_thread(self._uploader, job) if job.s3_config else self._uploader(job)
-                delivery = Delivery(self._worker.image_format(job), uploader, limit_mb, self._worker.settings.secrets())
+                worker = self._worker
+                places = worker.runtime.places() if worker.runtime else ()
+                delivery = Delivery(worker.image_format(job), uploader, limit_mb, worker.settings.secrets(), places)
 
                 def deliver(result: Result) -> T:
                     formed = form(account.answered(result, delivery))

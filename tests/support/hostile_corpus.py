@@ -114,7 +114,7 @@ def _names() -> Iterator[Entry]:
         for model in ("../../x.safetensors", "/etc/passwd", "x\0", "\ud800", ["a"], {"a": 1}, 5, None):
             yield f"{class_type} {model!r}", _shown(class_type, **{key: model}), "workflow_validation"
     for folder in (_NOWHERE, "../jobs", "/etc", "a/../../jobs", "\0"):
-        yield f"LoadTrainingDataset {folder!r}", _shown("LoadTrainingDataset", folder_name=folder), "workflow_execution"
+        yield f"LoadTrainingDataset {folder!r}", _shown("LoadTrainingDataset", folder_name=folder), "error"
         yield f"LoadImageDataSetFromFolder {folder!r}", _shown("LoadImageDataSetFromFolder", folder=folder), "error"
     places: tuple[Any, ...] = ({"image": _NOWHERE, "mask": "/etc/passwd", "normal": "../lock", "recording": "../lock"}, {}, [], None)
     for value in places:
@@ -142,15 +142,15 @@ def _prefixes() -> Iterator[Entry]:
         for other in odd:
             yield f"{class_type} {other!r}", _saved(class_type, other, **inputs), ""
     for folder in (f"../{MARK}", f"/tmp/{MARK}", "\0"):
-        yield f"dataset {folder!r}", _saved("SaveImageDataSetToFolder", "x", images=["0", 0], folder_name=folder), "workflow_execution"
+        yield f"dataset {folder!r}", _saved("SaveImageDataSetToFolder", "x", images=["0", 0], folder_name=folder, mode="overwrite"), "workflow_execution"
 
 
 def _contents() -> Iterator[Entry]:
     for name, expected in {
         "bomb.png": "pixels", "thin.png": "pixels", "text-bomb.png": "no image", "zero.png": "no image", "empty": "no image", "svg.svg": "no image",
         "html.html": "no image", "pickle.pt": "no image", "elf": "no image", "playlist.m3u8": "no image", "concat.txt": "no image",
-        "zip+png.zip": "no image", "png+zip.png": "answered", "gif+js.gif": "answered", "jpeg+html.jpg": "answered", "php.png": "answered",
-        "truncated.png": "no image", "lies.png": "answered", "header-only.png": "no image", "postscript.eps": "no image", "frames.gif": "answered",
+        "zip+png.zip": "no image", "png+zip.png": "answered", "gif+js.gif": "", "jpeg+html.jpg": "answered", "php.png": "answered",
+        "truncated.png": "no image", "lies.png": "answered", "header-only.png": "no image", "postscript.eps": "no image", "frames.gif": "",
     }.items():
         yield f"file {name}", _file(name, _FILES[name]), expected
         yield f"file {name} as in.png", _file("in.png", _FILES[name]), expected

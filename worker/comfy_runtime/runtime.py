@@ -46,6 +46,11 @@ class Runtime:
         """The process's state folder."""
         return self.folders.state
 
+    def places(self) -> tuple[str, ...]:
+        """Folders of this machine that no caller needs to know, also as ComfyUI names modules after them."""
+        paths = [str(path) for path in (self.source.path, self.source.base, self.volume) if path]
+        return tuple(dict.fromkeys([*paths, *(path.replace(".", "_x_") for path in paths)]))
+
     def has_node_class(self, class_type: str) -> bool:
         """Whether a node class of this name is loaded."""
         return class_type in self._main.nodes.NODE_CLASS_MAPPINGS
