@@ -36,6 +36,10 @@ class Progress:
         """A step is done."""
         self._bars.advance(self._task)
 
+    def advance_to(self, step: int) -> None:
+        """So many steps are done."""
+        self._bars.update(self._task, completed=step)
+
     def tell(self, text: str) -> None:
         """Print a line."""
         self._console.print(text, markup=False)

@@ -1,0 +1,132 @@
+"""What the worker's process holds: samples on a thread all the time, and measurements at rest."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+_INTERVAL_S = 0.25
+_SETTLE_S, _SAMPLES, _BETWEEN_S = 1.0, 5, 0.1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One moment. ``at``: seconds since the soak began; ``rss``: MB of 10⁶ bytes."""
+
+    at: float
+    rss: float
+    files: int
+    threads: int
+    pings: int
+
+
+@dataclass(frozen=True)
+class Rest:
+    """The process after ``job`` jobs, with nothing to do.
+
+    Attributes:
+        files: open files, without those of ``connections``.
+        connections: that it keeps open, by where they lead.
+        entries: of its state folder and its temporary folder.
+        open: what the files are.
+    """
+
+    job: int
+    at: float
+    rss: float
+    files: int
+    connections: Counter[str]
+    threads: int
+    entries: int
+    open: Counter[str] = field(repr=False)
+    names: frozenset[str] = field(repr=False)
+
+
+class Watch:
+    """Samples the process ``pid`` while in ``with``.
+
+    Args:
+        pid: of the worker itself; its heartbeat, a process of its own, counts not.
+        folder: holds all that it writes.
+        ports: of servers that it keeps connections to, with their names.
+        pings: how many heartbeats have come.
+    """
+
+    def __init__(self, pid: int, folder: Path, ports: Mapping[int | None, str], pings: Callable[[], int]) -> None:
+        self._process = psutil.Process(pid)
+        self._folder = folder
+        self._ports = ports
+        self._pings = pings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.began = time.monotonic()
+        self.samples: list[Sample] = []
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def rest(self, job: int) -> Rest:
+        """Measure after a short settle; RSS is a median."""
+        time.sleep(_SETTLE_S)
+        samples = []
+        for _ in range(_SAMPLES):
+            samples.append(self._sample())
+            time.sleep(_BETWEEN_S)
+        rss = statistics.median(sample.rss for sample in samples)
+        names = frozenset(str(path.relative_to(self._folder)) for path in self._folder.rglob("*"))
+        last = samples[-1]
+        connections, opened = self._connections(), self._open()
+        files = opened.total() - connections.total()
+        return Rest(job, last.at, rss, files, connections, last.threads, len(names), opened, names)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_INTERVAL_S):
+            try:
+                self.samples.append(self._sample())
+            except psutil.Error:  # It has ended.
+                return
+
+    def _sample(self) -> Sample:
+        with self._process.oneshot():
+            rss, threads = self._process.memory_info().rss / 1e6, self._process.num_threads()
+        return Sample(time.monotonic() - self.began, rss, self._process.num_fds(), threads, self._pings())
+
+    def _connections(self) -> Counter[str]:
+        """Connections to the servers that were named."""
+        remotes = [each.raddr.port for each in self._process.net_connections("tcp") if each.raddr]
+        return Counter(self._ports[port] for port in remotes if port in self._ports)
+
+    def _open(self) -> Counter[str]:
+        """What its open files are, sockets and pipes without their numbers."""
+        found: Counter[str] = Counter()
+        for link in Path(f"/proc/{self._process.pid}/fd").iterdir():
+            try:
+                found[os.readlink(link).partition(":[")[0]] += 1
+            except OSError:  # Closed meanwhile.
+                continue
+        return found
+
+
+def longest_silence(samples: list[Sample]) -> float:
+    """Seconds between two heartbeats at most, within the samples' interval."""
+    beats = [samples[0].at]
+    count = samples[0].pings
+    for sample in samples:
+        if sample.pings > count:
+            count = sample.pings
+            beats.append(sample.at)
+    beats.append(samples[-1].at)
+    return max(later - sooner for sooner, later in zip(beats, beats[1:], strict=False))
