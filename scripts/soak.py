@@ -1,9 +1,9 @@
 """Gives one worker thousands of mixed jobs, and looks whether it loses, confuses or leaks anything.
 
-A worker as on RunPod, in a process of its own, works for a stand-in of RunPod's job API on loopback, with a bucket that
-fails at times. The jobs: pictures of many sizes, input files, the sampler on a small checkpoint, animations, texts,
-latents, equal jobs, nodes that raise, graphs and inputs that are refused, jobs that run out of their time, jobs that are
-stopped while they run or wait. The order is the seed's.
+A worker as on RunPod, in a process of its own, works for a stand-in of RunPod's job API on loopback, with a bucket
+that fails at times. The jobs: pictures of many sizes, input files, the sampler on a small checkpoint, animations,
+texts, latents, equal jobs, nodes that raise, graphs and inputs that are refused, jobs that run out of their time, jobs
+that are stopped while they run or wait. The seed sets their order.
 """
 
 from __future__ import annotations

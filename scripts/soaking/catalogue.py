@@ -33,13 +33,14 @@ def _pictures() -> dict[str, Request]:
     found["two savers"] = graphs.solid(0x31, 64, 64) | {
         "7": graphs.node("SaveImage", images=["1", 0], filename_prefix="folder/second")
     }
-    requests = {name: {"workflow": graph} for name, graph in found.items()}
+    requests: dict[str, Request] = {name: {"workflow": graph} for name, graph in found.items()}
     requests["as webp"] = {**requests["blurred"], "output_format": "webp", "output_quality": 70}
     requests["as jpeg"] = {**requests["scaled"], "output_format": "jpeg"}
     return requests
 
 
 def _noise(size: int) -> graphs.Graph:
+    """Noise, and SaveImage of node 3."""
     return {
         "1": graphs.node("TestMakesNoise", width=size, height=size),
         "2": graphs.node("SaveImage", images=["3", 0], filename_prefix="ComfyUI"),

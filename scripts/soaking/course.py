@@ -1,4 +1,4 @@
-"""One soak from its start to its end: the worker, its bucket, the jobs in stretches, a measurement at rest after each."""
+"""One soak from start to end: the worker, its bucket, the jobs in stretches, a measurement at rest after each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _END_S = 30.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What shall run. ``minutes``: after which no more jobs are given; None: all ``jobs`` are. ``folder``: to work in."""
+    """What shall run. ``minutes``: after these no more jobs are given; None: all are. ``folder``: to work in."""
 
     jobs: int
     seed: int
@@ -158,6 +158,6 @@ def _ended(worker: WorkerProcess) -> int | None:
 
 
 def _left(files: Path, before: frozenset[str]) -> list[str]:
-    """What is there but was not after the first jobs, as torch's own folder was; and what is left of the state folder."""
+    """What was not there after the first jobs, as torch's own folder was; and what is left of the state folder."""
     names = {str(path.relative_to(files)) for path in files.rglob("*")}
     return sorted(name for name in names if name not in before or name.startswith("state/"))

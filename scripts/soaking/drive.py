@@ -83,8 +83,8 @@ class Driver:
         bucket.fault = self.faults
         self.record = Record()
 
-    def run(self, jobs: Iterator[SoakJob], count: int, end: float, told: Callable[[int], None]) -> int:
-        """Give ``count`` jobs, or as many as ``time.monotonic`` allows until ``end``, and wait for all; how many it were.
+    def run(self, jobs: Iterator[SoakJob], count: int, end: float, told: Callable[[int], None]) -> None:
+        """Give ``count`` jobs, or as many as begin before ``end`` (of ``time.monotonic``), and wait for all of them.
 
         Raises:
             WorkerGone: the worker has ended.
@@ -102,7 +102,6 @@ class Driver:
                 moved = time.monotonic()
             if time.monotonic() - moved > _LOST_S:
                 self._due.clear()  # The verdict names them.
-        return given
 
     def finish(self) -> None:
         """Look at what comes late."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from soaking.drafts import STOPPED, Draft, all_drafts, probe_job, slow_job, stopped_job, unique_job
 
-# How often each kind is drawn. ``again``: a good job once more. ``stopped in line``: a slow one, and one that is stopped
-# while it waits for that.
+# How often each kind is drawn. ``again``: a good job once more. ``stopped in line``: a slow job, and one that is
+# stopped while it waits for that.
 _WEIGHTS = {
     "unique": 247, "pictures": 170, "inputs": 130, "other outputs": 100, "failing": 90, "refused": 90, "again": 80,
     "sampler": 25, "slow": 20, "timed out": 20, "stopped": 20, "stopped in line": 8,

@@ -15,9 +15,9 @@ from soaking.drive import Record
 from soaking.watch import Rest, longest_silence
 from worker.bucket import CONNECTIONS
 
-_RSS_FROM, _FILES_FROM = 200, 10
+RSS_FROM, _FILES_FROM = 200, 10
 _RSS_JOBS = 1000  # Fewer do not tell a leak from a pool that fills.
-_RSS_LIMIT = 0.03
+RSS_LIMIT = 0.03
 _SILENCE_S = 5.0
 _SHOWN = 5
 
@@ -73,7 +73,7 @@ def of_pixels(record: Record, fresh: Mapping[str, Sequence[Content]]) -> Check:
 
 def of_memory(rests: Sequence[Rest]) -> Check:
     """RSS at the end beside what it was after job 200."""
-    later = [rest for rest in rests if rest.job >= _RSS_FROM] or [rests[-1]]
+    later = [rest for rest in rests if rest.job >= RSS_FROM] or [rests[-1]]
     first, last = later[0], later[-1]
     growth = last.rss / first.rss - 1
     text = f"{first.rss:.1f} MB after job {first.job}, {last.rss:.1f} MB after job {last.job}: {growth:+.1%}"
@@ -82,7 +82,7 @@ def of_memory(rests: Sequence[Rest]) -> Check:
         text += f", {slope:+.1f} MB in a thousand jobs"
     if last.job < _RSS_JOBS:
         return Check("RSS", None, f"{text}; not judged below {_RSS_JOBS} jobs")
-    return Check("RSS", abs(growth) <= _RSS_LIMIT, f"{text} (limit {_RSS_LIMIT:.0%})")
+    return Check("RSS", abs(growth) <= RSS_LIMIT, f"{text} (limit {RSS_LIMIT:.0%})")
 
 
 def slope_per_thousand(rests: Sequence[Rest]) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 import statistics
 import threading
 import time
@@ -114,7 +114,7 @@ class Watch:
         found: Counter[str] = Counter()
         for link in Path(f"/proc/{self._process.pid}/fd").iterdir():
             try:
-                found[os.readlink(link).partition(":[")[0]] += 1
+                found[str(link.readlink()).partition(":[")[0]] += 1
             except OSError:  # Closed meanwhile.
                 continue
         return found
@@ -129,4 +129,4 @@ def longest_silence(samples: list[Sample]) -> float:
             count = sample.pings
             beats.append(sample.at)
     beats.append(samples[-1].at)
-    return max(later - sooner for sooner, later in zip(beats, beats[1:], strict=False))
+    return max(later - sooner for sooner, later in itertools.pairwise(beats))
