@@ -6,6 +6,7 @@ import logging
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ def run_course(plan: Plan, progress: Progress) -> Course:
 
     Raises:
         WorkerGone: the worker did not start, or ended.
+        CalledProcessError: the small checkpoint could not be made.
     """
     progress.begin("a worker, a bucket and a small checkpoint start", 1)
     base, files = _base(plan.folder), plan.folder / "worker"
@@ -99,18 +101,22 @@ def run_course(plan: Plan, progress: Progress) -> Course:
             "BUCKET_ACCESS_KEY_ID": KEYS["aws_access_key_id"],
             "BUCKET_SECRET_ACCESS_KEY": KEYS["aws_secret_access_key"],
         }
-        with runpod_worker(base, PROJECT, plan.folder, wait=False, **environment) as worker:
+        with (
+            ThreadPoolExecutor() as pool,
+            runpod_worker(base, PROJECT, plan.folder, wait=False, **environment) as worker,
+        ):
+            making = pool.submit(make_models, base / "models", [CHECKPOINT])  # While the worker starts.
             _wait(worker)
+            making.result()
             return _soaked(plan, worker, bucket, files, base, progress)
 
 
 def _base(folder: Path) -> Path:
-    """A base directory with the tests' nodes and the small checkpoint."""
+    """A base directory with the tests' nodes."""
     base = folder / "base"
-    for name in ("models", "custom_nodes", "input"):
+    for name in ("models/checkpoints", "custom_nodes", "input"):
         (base / name).mkdir(parents=True)
     shutil.copytree(PROJECT / "tests" / "nodes", base / "custom_nodes" / "test_nodes")
-    make_models(base / "models", [CHECKPOINT])
     return base
 
 

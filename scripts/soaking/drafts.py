@@ -87,7 +87,7 @@ def _failing() -> list[Draft]:
         for name, graph in alone.items()
     ]
     partly = _after_saving("TestRaises")
-    return [*drafts, Draft("failing", "partly", {"workflow": partly}, IN_ERRORS)]
+    return [*drafts, Draft("failing", "raises later", {"workflow": partly}, IN_ERRORS)]
 
 
 def _after_saving(class_type: str, **inputs: Any) -> graphs.Graph:
@@ -137,5 +137,5 @@ def _timed_out() -> list[Draft]:
     return [
         *(Draft("timed out", name, {"workflow": graph, "timeout_s": 0.3}, "timeout", has_files=False)
           for name, graph in alone.items()),
-        Draft("timed out", "partly", partly, "timeout"),
+        Draft("timed out", "sleeps later", partly, "timeout"),
     ]  # fmt: skip

@@ -42,8 +42,9 @@ def draw(course: Course, path: Path) -> None:
     about, plan = course.about, course.plan
     place = f"{about['machine']['cpu']}, {about['machine']['cores']} cores; ComfyUI {about['versions']['comfyui']}"
     title = f"{len(course.record.jobs)} mixed jobs through one worker, {plan.concurrency} at once, seed {plan.seed}"
-    figure.suptitle(f"{title}\n", x=0.01, ha="left", weight="bold", fontsize=13)
-    figure.text(0.01, 0.962, place, fontsize=9, color="#555555")
+    memory.set_title(title, loc="left", weight="bold", fontsize=13, pad=46)
+    memory.annotate(place, (0, 1), (0, 32), xycoords="axes fraction", textcoords="offset points", fontsize=9,
+                    color="#555555")  # fmt: skip
     figure.savefig(path, dpi=_DPI)
     plt.close(figure)
 
@@ -62,7 +63,7 @@ def _draw_memory(axes: Axes, course: Course) -> None:
         )  # fmt: skip
     settled = [s.rss for s in samples if s.at > rests[0].at]
     axes.set_ylim(0.97 * min(r.rss for r in rests), 1.02 * max(settled))
-    _finish(axes, "Memory of the worker's process", "RSS, MB")
+    _finish(axes, "Memory: RSS, MB")
 
 
 def _draw_latency(axes: Axes, course: Course) -> None:
@@ -81,7 +82,7 @@ def _draw_latency(axes: Axes, course: Course) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    _finish(axes, "Latency of each answer, from when the job is handed out", "ms, logarithmic")
+    _finish(axes, "Latency of each answer, from when its job is handed out: ms, logarithmic")
 
 
 def _draw_holdings(axes: Axes, course: Course) -> None:
@@ -92,29 +93,29 @@ def _draw_holdings(axes: Axes, course: Course) -> None:
         counts = [getattr(sample, name) for sample in course.samples]
         axes.plot(minutes, counts, color=color, linewidth=0.6, alpha=0.45)
         at_rest = [getattr(rest, name) for rest in course.rests]
-        label = "open files at rest" if name == "files" else "threads at rest"
+        label = "open files" if name == "files" else "threads"
         axes.plot(rest_minutes, at_rest, "o-", color=color, markersize=4, label=label)
     connections = [rest.connections.total() for rest in course.rests]
-    axes.plot(rest_minutes, connections, "s-", color="#CC79A7", markersize=4, label="connections kept open")
+    axes.plot(rest_minutes, connections, "s-", color="#CC79A7", markersize=4, label="connections kept")
     axes.set_ylim(0)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    _finish(axes, "Open files, threads, connections", "count; thin lines: at work, files with connections")
+    _finish(axes, "Open files, threads, connections: thick at rest, thin at work (files with connections)")
 
 
 def _number_jobs(axes: Axes, course: Course) -> None:
     """Above the uppermost: after how many jobs."""
     last = course.rests[-1]
-    marked = [rest for rest in course.rests if rest.job % max(100, round(last.job / 500) * 100) == 0 or rest is last]
+    step = max(100, round(last.job / 1000) * 100)
+    marked = [rest for rest in course.rests if rest.job % step == 0 or rest is last]
     upper = axes.secondary_xaxis("top")
-    upper.set_xticks([rest.at / 60 for rest in marked], [f"job {rest.job:,}" for rest in marked])
+    upper.set_xticks([rest.at / 60 for rest in marked], [f"{rest.job:,} jobs" for rest in marked])
     upper.tick_params(length=2, labelsize=8, colors="#555555")
     upper.spines["top"].set_visible(False)
 
 
-def _finish(axes: Axes, title: str, unit: str) -> None:
-    axes.set_title(title, loc="left", weight="bold", fontsize=11)
-    axes.set_ylabel(unit, fontsize=9)
+def _finish(axes: Axes, title: str) -> None:
+    axes.annotate(title, (0, 1), (4, 4), xycoords="axes fraction", textcoords="offset points", fontsize=10)
     axes.grid(color="#E8E8E8")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9, markerscale=1.6)
