@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             course = run_course(make_plan(options, Path(folder)), progress)
             checks = [*judge(course), fresh(course, options, progress)]
             write(course, checks, options, progress)
-    except (WorkerGone, ReferenceFailed, OSError) as error:
+    except (WorkerGone, OSError) as error:
         return fail(error, EXIT_FAILED)
     except subprocess.CalledProcessError as error:
         last = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
@@ -113,7 +113,10 @@ def fresh(course: Course, options: argparse.Namespace, progress: Progress) -> Ch
     requests = {name: course.requests[name] for name in course.record.results}
     each = options.fresh == "each"
     progress.begin("fresh processes", len(requests) if each else 1)
-    return of_pixels(course.record, references(requests, course.base, each, progress.advance))
+    try:
+        return of_pixels(course.record, references(requests, course.base, each, progress.advance))
+    except ReferenceFailed as error:
+        return Check("pixels", held=False, text=str(error))
 
 
 def write(course: Course, checks: Sequence[Check], options: argparse.Namespace, progress: Progress) -> None:

@@ -22,7 +22,7 @@ from soaking.watch import Rest, Sample, longest_silence
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def soak(*arguments: str | Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+def soak(*arguments: str | Path, timeout: float = 560) -> subprocess.CompletedProcess[str]:
     """``scripts/soak ARGUMENTS``."""
     return subprocess.run(
         [ROOT / "scripts" / "soak", *arguments],
@@ -34,6 +34,7 @@ def soak(*arguments: str | Path, timeout: float = 280) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.timeout(600)  # Three processes start ComfyUI, one after the other.
 def test_sixty_jobs(tmp_path: Path) -> None:
     """All kinds of jobs, and every check but that of RSS, which needs more of them."""
     done = soak("--jobs", "60", "--fresh", "one", "--json", tmp_path / "soak.json", "--plot", tmp_path / "soak.png")

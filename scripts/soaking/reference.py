@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -48,16 +48,24 @@ def references(
 def _fresh(requests: Mapping[str, Any], base: Path) -> dict[str, list[Content]]:
     paths = [str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("BUCKET_", "RUNPOD_"))}
-    process = subprocess.run(
-        [sys.executable, "-m", "soaking.reference"],
-        env=environment | {"COMFY_BASE_DIR": str(base), "PYTHONPATH": os.pathsep.join(paths), "COMFY_ARGS": "--cpu"},
-        input=json.dumps(requests), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
-    )  # fmt: skip
+    own = {"COMFY_BASE_DIR": str(base), "PYTHONPATH": os.pathsep.join(paths), "COMFY_ARGS": "--cpu"}
+    try:
+        process = subprocess.run(
+            [sys.executable, "-m", "soaking.reference"],
+            env=environment | own,
+            input=json.dumps(requests), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise ReferenceFailed(f"the fresh process for {_some(requests)} took more than {_TIMEOUT_S} s") from None
     if process.returncode != 0:
         last = (process.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise ReferenceFailed(f"the fresh process for {', '.join(requests)[:100]} ended with its last words: {last}")
+        raise ReferenceFailed(f"the fresh process for {_some(requests)} ended with its last words: {last}")
     answers: dict[str, list[list[str]]] = json.loads(process.stdout.splitlines()[-1])
     return {name: [_content(*entry) for entry in entries] for name, entries in answers.items()}
+
+
+def _some(names: Iterable[str]) -> str:
+    return ", ".join(names)[:100]
 
 
 def _content(kind: str, node_id: str, filename: str, digest: str) -> Content:
