@@ -85,6 +85,16 @@ def test_run_keeps_the_limit_too(command: Command, tmp_path: Path) -> None:
     assert "The job ran for 1 s, which is its limit (JOB_TIMEOUT_S), and was stopped" in answer.stderr
 
 
+def test_run_ends_also_where_a_node_does_not(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "workflow.json"
+    path.write_text(json.dumps(after_saving("TestIgnoresInterrupts", seconds=300)))
+    answer = command("run", path, "--out", tmp_path / "out", JOB_TIMEOUT_S="1")
+    assert answer.returncode == 1
+    assert "its limit (JOB_TIMEOUT_S)" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["ComfyUI_00001_.png"]
+
+
 @pytest.fixture
 def silent_server() -> Iterator[str]:
     """A server that takes connections and says nothing for six seconds; its address."""

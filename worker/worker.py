@@ -129,12 +129,14 @@ class Worker:
     def close(self) -> None:
         """Interrupt what runs and take no more. Results stay readable.
 
+        After a defunct one, no other can be opened in this process.
+
         Raises:
             BackendFailed: a node does not stop; no other Worker can be opened in this process.
         """
         if self._backend is not None:
             self._backend.close()
-            if Worker._open is self._backend:
+            if Worker._open is self._backend and self.life.failure is None:
                 Worker._open = None
             self._backend = None
 

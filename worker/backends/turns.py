@@ -146,7 +146,7 @@ class Turns:
     def _abandon(self, turn: Turn) -> None:
         """Answer a turn that does not stop; its thread is lost, and with it this process."""
         with self._lock:
-            if self.current is not turn:
+            if self.current is not turn or turn.future.done():
                 return
         self.retire(f"{self._stuck} ({self._patience.grace_s:g} s after its interrupt)")
         try:
@@ -170,8 +170,9 @@ class Turns:
         for run in runs:
             self.interrupt(run)
         self._turns.put(None)
-        if not self._retired:
-            self._thread.join(timeout=self._patience.grace_s + 5)
+        if self._retired:  # Its life has told why, and whoever waited has an answer.
+            return
+        self._thread.join(timeout=self._patience.grace_s + 5)
         self._watchdog.close()
         if self._thread.is_alive():
             raise BackendFailed(f"{self._stuck}; this process cannot run another job", fatal=True)
