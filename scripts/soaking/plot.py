@@ -16,6 +16,7 @@ from soaking.course import Course
 from soaking.verdict import RSS_FROM, RSS_LIMIT, latencies
 
 _DPI, _SIZE = 110, (11.0, 8.6)
+_APART = 0.07  # Of the width, so that labels do not run into each other.
 # The colours of Okabe and Ito, which stay apart for the colour-blind; a marker for each as well.
 _KINDS = {
     "pictures": ("#56B4E9", "o"), "inputs": ("#009E73", "s"),
@@ -41,9 +42,9 @@ def draw(course: Course, path: Path) -> None:
     _number_jobs(memory, course)
     about, plan = course.about, course.plan
     place = f"{about['machine']['cpu']}, {about['machine']['cores']} cores; ComfyUI {about['versions']['comfyui']}"
-    title = f"{len(course.record.jobs)} mixed jobs through one worker, {plan.concurrency} at once, seed {plan.seed}"
-    memory.set_title(title, loc="left", weight="bold", fontsize=13, pad=46)
-    memory.annotate(place, (0, 1), (0, 32), xycoords="axes fraction", textcoords="offset points", fontsize=9,
+    title = f"{len(course.record.jobs):,} mixed jobs through one worker, {plan.concurrency} at once, seed {plan.seed}"
+    memory.set_title(title, loc="left", weight="bold", fontsize=13, pad=56)
+    memory.annotate(place, (0, 1), (0, 42), xycoords="axes fraction", textcoords="offset points", fontsize=9,
                     color="#555555")  # fmt: skip
     figure.savefig(path, dpi=_DPI)
     plt.close(figure)
@@ -63,7 +64,7 @@ def _draw_memory(axes: Axes, course: Course) -> None:
         )  # fmt: skip
     settled = [s.rss for s in samples if s.at > rests[0].at]
     axes.set_ylim(0.97 * min(r.rss for r in rests), 1.02 * max(settled))
-    _finish(axes, "Memory: RSS, MB")
+    _finish(axes, "Memory: RSS, MB", lift=18)
 
 
 def _draw_latency(axes: Axes, course: Course) -> None:
@@ -103,18 +104,20 @@ def _draw_holdings(axes: Axes, course: Course) -> None:
 
 
 def _number_jobs(axes: Axes, course: Course) -> None:
-    """Above the uppermost: after how many jobs."""
-    last = course.rests[-1]
-    step = max(100, round(last.job / 1000) * 100)
-    marked = [rest for rest in course.rests if rest.job % step == 0 or rest is last]
+    """Above the uppermost: after how many jobs; the last and the first, and those that have room."""
+    first, *rests, last = course.rests
+    marked = [first, last]
+    for rest in rests:
+        if all(abs(rest.at - other.at) > _APART * last.at for other in marked):
+            marked.append(rest)
     upper = axes.secondary_xaxis("top")
-    upper.set_xticks([rest.at / 60 for rest in marked], [f"{rest.job:,} jobs" for rest in marked])
+    upper.set_xticks([rest.at / 60 for rest in marked], [f"job {rest.job:,}" for rest in marked])
     upper.tick_params(length=2, labelsize=8, colors="#555555")
     upper.spines["top"].set_visible(False)
 
 
-def _finish(axes: Axes, title: str) -> None:
-    axes.annotate(title, (0, 1), (4, 4), xycoords="axes fraction", textcoords="offset points", fontsize=10)
+def _finish(axes: Axes, title: str, lift: int = 4) -> None:
+    axes.annotate(title, (0, 1), (0, lift), xycoords="axes fraction", textcoords="offset points", fontsize=10)
     axes.grid(color="#E8E8E8")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
