@@ -76,6 +76,16 @@ def test_other_files_and_texts(answer: Callable[[object], dict[str, Any]]) -> No
     }
 
 
+def test_node_ids_that_are_no_text_can_be_sent(answer: Callable[[object], dict[str, Any]]) -> None:
+    graph = {"\ud800": graphs.node("TestShowsText", text="x"), "1": graphs.solid()["1"]}
+    graph["\ud801"] = graphs.node("SaveImage", images=["1", 0], filename_prefix="x")
+    graph["\ud802"] = graphs.node("SaveImage", filename_prefix="x")
+    given = answer({"workflow": graph})
+    json.dumps(given, ensure_ascii=False).encode()
+    assert [entry["node_id"] for entry in (*given["text"], *given["images"])] == ["\\ud800", "\\ud801"]
+    assert "Node \\ud802 (SaveImage)" in given["errors"][0]
+
+
 def test_a_text_names_no_folder_of_the_machine(answer: Callable[[object], dict[str, Any]], worker: Worker) -> None:
     if worker.runtime is None:
         pytest.skip("the folders of a server elsewhere are not known")

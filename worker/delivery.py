@@ -61,7 +61,7 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
     Raises:
         AnswerTooLarge: the files do not fit.
     """
-    errors = [masked(error, delivery.secrets) for error in result.errors]
+    errors = [encodable(masked(error, delivery.secrets)) for error in result.errors]
     names = {(artifact.subfolder, artifact.filename.lower()) for artifact in result.artifacts}
     artifacts = [_converted(artifact, delivery.image_format, names, errors) for artifact in result.artifacts]
     if delivery.uploader is None:
@@ -70,7 +70,7 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
         entries = _uploaded(artifacts, delivery.uploader, delivery.limit_mb, errors)
     images = [entry for artifact, entry in entries if artifact.key == "images"]
     files = [entry for artifact, entry in entries if artifact.key != "images"]
-    texts = [{"node_id": text.node_id, "text": _public(text.text, delivery)} for text in result.texts]
+    texts = [{"node_id": encodable(text.node_id), "text": _public(text.text, delivery)} for text in result.texts]
     if errors and not (images or files or texts):
         if result.error is not None:
             others = [line for line in errors if line != str(result.error)]
@@ -143,7 +143,7 @@ def _entry(artifact: Artifact, kind: str, data: str) -> dict[str, str]:
         "filename": encodable(artifact.filename),
         "type": kind,
         "data": data,
-        "node_id": artifact.node_id,
+        "node_id": encodable(artifact.node_id),
         "media_type": artifact.media_type,
     }
 

@@ -102,8 +102,6 @@ def parse_workflow(workflow: object) -> Workflow:
     for node_id, node in workflow.items():
         if not isinstance(node_id, str):
             raise InvalidJob(f"'workflow': node id {_quoted(node_id)} must be a string")
-        if not _is_text(node_id):  # It stands in the answer.
-            raise InvalidJob(f"'workflow': node id {_quoted(node_id)} has a character that is no text")
         if not (
             isinstance(node, dict) and isinstance(node.get("class_type"), str) and isinstance(node.get("inputs"), dict)
         ):
@@ -129,11 +127,6 @@ def _is_deeper(value: object, depth: int) -> bool:
         if not level:
             return False
     return True
-
-
-def _is_text(given: str) -> bool:
-    """Whether UTF-8 can hold it: a lone surrogate it cannot."""
-    return given.isascii() or not any("\ud800" <= char <= "\udfff" for char in given)
 
 
 def parse_images(images: object) -> tuple[InputImage, ...]:
