@@ -131,10 +131,10 @@ def test_an_answer_that_is_too_large(api: JobApi) -> None:
 
 
 def test_what_is_no_text_arrives_as_text(api: JobApi) -> None:
-    graph = {"1": graphs.node("TestShowsText", text="lone \ud801")}
+    graph = {"\ud800": graphs.node("TestShowsText", text="lone \ud801")}
     api.give("surrogate", {"workflow": graph})
     (text,) = api.result("surrogate")["output"]["text"]
-    assert text == {"node_id": "1", "text": "lone \\ud801"}
+    assert text == {"node_id": "\\ud800", "text": "lone \\ud801"}
 
 
 def test_log_lines_are_json_with_the_job_and_no_secret(worker_process: WorkerProcess, api: JobApi) -> None:
