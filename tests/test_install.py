@@ -8,17 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from git_command import GIT
 
-GIT = [
-    "/usr/bin/env",
-    "git",
-    "-c",
-    "user.name=test",
-    "-c",
-    "user.email=test@example.com",
-    "-c",
-    "init.defaultBranch=main",
-]
 NO_INDEX = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_FIND_LINKS": "", "PIP_RETRIES": "0"}
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from comfy_registry import ComfyRegistry, make_zip
 from comfy_server import free_port
+from git_command import GIT
 from node_packs.place import NoPlace, find_place
 from node_packs.source import GitSource, NoSource, RegistrySource, Source, parse_source
 from wheels import make_wheel
@@ -24,16 +25,6 @@ from worker.comfy_runtime.source import find_source
 Answer = subprocess.CompletedProcess[str]
 Install = Callable[..., Answer]
 
-GIT = [
-    "/usr/bin/env",
-    "git",
-    "-c",
-    "user.name=test",
-    "-c",
-    "user.email=test@example.com",
-    "-c",
-    "init.defaultBranch=main",
-]
 HERE = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"}
 PIP = "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'pip', *{}], check={})\n"
 REPORT = "import json, os\nnames = ('COMFYUI_PATH', 'PIP_CONSTRAINT')\n"
