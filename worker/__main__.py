@@ -97,6 +97,19 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_run(commands)
+    _add_serve(commands)
+    _add_models(commands)
+    commands.add_parser(
+        "check",
+        help="print settings and what a job would find here; fails where none could run",
+        description="Print every setting, ComfyUI, the device, model folders and node packs. "
+        "Ends with 0 if a job could run, 1 or 3 if not.",
+    )
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = commands.add_parser(
         "run",
         help="run one workflow and write its files",
@@ -129,15 +142,6 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--json", action="store_true", help="print the result as JSON on standard output, and nothing else"
     )
-    _add_serve(commands)
-    _add_models(commands)
-    commands.add_parser(
-        "check",
-        help="print settings and what a job would find here; fails where none could run",
-        description="Print every setting, ComfyUI, the device, model folders and node packs. "
-        "Ends with 0 if a job could run, 1 or 3 if not.",
-    )
-    return parser
 
 
 def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

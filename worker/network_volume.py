@@ -18,11 +18,12 @@ _NOT_MODELS = ("custom_nodes", "venv", ".venv", "site-packages")
 
 @dataclass(frozen=True)
 class _Found:
-    """A file that ComfyUI lists: its folder, the name for workflows, and what is to be said of it."""
+    """A file that ComfyUI lists: its folder, the name for workflows, its bytes, and what is to be said of it."""
 
     file: Path
     folder: str
     name: str
+    size: int
     remark: str | None
 
 
@@ -86,7 +87,7 @@ def _packs(volume: Path, catalog: Catalog) -> Iterator[str]:
 
 def _found(file: Path, homes: list[tuple[ModelFolder, Path]], catalog: Catalog) -> list[_Found]:
     return [
-        _Found(file, folder.name, name, _remark(file, folder.name, name, catalog))
+        _Found(file, folder.name, name, _size(file), _remark(file, folder.name, name, catalog))
         for folder, place in homes
         if folder.lists(file)
         for name in [str(file.relative_to(place))]
@@ -133,11 +134,11 @@ def _found_lines(found: list[_Found], volume: Path) -> list[str]:
     for entry in found:
         places.setdefault((entry.folder, _place(entry)), []).append(entry)
     for (folder, place), entries in sorted(places.items()):
-        total = sum(_size(entry.file) for entry in entries)
+        total = sum(entry.size for entry in entries)
         lines.append(f"  {folder}, in {place.relative_to(volume)}: {len(entries)} file(s), {size_text(total)}")
         for entry in entries:
             remark = f"  ({entry.remark})" if entry.remark else ""
-            lines.append(f"    {size_text(_size(entry.file)):>10}  {entry.name}{remark}")
+            lines.append(f"    {size_text(entry.size):>10}  {entry.name}{remark}")
     return _cut(lines)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from worker import Worker
 from worker.backends.embedded import EmbeddedBackend
-from worker.backends.turns import Turn, Turns
+from worker.backends.turn import Turn
+from worker.backends.turns import Turns
 from worker.comfy_runtime.executor import build_executor
 from worker.graph_run import GraphRun, RunResult
 from worker.workspace import StateFolder

@@ -14,7 +14,8 @@ import psutil
 
 from worker.backends.activity import Activity
 from worker.backends.results import dropped_lines, make_result, own_graph
-from worker.backends.turns import Turn, Turns
+from worker.backends.turn import Turn
+from worker.backends.turns import Turns
 from worker.backends.watchdog import Patience
 from worker.comfy_runtime.fingerprint import JobContent
 from worker.comfy_runtime.memory import ran_out
@@ -140,11 +141,12 @@ class EmbeddedBackend:
 
     def _rest(self) -> None:
         self._runtime.prompts.collect_garbage()
-        if self._max_rss_bytes and psutil.Process().memory_info().rss > self._max_rss_bytes < _trimmed_rss():
+        limit = self._max_rss_bytes
+        if limit and _rss() > limit and _trimmed_rss() > limit:
             self._runtime.prompts.memory.make_room()
             now = _trimmed_rss()
             _log.warning("Memory was over MAX_RSS_MB; with models and caches freed it is %.0f MB", now / 1e6)
-            if now > self._max_rss_bytes:
+            if now > limit:
                 self._life.drain(f"{now / 1e6:.0f} MB of memory are over MAX_RSS_MB, with all caches freed")
 
     @contextmanager
@@ -203,8 +205,13 @@ class _Messages:
             tell(self._turn.run.on_event, translate_inner(name, data, self._turn.run.workflow))
 
 
+def _rss() -> int:
+    """Bytes of host memory that the process holds."""
+    return int(psutil.Process().memory_info().rss)
+
+
 def _trimmed_rss() -> int:
-    """Bytes of host memory that the process holds, once the allocator has given back what it can."""
+    """``_rss``, once the allocator has given back what it can."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-    return int(psutil.Process().memory_info().rss)
+    return _rss()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import replace
 
+from worker.backends.turn import Turn
 from worker.backends.watchdog import Patience, Watchdog
 from worker.errors import BackendFailed, JobInterrupted, WorkerDefunct, WorkerError
 from worker.graph_run import GraphRun, RunResult
@@ -19,31 +18,6 @@ from worker.life import Life
 
 _log = logging.getLogger("worker")
 _MOST_TURNS_WITHOUT_REST = 20
-
-
-class Turn:
-    """A run in the queue: its future, its limit, and whether and why it was told to stop."""
-
-    def __init__(self, run: GraphRun) -> None:
-        self.run = run
-        self.future: Future[RunResult] = Future()
-        self.context = contextvars.copy_context()  # The job's, so that log lines know whose they are.
-        self.timeout_s, self.limit = run.timeout_s, run.limit
-        self.started = 0.0
-        self.interrupted_at: float | None = None
-        self.ending: WorkerError | None = None
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether it was told to stop."""
-        return self.interrupted_at is not None
-
-    def ended(self, result: RunResult) -> RunResult:
-        """``result`` with the reason why it was told to stop, unless it had come to its end by then."""
-        if self.ending is None or result.status == "success":
-            return result
-        others = tuple(line for line in result.errors if line != str(JobInterrupted()))
-        return replace(result, error=self.ending, errors=(*others, str(self.ending)))
 
 
 class Turns:

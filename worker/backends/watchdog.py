@@ -6,26 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
 
+from worker.backends.turn import Turn
 from worker.errors import JobStalled, JobTimedOut, WorkerError
 
 _LOOK_S = 0.1
 _AGAIN_S = 1.0  # A node may swallow an interrupt.
-
-
-class Watched(Protocol):
-    """The run whose turn it is.
-
-    ``timeout_s``: seconds it may take, None without a limit; ``limit`` is what set that. ``started`` and
-    ``interrupted_at``, None while it may go on: by ``time.monotonic``. ``ending``: why it was told to stop.
-    """
-
-    timeout_s: float | None
-    limit: str
-    started: float
-    interrupted_at: float | None
-    ending: WorkerError | None
 
 
 @dataclass(frozen=True)
@@ -36,10 +22,7 @@ class Patience:
     grace_s: float = 10.0
 
 
-T = TypeVar("T", bound=Watched)
-
-
-class Watchdog(Generic[T]):
+class Watchdog:
     """Watches one run at a time, from a thread of its own, which sleeps while there is nothing to watch.
 
     Args:
@@ -53,21 +36,22 @@ class Watchdog(Generic[T]):
         self,
         patience: Patience,
         moves: Callable[[], bool],
-        interrupt: Callable[[T], None],
-        abandon: Callable[[T], None],
+        interrupt: Callable[[Turn], None],
+        abandon: Callable[[Turn], None],
     ) -> None:
         self._patience = patience
         self._moves, self._interrupt, self._abandon = moves, interrupt, abandon
-        self._turn: T | None = None
+        self._turn: Turn | None = None
         self._moved_at = 0.0
         self._wake = threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def begin(self, turn: T) -> None:
+    def begin(self, turn: Turn) -> None:
         """Watch ``turn`` from now on."""
-        self._turn, self._moved_at = turn, turn.started
-        if turn.timeout_s is not None or self._patience.stall_s:
+        self._moved_at = turn.started
+        self._turn = turn  # From here on it is looked at.
+        if turn.run.timeout_s is not None or self._patience.stall_s:
             self._rouse()
 
     def interrupted(self) -> None:
@@ -101,7 +85,7 @@ class Watchdog(Generic[T]):
                 self._look(turn, time.monotonic())
             time.sleep(_LOOK_S)
 
-    def _look(self, turn: T, now: float) -> None:
+    def _look(self, turn: Turn, now: float) -> None:
         stall_s, grace_s = self._patience.stall_s, self._patience.grace_s
         if turn.interrupted_at is not None:
             if now - turn.interrupted_at > grace_s:
@@ -109,14 +93,14 @@ class Watchdog(Generic[T]):
             elif (now - turn.interrupted_at) % _AGAIN_S < _LOOK_S:
                 self._interrupt(turn)
             return
-        if turn.timeout_s is not None and now - turn.started >= turn.timeout_s:
-            self._stop(turn, JobTimedOut(turn.timeout_s, turn.limit))
+        if turn.run.timeout_s is not None and now - turn.started >= turn.run.timeout_s:
+            self._stop(turn, JobTimedOut(turn.run.timeout_s, turn.run.limit))
         elif stall_s:
             if self._moves():
                 self._moved_at = now
-            elif now - max(self._moved_at, turn.started) >= stall_s:
+            elif now - self._moved_at >= stall_s:
                 self._stop(turn, JobStalled(stall_s))
 
-    def _stop(self, turn: T, ending: WorkerError) -> None:
+    def _stop(self, turn: Turn, ending: WorkerError) -> None:
         turn.ending = ending
         self._interrupt(turn)

@@ -13,7 +13,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from worker.backends.results import dropped_lines, make_result, own_graph
-from worker.backends.turns import Turn, Turns
+from worker.backends.turn import Turn
+from worker.backends.turns import Turns
 from worker.comfy_client.api import ComfyApi, ServerRefused, ServerUnreachable
 from worker.comfy_client.follow import Follower, Reconnecting
 from worker.comfy_client.leftovers import Leftovers
