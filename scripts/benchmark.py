@@ -26,7 +26,7 @@ from bench.report import report
 from bench.start import measure_starts
 from bench.warm import measure_warm
 
-from worker.comfy_runtime.source import find_source
+from worker.embedded.start.source import find_source
 from worker.errors import InvalidJob, StartError
 from worker.settings import load_settings
 

@@ -35,12 +35,12 @@ from PIL import Image
 from s3_server import KEYS, client
 
 from worker import Worker
-from worker.bucket import Bucket, find_bucket
+from worker.answer.outputs import Artifact
+from worker.answer.reply import encode
+from worker.bucket.bucket import Bucket, find_bucket
+from worker.bucket.uploads import Uploads
+from worker.engine.workspace import Workspace
 from worker.handler import JobHandler, make_handler
-from worker.outputs import Artifact
-from worker.reply import encode
-from worker.uploads import Uploads
-from worker.workspace import Workspace
 
 Way = Callable[[int], None]
 TENSOR_BYTES = 16 * 1024 * 1024 * 3 * 4
@@ -105,7 +105,7 @@ def upload_paths(worker: Worker, url: str) -> tuple[Way, Way]:
         "BUCKET_ACCESS_KEY_ID": KEYS["aws_access_key_id"],
         "BUCKET_SECRET_ACCESS_KEY": KEYS["aws_secret_access_key"],
     }
-    from worker.runpod_sdk import rp_upload
+    from worker.runpod.sdk import rp_upload
 
     def ours(index: int) -> None:
         uploads = Uploads(bucket, f"ours-{index}", workspace.output)

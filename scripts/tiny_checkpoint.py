@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from worker.comfy_runtime.source import ComfySource, find_source
+from worker.embedded.start.source import ComfySource, find_source
 from worker.errors import WorkerError
 from worker.settings import load_settings
 

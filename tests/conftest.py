@@ -23,7 +23,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU where there is none."""
-    from worker.comfy_runtime.device import cuda_device_count
+    from worker.embedded.start.device import cuda_device_count
 
     if any(item.get_closest_marker("gpu") for item in items) and not cuda_device_count():
         for item in items:

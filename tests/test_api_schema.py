@@ -23,7 +23,7 @@ from s3_server import KEYS, s3_server
 from worker import Worker
 from worker.errors import ErrorType, InvalidJob
 from worker.handler import make_handler
-from worker.job import parse_job
+from worker.job.parse import parse_job
 from worker.local_api.answers import ERROR_TYPES
 
 GRAPH = graphs.solid()

@@ -22,12 +22,12 @@ from pydantic import SecretStr
 from s3_server import FaultyS3, s3_server, stored
 
 from worker import Worker
-from worker.bucket import BucketPlace, configured_bucket, find_bucket
+from worker.answer.reply import Answer
+from worker.bucket.bucket import BucketPlace, configured_bucket, find_bucket
+from worker.bucket.uploads import safe_job_id
 from worker.errors import SettingsError
 from worker.handler import JobHandler
-from worker.reply import Answer
 from worker.settings import load_settings
-from worker.uploads import safe_job_id
 
 Ask = Callable[..., Answer]
 
@@ -166,7 +166,7 @@ def test_no_server_at_all(worker: Worker) -> None:
 
 def test_a_server_that_hangs(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it takes its time, the job ends, and another job's bucket is not held up."""
-    monkeypatch.setattr("worker.delivery.GIVE_UP_S", 1.0)
+    monkeypatch.setattr("worker.answer.delivery.GIVE_UP_S", 1.0)
     with (
         socket.create_server(("127.0.0.1", 0)) as deaf,
         asking(worker, f"http://127.0.0.1:{deaf.getsockname()[1]}") as ask,
@@ -297,7 +297,7 @@ def test_a_job_can_bring_its_bucket(worker: Worker, s3: str, monkeypatch: pytest
             "error": "'s3Config': 'endpointUrl': its host is not on the public internet",
             "error_type": "invalid_input",
         }
-        monkeypatch.setattr("worker.public_web.is_public", lambda address: address == "127.0.0.1")
+        monkeypatch.setattr("worker.job.public_web.is_public", lambda address: address == "127.0.0.1")
         answer = ask(graphs.solid(7), "mine", s3Config=config)
         assert fetched(answer["images"][0])
         assert "mine/ComfyUI_00001_.png" in stored(s3)
@@ -305,7 +305,7 @@ def test_a_job_can_bring_its_bucket(worker: Worker, s3: str, monkeypatch: pytest
 
 def test_a_jobs_bucket_that_leads_inside_gets_nothing(worker: Worker, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its name was when it was looked at: what counts is where the connection leads."""
-    monkeypatch.setattr("worker.public_web.check_endpoint", lambda _: None)
+    monkeypatch.setattr("worker.job.public_web.check_endpoint", lambda _: None)
     config = {"accessId": "test-key-id", "accessSecret": "test-secret-key", "bucketName": "pictures"}
     with FaultyS3(s3) as faulty, asking(worker, s3, bucket_endpoint_url=None) as ask:
         answer = ask(graphs.solid(10), "inside", s3Config=config | {"endpointUrl": faulty.url})

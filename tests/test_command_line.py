@@ -20,8 +20,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from rich.console import Console
 
+from worker.cli.progress_bar import TerminalProgress
 from worker.events import NodeProgress, NodesCached, NodeStarted, PromptEnded, PromptStarted
-from worker.terminal import TerminalProgress
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -113,7 +113,7 @@ def test_a_start_that_fails_says_why_in_one_line(
 
 
 def test_a_pod_without_a_gpu_refuses_at_once(command: Command) -> None:
-    from worker.comfy_runtime.device import cuda_device_count
+    from worker.embedded.start.device import cuda_device_count
 
     if cuda_device_count():
         pytest.skip("this machine has a CUDA device")
@@ -126,7 +126,7 @@ def test_a_pod_without_a_gpu_refuses_at_once(command: Command) -> None:
 
 
 def test_check_shows_everything_and_writes_nothing_into_the_tree(command: Command, base_dir: Path) -> None:
-    from worker.comfy_runtime.source import find_source
+    from worker.embedded.start.source import find_source
     from worker.settings import load_settings
 
     tree = find_source(load_settings().comfyui_path, base_dir).path

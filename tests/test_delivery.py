@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.reply import Reply, encode
+from worker.answer.reply import Reply, encode
 
 
 def read(content: bytes | bytearray) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from worker.comfy_runtime.device import check_device, cpu_flag, cuda_device_count, torch_build
+from worker.embedded.start.device import check_device, cpu_flag, cuda_device_count, torch_build
 from worker.errors import NoDevice
 
 

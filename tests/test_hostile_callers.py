@@ -34,7 +34,7 @@ from worker import Worker
 from worker.errors import InvalidJob
 from worker.events import Event, NodeStarted
 from worker.handler import make_handler
-from worker.job import parse_job
+from worker.job.parse import parse_job
 from worker.logs import set_up_logging
 
 OPERATORS_KEYS = ("operators-canary-key-4713", "operators-canary-id-4714", "operators-canary-secret-4715")

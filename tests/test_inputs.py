@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from worker.errors import InputsRefused
-from worker.inputs import InputLimits, stage
-from worker.job import InputImage
+from worker.job.inputs import InputLimits, stage
+from worker.job.parse import InputImage
 
 LIMITS = InputLimits(max_bytes=100_000, max_pixels=1_000_000)
 

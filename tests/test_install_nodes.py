@@ -20,7 +20,7 @@ from node_packs.place import NoPlace, find_place
 from node_packs.source import GitSource, NoSource, RegistrySource, Source, parse_source
 from wheels import make_wheel
 
-from worker.comfy_runtime.source import find_source
+from worker.embedded.start.source import find_source
 
 Answer = subprocess.CompletedProcess[str]
 Install = Callable[..., Answer]

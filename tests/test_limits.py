@@ -19,8 +19,8 @@ from local_server import local_server, until_it_listens
 from runpod_worker import Start
 
 from worker import Worker
+from worker.engine.life import Life, LifeState
 from worker.handler import make_handler
-from worker.life import Life, LifeState
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 GRACE_S = 10

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from worker.answer.reply import Reply
 from worker.events import Listener
 from worker.local_api import jobs as local
 from worker.local_api.jobs import LocalJob, LocalJobs, QueueFull, State
 from worker.local_api.requests import JobRequest, Policy
-from worker.reply import Reply
 
 
 class Desk:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from worker import Worker
 from worker.events import Event, NodeProgress
-from worker.request import make_job
+from worker.job.from_python import make_job
 
 Picture = tuple[str, str, str]
 

@@ -15,9 +15,9 @@ import pytest
 from runpod_worker import Start
 
 from worker import Worker
-from worker.comfy_runtime.memory import DeviceMemory, MemoryFigures, ran_out
+from worker.embedded.memory import DeviceMemory, MemoryFigures, ran_out
 from worker.handler import make_handler
-from worker.prompt_outcome import NodeFailure
+from worker.protocol.prompt_outcome import NodeFailure
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -19,12 +19,12 @@ import graphs
 import pytest
 
 from worker import Worker
-from worker.comfy_runtime.runtime import Runtime
+from worker.embedded.runtime import Runtime
 from worker.errors import WorkflowRejected
 from worker.handler import make_handler
-from worker.model_damage import damage, size_text
-from worker.models import ModelReference, files_by_stem, near_misses, workflow_models
-from worker.network_volume import describe_volume
+from worker.models.damage import damage, size_text
+from worker.models.references import ModelReference, files_by_stem, near_misses, workflow_models
+from worker.models.volume import describe_volume
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -10,9 +10,9 @@ import graphs
 import pytest
 
 from worker import Worker
+from worker.engine.node_policy import NodePolicy
 from worker.errors import WorkflowRejected
-from worker.job import InputImage, Job
-from worker.node_policy import NodePolicy
+from worker.job.parse import InputImage, Job
 from worker.settings import load_settings
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import graphs
 import pytest
 
-from worker.comfy_runtime.extra_paths import extra_paths_flags
-from worker.comfy_runtime.manager import put_manager_offline
-from worker.comfy_runtime.source import ComfySource
+from worker.embedded.start.extra_paths import extra_paths_flags
+from worker.embedded.start.manager import put_manager_offline
+from worker.embedded.start.source import ComfySource
 from worker.errors import StartError
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -19,8 +19,8 @@ from PIL import Image
 from safetensors.torch import load as load_safetensors
 
 from worker import Worker
+from worker.answer.reply import Answer
 from worker.handler import make_handler
-from worker.reply import Answer
 
 Ask = Callable[..., Answer]
 

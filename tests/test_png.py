@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from worker.png import Pixels, encode_png
+from worker.images.png import Pixels, encode_png
 
 RNG = np.random.default_rng(7)
 

@@ -17,11 +17,11 @@ import pytest
 from PIL import Image
 
 from worker import Worker
-from worker.comfy_runtime.saving import to_pixels
+from worker.answer.reply import Answer
+from worker.embedded.save_image import to_pixels
 from worker.handler import make_handler
-from worker.image_format import AlphaLost, ImageFormat, encode_lossy
-from worker.png import encode_strip
-from worker.reply import Answer
+from worker.images.formats import AlphaLost, ImageFormat, encode_lossy
+from worker.images.png import encode_strip
 
 Ask = Callable[..., Answer]
 
@@ -109,7 +109,7 @@ def test_a_node_of_a_pack_finds_whole_files(ask: Ask, monkeypatch: pytest.Monkey
         time.sleep(0.3)
         return encode_strip(pixels, rows)
 
-    monkeypatch.setattr("worker.comfy_runtime.saving.encode_strip", slow)
+    monkeypatch.setattr("worker.embedded.save_image.encode_strip", slow)
     answer = ask(graph)
     assert "errors" not in answer
     assert answer["text"][0]["text"] == "early_00001_.png 900x900"
@@ -184,7 +184,7 @@ def test_one_failed_image_is_not_for_ever(ask: Ask, monkeypatch: pytest.MonkeyPa
         return encode_strip(pixels, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr("worker.comfy_runtime.saving.encode_strip", once)
+        patch.setattr("worker.embedded.save_image.encode_strip", once)
         first = ask(large(0x332211, batch=3))
     assert len(first["images"]) == 2
     assert len(first["errors"]) == 1
@@ -232,7 +232,7 @@ def test_an_encoder_that_fails_fails_its_job_alone(ask: Ask, monkeypatch: pytest
         def broken(*_: object) -> None:
             raise MemoryError("no room")
 
-        patch.setattr("worker.comfy_runtime.saving.encode_strip", broken)
+        patch.setattr("worker.embedded.save_image.encode_strip", broken)
         answer = ask(large(0x0A0B0C))
     assert answer["error"] == "Job processing failed"
     assert answer["details"] == ["An image could not be saved: ComfyUI_00001_.png: no room"]

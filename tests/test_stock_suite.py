@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.comfy_runtime.source import find_source
+from worker.embedded.start.source import find_source
 from worker.settings import load_settings
 
 # How many cases a stock server passes; a version that is not here has at least none that fails.

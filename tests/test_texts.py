@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from worker.protocol.rejection import explain_rejection
 from worker.redact import public_text
-from worker.rejection import explain_rejection
 
 CHECKPOINT = {"type": "value_not_in_list", "message": "Value not in list", "details": "…",
               "extra_info": {"input_name": "ckpt_name", "received_value": "x.safetensors",

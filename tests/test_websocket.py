@@ -21,13 +21,13 @@ from pictures import png
 from websocket_jobs import Running, ask, client_of, queue_for_another, stop, wait_for
 
 from worker import Settings, Worker
-from worker.comfy_client.names import job_folder, place, renamed
-from worker.comfy_client.transfer import fetch_outputs
+from worker.answer.outputs import collect
+from worker.engine.graph_run import RunResult
 from worker.errors import BackendFailed, JobInterrupted, SettingsError, StartError, WorkflowRejected
 from worker.events import NodeOutput, NodeProgress, NodeStarted, Preview, PromptEnded
-from worker.graph_run import RunResult
-from worker.outputs import collect
-from worker.prompt_outcome import PromptOutcome
+from worker.protocol.prompt_outcome import PromptOutcome
+from worker.remote.names import job_folder, place, renamed
+from worker.remote.transfer import fetch_outputs
 from worker.settings import load_settings
 
 # Others

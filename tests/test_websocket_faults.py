@@ -19,9 +19,9 @@ from pictures import png
 from websocket_jobs import Running, ask, client_of, stop, wait_for
 
 from worker import Settings
-from worker.comfy_client.socket import Binary
 from worker.errors import BackendFailed, JobInterrupted, StartError
 from worker.events import Message, NodeProgress
+from worker.remote.socket import Binary
 
 # The server
 

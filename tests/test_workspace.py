@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from worker.engine.workspace import open_state
 from worker.errors import StartError
-from worker.workspace import open_state
 
 
 def test_a_workspace_goes_with_its_last_owner(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from worker.result import Result
+    from worker.answer.result import Result
     from worker.settings import Settings
     from worker.worker import Worker
 
@@ -19,7 +19,7 @@ def __getattr__(name: str) -> Any:
 
         return Worker
     if name == "Result":
-        from worker.result import Result
+        from worker.answer.result import Result
 
         return Result
     if name == "Settings":

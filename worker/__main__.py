@@ -54,18 +54,18 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         if options.command == "check":
-            from worker.commands.check import check
+            from worker.cli.check import check
 
             return check()
         if options.command == "models":
-            from worker.commands.models import models
+            from worker.cli.models import models
 
             return models(options)
         if options.command == "serve":
-            from worker.commands.serve import serve
+            from worker.cli.serve import serve
 
             return serve(options)
-        from worker.commands.run import run
+        from worker.cli.run import run
 
         code = run(options)
         sys.stdout.flush()

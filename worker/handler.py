@@ -11,16 +11,16 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from worker.bucket import Bucket, configured_bucket, job_bucket
-from worker.delivery import Delivery, Uploader, make_answer
+from worker.answer.delivery import Delivery, Uploader, make_answer
+from worker.answer.reply import Answer, Reply
+from worker.answer.result import Result
+from worker.bucket.bucket import Bucket, configured_bucket, job_bucket
+from worker.bucket.uploads import Uploads
 from worker.errors import AnswerTooLarge, WorkerDefunct, WorkerError, failure
 from worker.events import Listener
-from worker.job import Job, parse_job
+from worker.job.parse import Job, parse_job
 from worker.logs import job_lines, one_line
-from worker.model_diagnosis import log_missing_models
-from worker.reply import Answer, Reply
-from worker.result import Result
-from worker.uploads import Uploads
+from worker.models.diagnosis import log_missing_models
 from worker.worker import Worker
 
 T = TypeVar("T")
@@ -166,13 +166,13 @@ class JobHandler:
         if bucket is None:
             return None
         if job.s3_config is None and self._worker.settings.bucket_uploader == "runpod":
-            from worker.bucket_runpod import RunpodUploads
+            from worker.bucket.sdk_uploads import RunpodUploads
 
             return RunpodUploads(job.id)
         return Uploads(bucket, job.id, self._worker.state.output)
 
     def _job_bucket(self, config: Mapping[str, Any]) -> Bucket:
-        from worker.public_web import check_endpoint
+        from worker.job.public_web import check_endpoint
 
         bucket = job_bucket(config, self._worker.settings.bucket_url_expiry_s, check_endpoint)
         key = (bucket.place.endpoint, bucket.place.name, bucket.access_key, bucket.secret_key)

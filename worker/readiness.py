@@ -6,7 +6,7 @@ import gc
 import time
 
 from worker.errors import InvalidJob, StartError, WorkerError
-from worker.request import make_job
+from worker.job.from_python import make_job
 from worker.worker import Worker
 
 

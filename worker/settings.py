@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import SettingsError
-from worker.image_format import FormatName
+from worker.images.formats import FormatName
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 SdkLogLevel = Literal["NOTSET", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"]

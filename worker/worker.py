@@ -14,24 +14,24 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from worker.backends.embedded import EmbeddedBackend
-from worker.backends.watchdog import Patience
-from worker.comfy_runtime.boot import boot
-from worker.comfy_runtime.runtime import Runtime
+from worker.answer.result import Result
+from worker.embedded.backend import EmbeddedBackend
+from worker.embedded.boot import boot
+from worker.embedded.runtime import Runtime
+from worker.engine.graph_run import Backend, GraphRun
+from worker.engine.life import Life
+from worker.engine.node_policy import NodePolicy
+from worker.engine.pending_run import PendingRun
+from worker.engine.time_limits import Patience
+from worker.engine.workspace import StateFolder, open_state
 from worker.errors import StartError
 from worker.events import Listener
-from worker.graph_run import Backend, GraphRun
-from worker.image_format import ImageFormat
-from worker.inputs import InputLimits, stage
-from worker.job import Job
-from worker.life import Life
-from worker.model_diagnosis import log_volume
-from worker.node_policy import NodePolicy
-from worker.pending_run import PendingRun
-from worker.request import ImageSource, make_job
-from worker.result import Result
+from worker.images.formats import ImageFormat
+from worker.job.from_python import ImageSource, make_job
+from worker.job.inputs import InputLimits, stage
+from worker.job.parse import Job
+from worker.models.diagnosis import log_volume
 from worker.settings import Settings, load_settings
-from worker.workspace import StateFolder, open_state
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class Worker:
         # Pillow refuses pictures by a limit of its own, the double of this one.
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self.settings.max_image_pixels)
         if self.settings.comfy_backend == "websocket":
-            from worker.backends.websocket import WebsocketBackend
+            from worker.remote.backend import WebsocketBackend
 
             backend = WebsocketBackend(self.settings, self.life)
             backend.start(self.say)

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from worker import Worker
-from worker.backends.embedded import EmbeddedBackend
-from worker.backends.turn import Turn
-from worker.backends.turns import Turns
-from worker.comfy_runtime.executor import build_executor
-from worker.graph_run import GraphRun, RunResult
-from worker.workspace import StateFolder
+from worker.embedded.backend import EmbeddedBackend
+from worker.embedded.executor import build_executor
+from worker.engine.graph_run import GraphRun, RunResult
+from worker.engine.turn import Turn
+from worker.engine.turns import Turns
+from worker.engine.workspace import StateFolder
 
 
 @dataclass(frozen=True)

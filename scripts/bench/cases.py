@@ -12,7 +12,7 @@ from graphs import Graph, solid, text_to_image
 
 from bench.models import CHECKPOINT, UPSCALER
 from bench.workflows import blend, input_photo, upscale
-from worker.request import make_job
+from worker.job.from_python import make_job
 
 _SEED_NAMES = ("seed", "noise_seed")
 _SEEDS = 2**32

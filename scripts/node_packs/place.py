@@ -52,7 +52,7 @@ def find_place(into: Path | None, environment: Mapping[str, str]) -> Place:
 
 
 def _find_comfyui(environment: Mapping[str, str]) -> tuple[Path, Path] | tuple[None, None]:
-    """The tree and its base folder, found as ``worker/comfy_runtime/source.py`` finds them."""
+    """The tree and its base folder, found as ``worker/embedded/start/source.py`` finds them."""
     if chosen := environment.get("COMFYUI_PATH"):
         path = Path(chosen).expanduser().absolute()
         if not _is_comfyui(path):

@@ -21,7 +21,7 @@ from s3_server import KEYS, FaultyS3, s3_server
 from soaking.drive import Driver, Record, WorkerGone
 from soaking.jobs import Mix
 from soaking.watch import Rest, Sample, Watch
-from worker.comfy_runtime.source import find_source
+from worker.embedded.start.source import find_source
 from worker.settings import load_settings
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from soaking.course import Course
 from soaking.drafts import IN_ERRORS, STOPPED
 from soaking.drive import Record
 from soaking.watch import Rest, longest_silence
-from worker.bucket import CONNECTIONS
+from worker.bucket.bucket import CONNECTIONS
 
 RSS_FROM, _FILES_FROM = 200, 10
 _RSS_JOBS = 1000  # Fewer do not tell a leak from a pool that fills.

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from worker.comfy_runtime.device import cuda_device_count
-from worker.comfy_runtime.source import find_source
+from worker.embedded.start.device import cuda_device_count
+from worker.embedded.start.source import find_source
 from worker.settings import load_settings
 
 _START_S = 120

@@ -14,8 +14,8 @@ import graphs
 import requests
 
 from worker import Worker
+from worker.local_api.serve import serve
 from worker.local_api.webhooks import Webhooks
-from worker.serve_local import serve
 
 
 @contextlib.contextmanager

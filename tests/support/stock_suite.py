@@ -21,11 +21,11 @@ import pytest
 from aiohttp import web
 
 from worker import Worker
-from worker.backends.embedded import EmbeddedBackend
-from worker.comfy_runtime.executor import build_executor
-from worker.comfy_runtime.prompts import Accepted, Rejection
-from worker.graph_run import GraphRun
-from worker.workspace import Workspace
+from worker.embedded.backend import EmbeddedBackend
+from worker.embedded.executor import build_executor
+from worker.embedded.prompts import Accepted, Rejection
+from worker.engine.graph_run import GraphRun
+from worker.engine.workspace import Workspace
 
 Answer = tuple[int, dict[str, Any]]
 

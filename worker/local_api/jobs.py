@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from worker.answer.reply import Reply, encode
 from worker.errors import failure
 from worker.events import Listener
 from worker.local_api.requests import JobRequest
 from worker.progress import JobProgress
-from worker.reply import Reply, encode
 
 _log = logging.getLogger("worker")
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter, ValidationError, field_validator
 from pydantic_core import CoreSchema
 
-from worker.image_format import FormatName
-from worker.job import LONGEST_S
+from worker.images.formats import FormatName
+from worker.job.parse import LONGEST_S
 
 _WEEK_MS = LONGEST_S * 1000
 _EXAMPLE: dict[str, Any] = {

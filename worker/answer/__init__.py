@@ -1,0 +1,1 @@
+"""From what a graph produced to the answer that a caller gets."""

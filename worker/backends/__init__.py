@@ -1,1 +1,0 @@
-"""What runs graphs: one module for each way to do it."""

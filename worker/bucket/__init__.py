@@ -1,0 +1,1 @@
+"""An S3 bucket, and a job's uploads into it."""

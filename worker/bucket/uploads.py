@@ -1,0 +1,105 @@
+"""A job's files into a bucket, in parallel, while its graph still runs.
+
+Keys are ``{prefix/}{job id}/{subfolder/}{filename}``; URLs are presigned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import BinaryIO
+
+from worker.answer.outputs import Artifact, media_type
+from worker.bucket.bucket import CONNECTIONS, Bucket, UploadFailed
+from worker.redact import encodable
+
+_MOST_OPEN = 64
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def safe_job_id(job_id: str) -> str:
+    """``job_id`` as one part of a key: what could mean something else is replaced; ids that differ stay different."""
+    safe = _UNSAFE.sub("_", job_id)[:200]
+    if safe == job_id and safe.strip("."):
+        return safe
+    return f"{safe.strip('.')}-{hashlib.sha256(job_id.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+# (device, inode, size, time): the same file with the same content.
+_Stamp = tuple[int, int, int, int]
+
+
+class Uploads:
+    """The uploads of one job.
+
+    Args:
+        bucket: where they go.
+        job_id: the caller's.
+        root: ComfyUI's output folder, below which files are while the graph runs.
+    """
+
+    def __init__(self, bucket: Bucket, job_id: str, root: Path) -> None:
+        self._bucket = bucket
+        self._folder = "/".join(part for part in (bucket.prefix, safe_job_id(job_id)) if part)
+        self._root = os.path.realpath(root)
+        self._begun: dict[str, tuple[_Stamp, Future[str]]] = {}
+        self._lock = threading.Lock()
+        # Of its own: a server that hangs holds up no other job.
+        self._pool = ThreadPoolExecutor(CONNECTIONS, "bucket")
+
+    def begin(self, path: Path) -> None:
+        """Begin to upload a file that a node has finished. Any thread; raises nothing: ``prepare`` tells.
+
+        The file is opened now, since it moves when the graph has ended; with many under way, the rest begins later.
+        """
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            real = os.path.realpath(path)
+            inside = os.path.relpath(real, self._root)
+            with self._lock:
+                under_way = sum(not upload.done() for _, upload in self._begun.values())
+            if real.startswith(f"{self._root}/") and under_way < _MOST_OPEN:
+                self._begin(inside, Path(real), open_now=True)
+
+    def prepare(self, artifact: Artifact) -> Future[str]:
+        """See that ``artifact`` is uploaded as it is now; its future URL."""
+        name = os.path.normpath(f"{artifact.subfolder}/{artifact.filename}".lstrip("/"))
+        return self._begin(f"input/{name}" if artifact.is_input else name, artifact.path)
+
+    def close(self) -> None:
+        """Drop what has not begun; nobody asks for it any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, name: str, path: Path, *, open_now: bool = False) -> Future[str]:
+        try:
+            stamp = _stamp(path)
+        except OSError as error:
+            failed: Future[str] = Future()
+            failed.set_exception(UploadFailed(error.strerror or type(error).__name__))
+            return failed
+        with self._lock:
+            before = self._begun.get(name)
+            if before is not None and before[0] == stamp:
+                return before[1]
+            file = path.open("rb") if open_now else None
+            upload = self._pool.submit(self._store, name, path, file, before and before[1])
+            self._begun[name] = stamp, upload
+        return upload
+
+    def _store(self, name: str, path: Path, file: BinaryIO | None, before: Future[str] | None) -> str:
+        if before is not None:  # The older content must not come last. It began earlier, so it has a thread.
+            wait([before])
+        try:
+            with file or path.open("rb") as content:
+                return self._bucket.store(f"{self._folder}/{encodable(name)}", content, media_type(name))
+        except OSError as error:
+            raise UploadFailed(error.strerror or type(error).__name__) from None
+
+
+def _stamp(path: Path) -> _Stamp:
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,161 @@
+"""``python -m worker run``: one workflow from a file to files."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from worker.answer.result import Result
+from worker.cli.progress_bar import TerminalProgress
+from worker.errors import InputsRefused, InvalidJob, JobInterrupted, StartError, WorkerError, WorkflowRejected
+from worker.job.from_python import make_job
+from worker.job.parse import Job, Workflow
+from worker.worker import Worker
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; returns its exit code.
+
+    Raises:
+        InvalidJob, StartError, KeyboardInterrupt: told by ``worker.__main__``.
+    """
+    job = _job(options)
+    _check_out(options.out)
+    # So that a workflow on a server elsewhere is stopped as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # This very stream: ComfyUI replaces sys.stderr while it starts.
+    console = Console(file=sys.stderr)
+    # Standard output belongs to the result: what nodes print goes to standard error.
+    with contextlib.redirect_stdout(sys.stderr), TerminalProgress(console) as progress:
+        start = time.perf_counter()
+        with Worker(say=progress.say) as worker:
+            started = time.perf_counter() - start
+            try:
+                result = worker.run_job(job, progress)
+            except JobInterrupted:
+                raise KeyboardInterrupt from None
+            except StartError:
+                raise
+            except WorkerError as error:
+                return _refused(error, options.json)
+        paths = result.save(options.out)
+    seconds = {"start": started, **result.seconds}
+    if options.json:
+        print(json.dumps(_as_json(result, paths, seconds), indent=2))
+    else:
+        _tell(result, paths, seconds)
+    return 0 if result.status == "success" and (paths or result.texts or not result.errors) else 1
+
+
+def _job(options: argparse.Namespace) -> Job:
+    images = dict(_image(text) for text in options.image)
+    job = make_job(options.file, images)
+    for text in options.changes:
+        _change(job.workflow, text)
+    return job
+
+
+def _check_out(folder: Path) -> None:
+    """Find out before the work, not after it, that its files cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InvalidJob(f"--out {folder} cannot be written ({error.strerror})") from None
+
+
+def _image(text: str) -> tuple[str, Path]:
+    name, separator, path = text.partition("=")
+    if separator and not Path(text).exists():
+        return name, Path(path)
+    return Path(text).name, Path(text)
+
+
+def _change(workflow: Workflow, text: str) -> None:
+    """Apply one ``NODE.INPUT=VALUE`` to ``workflow``."""
+    target, separator, value = text.partition("=")
+    node_name, dot, input_name = target.rpartition(".")
+    if not (separator and dot and node_name and input_name):
+        raise InvalidJob(f"--set {text!r}: it takes NODE.INPUT=VALUE, such as 3.seed=42")
+    node = workflow[_node_id(workflow, node_name)]
+    if input_name not in node["inputs"]:
+        known = ", ".join(node["inputs"]) or "none"
+        raise InvalidJob(
+            f"--set {text!r}: node {node_name} ({node['class_type']}) has no input {input_name!r}; it has {known}"
+        )
+    node["inputs"][input_name] = _value(value)
+
+
+def _node_id(workflow: Workflow, name: str) -> str:
+    if name in workflow:
+        return name
+    titled = [node_id for node_id, node in workflow.items() if _title(node) == name]
+    if len(titled) == 1:
+        return titled[0]
+    if titled:
+        raise InvalidJob(f"--set: {len(titled)} nodes have the title {name!r}; use the id: {', '.join(titled)}")
+    nodes = ", ".join(f"{node_id} ({node['class_type']})" for node_id, node in workflow.items())
+    raise InvalidJob(f"--set: there is no node {name!r}; the workflow has {nodes}")
+
+
+def _title(node: Mapping[str, Any]) -> object:
+    meta = node.get("_meta")
+    return meta.get("title") if isinstance(meta, dict) else None
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _refused(error: WorkerError, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(error.answer(), indent=2), file=sys.__stdout__)
+    print(f"worker: {error}", file=sys.stderr)
+    for detail in error.details if isinstance(error, InputsRefused) else ():
+        print(f"  {detail}", file=sys.stderr)
+    return 2 if isinstance(error, InputsRefused | InvalidJob | WorkflowRejected) else 1
+
+
+def _as_json(result: Result, paths: list[Path], seconds: Mapping[str, float]) -> dict[str, Any]:
+    files = [
+        {
+            "filename": artifact.filename,
+            "path": str(path),
+            "node_id": artifact.node_id,
+            "media_type": artifact.media_type,
+        }
+        for artifact, path in zip(result.artifacts, paths, strict=True)
+    ]
+    return {
+        "status": result.status,
+        "files": files,
+        "text": [{"node_id": text.node_id, "text": text.text} for text in result.texts],
+        "errors": list(result.errors),
+        "seconds": {name: round(value, 4) for name, value in seconds.items()},
+    }
+
+
+def _tell(result: Result, paths: list[Path], seconds: Mapping[str, float]) -> None:
+    for path in paths:
+        print(path)
+    for text in result.texts:
+        print(f"node {text.node_id}: {text.text}")
+    for error in result.errors:
+        print(f"worker: {error}", file=sys.stderr)
+    if not paths and not result.texts and not result.errors:
+        print("worker: the workflow saved nothing", file=sys.stderr)
+    print("  ".join(f"{name} {value:.2f} s" for name, value in seconds.items()), file=sys.stderr)

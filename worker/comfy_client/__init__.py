@@ -1,1 +1,0 @@
-"""A ComfyUI server, over its HTTP API and its websocket."""

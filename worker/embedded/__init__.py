@@ -1,0 +1,1 @@
+"""The only door into ComfyUI's modules: it runs in this process."""

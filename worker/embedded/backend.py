@@ -1,0 +1,217 @@
+"""Runs graphs with ComfyUI's own executor, in this process, on one thread of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import psutil
+
+from worker.embedded.activity import Activity
+from worker.embedded.files.fingerprint import JobContent
+from worker.embedded.memory import ran_out
+from worker.embedded.messages import translate_inner
+from worker.embedded.prompts import Rejection
+from worker.embedded.runtime import Runtime
+from worker.engine.graph_run import GraphRun, RunResult
+from worker.engine.life import Life
+from worker.engine.time_limits import Patience
+from worker.engine.turn import Turn
+from worker.engine.turns import Turns
+from worker.errors import DeviceFailed, JobInterrupted, OutOfMemory, WorkerError, WorkflowRejected
+from worker.events import PromptEnded
+from worker.protocol.messages import tell
+from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome, blocked
+from worker.protocol.rejection import explain_rejection
+from worker.protocol.results import dropped_lines, make_result, own_graph
+from worker.redact import public_text
+
+_log = logging.getLogger("worker")
+
+
+class _NoEditorGraph(dict[str, Any]):
+    """``extra_pnginfo`` of a job that has no editor graph.
+
+    Some packs look into it and need a dict, some take its ``workflow`` without asking; to those that only pass it on,
+    and to files' metadata, it is empty.
+    """
+
+    def __missing__(self, key: str) -> dict[str, Any]:
+        if key != "workflow":
+            raise KeyError(key)
+        return {"nodes": [], "links": [], "groups": [], "config": {}, "extra": {}}
+
+
+class EmbeddedBackend:
+    """Owns the thread on which every graph runs. ``close`` ends it; ComfyUI itself stays loaded.
+
+    Args:
+        runtime: ComfyUI.
+        life: the worker's.
+        patience: how long a run may take to show signs of life, and to stop.
+        max_rss_bytes: host memory above which caches are freed between runs, and then no further run is taken.
+    """
+
+    def __init__(
+        self, runtime: Runtime, life: Life | None = None, patience: Patience | None = None, max_rss_bytes: int = 0
+    ) -> None:
+        self._runtime, self._max_rss_bytes = runtime, max_rss_bytes
+        self._life = life or Life()
+        prompts = runtime.prompts
+        self._activity = Activity(lambda: self._turns.thread_id, runtime.gpu_is_busy)
+        self._watches_stalls = bool(patience and patience.stall_s)
+        self._turns = Turns(
+            "comfy-executor",
+            self._run,
+            prompts.interrupt,
+            self._rest,
+            patience=patience,
+            moves=self._activity.moves,
+            salvage=self._salvage,
+            life=self._life,
+        )
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._turns.start()
+
+    def submit(self, run: GraphRun) -> Future[RunResult]:
+        return self._turns.submit(run)
+
+    def interrupt(self, run: GraphRun) -> None:
+        self._turns.interrupt(run)
+
+    def close(self) -> None:
+        self._turns.close()
+
+    def _run(self, turn: Turn) -> RunResult:
+        if self._watches_stalls:
+            self._activity.begin()
+        with self._visit(turn.run):
+            result, failure = self._attempt(turn)
+            if ran_out(failure) and not turn.interrupted:
+                _log.warning("Out of memory in node %s: models and caches are freed, and the job is run once more",
+                             failure.node_id if failure else "?")  # fmt: skip
+                self._runtime.prompts.memory.make_room()
+                self._runtime.folders.drop_outputs()
+                result, failure = self._attempt(turn)
+            return self._judged(result, failure)
+
+    def _attempt(self, turn: Turn) -> tuple[RunResult, NodeFailure | None]:
+        """Run the graph; its result, and the failure that ended it."""
+        run = turn.run
+        graph = own_graph(run.workflow)
+        extra_data = {"extra_pnginfo": _NoEditorGraph(), **({"api_key_comfy_org": run.api_key} if run.api_key else {})}
+        queued = self._runtime.prompts.queue_prompt(graph, extra_data)
+        if isinstance(queued, Rejection):
+            raise WorkflowRejected(self._explain(queued, run))
+        outcomes = self._run_queue(turn)
+        failure = next((outcome.failure for outcome in outcomes if outcome.status == "error"), None)
+        return make_result(run, outcomes, dropped_lines(queued.node_errors, run)), failure
+
+    def _judged(self, result: RunResult, failure: NodeFailure | None) -> RunResult:
+        """``result``, with the reason where it is not the workflow's own; the process may be done for."""
+        memory = self._runtime.prompts.memory
+        fault = memory.fault(failure)
+        if fault is not None:
+            self._turns.retire(f"the CUDA device does not work any more ({fault})")
+            error: WorkerError = DeviceFailed(f"The GPU failed while the job ran ({public_text(fault)})")
+        elif failure is not None and ran_out(failure):
+            figures = memory.figures()
+            error = OutOfMemory(
+                f"Out of memory in node {failure.node_id} ({failure.node_type}), also with all else removed from it: "
+                f"{figures}. Use a larger GPU, smaller images or batches, or COMFY_ARGS=--lowvram"
+            )
+            memory.make_room()
+            if not memory.came_back():
+                self._turns.retire(f"memory does not come back ({memory.figures()})")
+        else:
+            return result
+        return replace(result, error=error, errors=(*result.errors, str(error)))
+
+    def _salvage(self, turn: Turn) -> RunResult:
+        """What a job that does not stop has finished."""
+        self._runtime.folders.copy_outputs(turn.run.workspace)
+        return make_result(turn.run, [self._runtime.prompts.told_so_far()], [])
+
+    def _rest(self) -> None:
+        self._runtime.prompts.collect_garbage()
+        limit = self._max_rss_bytes
+        if limit and _rss() > limit and _trimmed_rss() > limit:
+            self._runtime.prompts.memory.make_room()
+            now = _trimmed_rss()
+            _log.warning("Memory was over MAX_RSS_MB; with models and caches freed it is %.0f MB", now / 1e6)
+            if now > limit:
+                self._life.drain(f"{now / 1e6:.0f} MB of memory are over MAX_RSS_MB, with all caches freed")
+
+    @contextmanager
+    def _visit(self, run: GraphRun) -> Iterator[None]:
+        """Let the job's files and what it knows into ComfyUI, and out again."""
+        folders, prompts = self._runtime.folders, self._runtime.prompts
+        prompts.begin_job(JobContent(run.staged, run.api_key, run.workflow, run.image_format), run.on_file)
+        try:
+            folders.place(run.workspace)
+            yield
+        finally:
+            prompts.end_job()
+            folders.take(run.workspace)
+
+    def _run_queue(self, turn: Turn) -> list[PromptOutcome]:
+        """Run the job's prompt, and those that its nodes put into the server's queue meanwhile."""
+        outcomes: list[PromptOutcome] = []
+        messages = _Messages(self._runtime, turn, self._activity.event)
+        while not turn.interrupted and (outcome := self._runtime.prompts.run_next(messages)) is not None:
+            tell(turn.run.on_event, PromptEnded(outcome.prompt_id, outcome.status))
+            outcomes.append(outcome)
+            if outcome.status != "success":
+                break
+        if turn.interrupted and not outcomes:
+            raise JobInterrupted
+        return [*outcomes, *messages.blocked]
+
+    def _explain(self, rejection: Rejection, run: GraphRun) -> str:
+        text = explain_rejection(
+            rejection.error,
+            rejection.node_errors,
+            run.workflow,
+            has_node_class=self._runtime.has_node_class,
+            checkpoints=lambda: self._runtime.model_files("checkpoints"),
+        )
+        return public_text(text, [run.api_key], max_length=20_000)
+
+
+class _Messages:
+    """Listens to ComfyUI while a run has its turn: hands events on, and holds an early interrupt until it counts."""
+
+    def __init__(self, runtime: Runtime, turn: Turn, on_message: Callable[[], None]) -> None:
+        self._runtime = runtime
+        self._turn = turn
+        self._on_message = on_message
+        self.blocked: list[PromptOutcome] = []
+
+    def __call__(self, name: Any, data: Any) -> None:
+        if name == "execution_start" and self._turn.interrupted:
+            # The executor has just cleared the flag that an earlier interrupt had set.
+            self._runtime.prompts.interrupt()
+        if name == "execution_error" and data.get("exception_type") == "ExecutionBlocked":
+            self.blocked.append(blocked(data))
+        self._on_message()
+        if self._turn.run.on_event is not None:
+            tell(self._turn.run.on_event, translate_inner(name, data, self._turn.run.workflow))
+
+
+def _rss() -> int:
+    """Bytes of host memory that the process holds."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def _trimmed_rss() -> int:
+    """``_rss``, once the allocator has given back what it can."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    return _rss()

@@ -1,0 +1,186 @@
+"""Starting ComfyUI inside this process, through its own ``main`` module.
+
+What ``main`` does when it is imported (flags, logger, paths, prestart scripts, in newer versions the memory manager) is
+each version's own business. Here stands only what ``main`` skips because its name is not ``__main__``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from worker.embedded.files.folders import ComfyFolders
+from worker.embedded.files.guards import guard_dataset_nodes, guard_lists, guard_paths
+from worker.embedded.files.model_folders import add_volume
+from worker.embedded.prompts import PromptRunner
+from worker.embedded.runtime import Runtime
+from worker.embedded.server import make_server
+from worker.embedded.start.device import check_device, cpu_flag, cuda_device_count, device_text, torch_build
+from worker.embedded.start.flags import arguments, comfy_flags, parse_flags
+from worker.embedded.start.manager import put_manager_offline
+from worker.embedded.start.node_packs import recording_packs
+from worker.embedded.start.source import ComfySource, find_source
+from worker.engine.workspace import StateFolder
+from worker.errors import NoDevice, StartError
+from worker.logs import own_logging
+from worker.settings import Settings
+
+Say = Callable[[str], None]
+
+_booted: Runtime | None = None
+_boot_lock = threading.Lock()
+
+
+def boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
+    """Start ComfyUI in this process, once; later calls get the same runtime.
+
+    Args:
+        settings: which tree, which flags.
+        state: where its folders lie. Only the first call's counts: ComfyUI's folders never change.
+        say: told of warnings and of each step that begins.
+
+    Raises:
+        StartError: no tree, no device, flags that ComfyUI does not know, or a tree that cannot be imported.
+    """
+    global _booted
+    with _boot_lock:
+        if _booted is None:
+            _booted = _boot(settings, state, say)
+        elif _booted.flags != comfy_flags(
+            settings, _booted.source, _booted.state, cpu="--cpu" in _booted.flags
+        ) or _booted.volume != _volume(settings, say):
+            raise StartError(
+                "ComfyUI already runs in this process with other settings; start another process for these"
+            )
+        return _booted
+
+
+def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
+    on_pod = settings.runpod_pod_id is not None
+    timings: dict[str, float] = {}
+    with _step("find", timings, say, "looking for ComfyUI"):
+        source = find_source(settings.comfyui_path, settings.comfy_base_dir)
+        cpu, warning = cpu_flag(settings.comfy_args, torch_build(), cuda_device_count(), on_pod=on_pod)
+    if warning:
+        say(f"warning: {warning}")
+    flags = comfy_flags(settings, source, state, cpu=cpu is not None)
+    volume = _volume(settings, say)
+    folders = ComfyFolders(state, source.base / "input")
+    sys.path.insert(0, str(source.path))
+    # Nothing is written under the ComfyUI tree; scripts/install compiles what it fetched.
+    sys.dont_write_bytecode = True
+    # Where packs that look for ComfyUI's folder find it, since __main__ is not its main.py.
+    os.environ["COMFYUI_PATH"] = str(source.path)
+    with arguments(flags), own_logging(settings):
+        with _step("core", timings, say, f"importing ComfyUI {source.version}"):
+            parse_flags()
+            folder_paths = importlib.import_module("folder_paths")
+            guard_paths(folder_paths, folders.is_static)
+            guard_lists(folder_paths)
+            _add_volume(folder_paths, volume, packs=settings.volume_custom_nodes)
+            put_manager_offline(folder_paths.get_folder_paths("custom_nodes"), state.user, source.base / "user")
+            main = _import_main(source, on_pod=on_pod)
+        check_device(importlib.import_module("torch"), main.comfy.model_management.get_torch_device(), on_pod=on_pod)
+        with _step("nodes", timings, say, "importing nodes"):
+            server, packs = _start_server(main, state)
+        _add_volume(folder_paths, volume, packs=False)  # Packs have brought model folders of their own.
+    # Samplers' own bars on stderr belong to the log; progress is told by events.
+    main.comfy.utils.set_progress_bar_enabled(settings.comfy_log_level in ("DEBUG", "INFO"))
+    guard_dataset_nodes(main.nodes.NODE_CLASS_MAPPINGS)
+    _keep_datasets_apart(main.folder_paths, state)
+    folders.mirror_static_input()
+    return Runtime(source, folders, flags, volume, tuple(packs), timings, PromptRunner(main, server, state), main)
+
+
+def _volume(settings: Settings, say: Say) -> Path | None:
+    volume = settings.network_volume_path
+    with contextlib.suppress(OSError):  # As of a mount that does not answer.
+        if volume.is_dir():
+            return volume
+    if "network_volume_path" in settings.model_fields_set:
+        say(f"warning: NETWORK_VOLUME_PATH={str(volume)!r} is no folder: nothing is read from it")
+    elif settings.volume_custom_nodes:
+        say(f"warning: VOLUME_CUSTOM_NODES=true, but no network volume is mounted at {volume}")
+    return None
+
+
+def _add_volume(folder_paths: Any, volume: Path | None, *, packs: bool) -> None:
+    if volume is not None:
+        add_volume(folder_paths, volume)
+        if packs and (volume / "custom_nodes").is_dir():
+            folder_paths.add_model_folder_path("custom_nodes", str(volume / "custom_nodes"))
+
+
+@contextlib.contextmanager
+def _step(name: str, timings: dict[str, float], say: Say, text: str) -> Iterator[None]:
+    say(text)
+    start = time.perf_counter()
+    yield
+    timings[name] = time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def _no_log() -> Iterator[None]:
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _import_main(source: ComfySource, *, on_pod: bool) -> Any:
+    try:
+        return importlib.import_module("main")
+    except ImportError as error:
+        raise StartError(f"ComfyUI {source.version} needs a package that is not installed: {error}") from error
+    except (RuntimeError, AssertionError) as error:
+        # What torch raises where the driver shows a device that it cannot use.
+        if "cuda" in str(error).lower() or "nvidia" in str(error).lower():
+            raise NoDevice(device_text(error, on_pod=on_pod)) from error
+        raise StartError(f"ComfyUI {source.version} cannot be imported: {error}") from error
+
+
+def _keep_datasets_apart(folder_paths: Any, state: StateFolder) -> None:
+    """New datasets are written into the first of their folders: let that be one which leaves with the job."""
+    if "datasets" in folder_paths.folder_names_and_paths:
+        folder_paths.add_model_folder_path("datasets", str(state.output / "datasets"), is_default=True)
+
+
+def _start_server(main: Any, state: StateFolder) -> tuple[Any, list[Any]]:
+    """What ``main.start_comfyui`` does, but for listening and for its thread."""
+    main.folder_paths.set_temp_directory(str(state.temp))
+    loop = asyncio.new_event_loop()
+    server = make_server(main.server.PromptServer, loop)
+    hooks = main.hook_breaker_ac10a0
+    hooks.save_functions()
+    args = main.args
+    with recording_packs(main.nodes) as packs:
+        # On this thread, as in a stock start: some packs install signal handlers when they are imported.
+        loop.run_until_complete(
+            main.nodes.init_extra_nodes(
+                init_custom_nodes=not args.disable_all_custom_nodes or len(args.whitelist_custom_nodes) > 0,
+                init_api_nodes=not args.disable_api_nodes,
+            )
+        )
+    if hasattr(main.comfy.model_management, "set_cudnn_benchmark"):
+        main.comfy.model_management.set_cudnn_benchmark()
+    hooks.restore_functions()
+    main.cuda_malloc = importlib.import_module("cuda_malloc")
+    main.cuda_malloc_warning()
+    if getattr(args, "enable_assets", False):
+        main.setup_database()
+    with _no_log():  # It complains of the front-end packages, which nobody needs here.
+        server.add_routes()
+    main.hijack_progress(server)
+    loop.run_until_complete(server.setup())
+    threading.Thread(target=loop.run_forever, name="comfy-server", daemon=True).start()
+    return server, packs

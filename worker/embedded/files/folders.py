@@ -1,0 +1,166 @@
+"""ComfyUI's constant folders, and how a job's files visit them.
+
+Node instances and packs keep the paths that they saw first, so ComfyUI's folders never change; between prompts their
+content does. The input folder also mirrors the static files that an image ships: real folders with a link for each
+file, so that every job can read them, and none can put a file into their place for the next. (A node that opens such a
+link for writing does reach the file itself; ComfyUI's own nodes write nothing there.)
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worker.engine.workspace import StateFolder, Workspace
+
+
+@dataclass
+class _Mirrored:
+    """One folder of the mirror: its files with their sources, its folders, and when it was last seen right."""
+
+    files: dict[str, str]
+    folders: set[str]
+    seen_ns: int = 0
+
+
+@dataclass
+class ComfyFolders:
+    """Puts a job's files where ComfyUI looks for them, and takes away what it finds there afterwards.
+
+    Args:
+        state: ComfyUI's folders.
+        static_input: files that every job can read from the input folder.
+    """
+
+    state: StateFolder
+    static_input: Path
+    _mirror: dict[Path, _Mirrored] = field(default_factory=dict)
+
+    def mirror_static_input(self) -> None:
+        """Link the static files into the input folder."""
+        seen: set[str] = set()
+        self._mirror[self.state.input] = _Mirrored({}, set())  # Also where there is nothing to link.
+        for folder, folders, files in os.walk(self.static_input, followlinks=True):
+            # Links between folders may form a ring.
+            folders[:] = [name for name in folders if not _seen(Path(folder) / name, seen)]
+            sources = {name: str(Path(folder) / name) for name in files}
+            place = self.state.input / Path(folder).relative_to(self.static_input)
+            self._mirror[place] = _Mirrored(sources, set(folders))
+        self._restore_input()
+
+    def place(self, workspace: Workspace) -> None:
+        """Move the job's input files into the input folder; static files of their names step aside."""
+        for folder in (self.state.input, self.state.output, self.state.temp):
+            if not folder.is_dir():  # A node may have removed it.
+                folder.mkdir()
+        if not workspace.input.is_dir():
+            return
+        for folder_name, _, files in os.walk(workspace.input):
+            folder = self.state.input / Path(folder_name).relative_to(workspace.input)
+            if files:
+                _make_folder(folder, self.state.input)
+            for name in files:
+                target = folder / name
+                if target.is_dir():
+                    shutil.rmtree(target)
+                (Path(folder_name) / name).replace(target)
+
+    def take(self, workspace: Workspace) -> None:
+        """Move all that the job left into its workspace, and leave the folders as the next job expects them."""
+        _move_content(self.state.output, workspace.output)
+        _move_content(self.state.temp, workspace.temp)
+        self._take_input(workspace)
+
+    def copy_outputs(self, workspace: Workspace) -> None:
+        """Copy what the job has left so far into its workspace, while a node that does not stop still runs."""
+        shutil.copytree(self.state.output, workspace.output, dirs_exist_ok=True)
+
+    def drop_outputs(self) -> None:
+        """Remove what the job has left so far: it is run once more."""
+        for folder in (self.state.output, self.state.temp):
+            for entry in _entries(folder):
+                shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else Path(entry.path).unlink()
+
+    def is_static(self, path: str) -> bool:
+        """Whether ``path`` is the link to a static file."""
+        place, name = os.path.split(path)
+        mirrored = self._mirror.get(Path(place))
+        source = mirrored.files.get(name) if mirrored else None
+        return source is not None and Path(path).is_symlink() and str(Path(path).readlink()) == source
+
+    def _take_input(self, workspace: Workspace) -> None:
+        for place, mirrored in self._mirror.items():
+            if _changed(place, mirrored):
+                for entry in _entries(place):
+                    if not _belongs(entry, mirrored):
+                        target = workspace.input / place.relative_to(self.state.input) / entry.name
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        _move(Path(entry.path), target)
+        self._restore_input()
+
+    def _restore_input(self) -> None:
+        for place, mirrored in self._mirror.items():
+            if not _changed(place, mirrored):
+                continue
+            place.mkdir(parents=True, exist_ok=True)
+            present = {entry.name for entry in _entries(place)}
+            for name in mirrored.folders - present:
+                (place / name).mkdir()
+            for name in mirrored.files.keys() - present:
+                (place / name).symlink_to(mirrored.files[name])
+            mirrored.seen_ns = place.stat().st_mtime_ns
+
+
+def _seen(folder: Path, seen: set[str]) -> bool:
+    real = os.path.realpath(folder)
+    known = real in seen
+    seen.add(real)
+    return known
+
+
+def _changed(place: Path, mirrored: _Mirrored) -> bool:
+    """Whether something was added to or taken from a folder since it was right."""
+    try:
+        return place.stat().st_mtime_ns != mirrored.seen_ns
+    except FileNotFoundError:
+        return True
+
+
+def _belongs(entry: os.DirEntry[str], mirrored: _Mirrored) -> bool:
+    if entry.is_symlink():
+        return mirrored.files.get(entry.name) == str(Path(entry.path).readlink())
+    return entry.name in mirrored.folders and entry.is_dir()
+
+
+def _make_folder(folder: Path, root: Path) -> None:
+    """Make ``folder`` below ``root``; a static file that has the name of one of its parts steps aside."""
+    for part in [*reversed(folder.relative_to(root).parents), folder.relative_to(root)]:
+        place = root / part
+        if place.is_symlink():
+            place.unlink()
+        place.mkdir(exist_ok=True)
+
+
+def _move_content(source: Path, target: Path) -> None:
+    """Move everything in ``source`` into ``target``, which is made if need be."""
+    entries = _entries(source)
+    if entries:
+        target.mkdir(exist_ok=True)
+    for entry in entries:
+        _move(Path(entry.path), target / entry.name)
+
+
+def _move(source: Path, target: Path) -> None:
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    source.replace(target)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:  # A node removed the folder.
+        return []

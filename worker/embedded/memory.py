@@ -1,0 +1,95 @@
+"""The device's memory: making room in it, what is left of it, and whether the device still works at all."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from worker.protocol.prompt_outcome import NodeFailure
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "would exceed allowed memory")
+_OF_CUDA = ("cuda", "cublas", "cudnn", "nvrm", "accelerator", "ecc", "device-side")
+_BACK = 0.8  # Of what was free at the start.
+_GB = 1e9
+
+
+def ran_out(failure: NodeFailure | None) -> bool:
+    """Whether a node failed for want of memory, the device's or the host's."""
+    if failure is None:
+        return False
+    if "MemoryError" in failure.exception_type:
+        return True
+    runtime = failure.exception_type.split(".")[-1] in ("RuntimeError", "AcceleratorError")
+    return runtime and any(sign in failure.message.lower() for sign in _OUT_OF_MEMORY)
+
+
+@dataclass(frozen=True)
+class MemoryFigures:
+    """Bytes. ``peak``: the most that was allocated at once; None where the device does not tell."""
+
+    peak: int | None
+    free: int
+    total: int
+
+    def __str__(self) -> str:
+        peak = "" if self.peak is None else f"{self.peak / _GB:.1f} GB at most, "
+        return f"{peak}{self.free / _GB:.1f} GB free of {self.total / _GB:.1f} GB"
+
+
+class DeviceMemory:
+    """The memory of the device that ComfyUI uses, by ComfyUI's own functions.
+
+    Args:
+        management: ComfyUI's ``model_management``.
+        torch: the module; its ``cuda`` is asked.
+        reset: forgets what the executor has cached.
+    """
+
+    def __init__(self, management: Any, torch: Any, reset: Callable[[], None]) -> None:
+        self._management, self._torch, self._reset = management, torch, reset
+        self._device = management.get_torch_device()
+        self._is_cuda = self._device.type == "cuda"
+        self._free_at_start = self.figures().free
+
+    def begin(self) -> None:
+        """A job begins: its peak counts from here."""
+        if self._is_cuda:
+            self._torch.cuda.reset_peak_memory_stats(self._device)
+
+    def figures(self) -> MemoryFigures:
+        """What the device tells now."""
+        peak = int(self._torch.cuda.max_memory_allocated(self._device)) if self._is_cuda else None
+        free, total = self._management.get_free_memory(self._device), self._management.get_total_memory(self._device)
+        return MemoryFigures(peak, int(free), int(total))
+
+    def make_room(self) -> None:
+        """Remove every model, every cached result and what the allocator holds back."""
+        self._management.unload_all_models()
+        self._reset()
+        gc.collect()
+        self._management.soft_empty_cache()
+
+    def came_back(self) -> bool:
+        """Whether, with room made, as much is free as there was; the host's memory belongs to others as well."""
+        return not self._is_cuda or self.figures().free >= _BACK * self._free_at_start
+
+    def fault(self, failure: NodeFailure | None) -> str | None:
+        """Why the device is broken for this process, or None where it works.
+
+        CUDA's grave errors (an illegal access, a device-side assert, a launch failure, an uncorrectable ECC error, a
+        lost device) make every later call of the process fail. So a failure that speaks of CUDA is followed by a call;
+        the text alone proves nothing, since callers have a part in what nodes say.
+        """
+        if failure is None or not self._is_cuda or ran_out(failure):
+            return None
+        said = f"{failure.exception_type} {failure.message}".lower()
+        if not any(sign in said for sign in _OF_CUDA):
+            return None
+        try:
+            self._torch.cuda.synchronize(self._device)
+            self._torch.zeros(1, device=self._device).item()
+        except RuntimeError as error:
+            return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        return None

@@ -1,0 +1,36 @@
+"""Messages that never leave this process: those with numbers instead of names carry pictures as they are."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from worker.events import Event, Message, Preview
+from worker.protocol.messages import translate
+
+
+def translate_inner(name: Any, data: Any, graph: Mapping[str, Any]) -> Event | None:
+    """``worker.messages.translate`` for what ``PromptServer.send_sync`` is given.
+
+    Args:
+        name: the event's name, or the number of a binary one.
+        data: its payload.
+        graph: the running workflow.
+    """
+    if isinstance(name, str):
+        return translate(name, data, graph)
+    try:
+        return _binary(name, data)
+    except (KeyError, TypeError, ValueError, AttributeError):  # A node's message under a number of ComfyUI's.
+        return Message(str(name), data)
+
+
+def _binary(number: Any, data: Any) -> Event:
+    kinds = importlib.import_module("protocol").BinaryEventTypes
+    if number == kinds.PREVIEW_IMAGE_WITH_METADATA:
+        (_, image, _), metadata = data
+        return Preview(metadata.get("node_id"), image)
+    if number == kinds.UNENCODED_PREVIEW_IMAGE:
+        return Preview(None, data[1])
+    return Message(next((name for name, value in vars(kinds).items() if value == number), str(number)), data)

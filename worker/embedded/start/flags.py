@@ -1,0 +1,94 @@
+"""ComfyUI's command line: which flags it gets, and what its ``main`` derives from them when it is run as a program."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from worker.embedded.start.extra_paths import extra_paths_flags
+from worker.embedded.start.source import ComfySource
+from worker.engine.workspace import StateFolder
+from worker.errors import SettingsError
+from worker.settings import Settings
+
+_OUR_FLAGS = ("--output-directory", "--input-directory", "--temp-directory", "--user-directory", "--base-directory")
+
+
+def comfy_flags(settings: Settings, source: ComfySource, state: StateFolder, *, cpu: bool) -> tuple[str, ...]:
+    """ComfyUI's flags. Ours come last where they must win, first where the operator's may.
+
+    Raises:
+        SettingsError: ``COMFY_ARGS`` has one that the worker sets itself.
+        StartError: ``extra_model_paths.yaml`` is not what ComfyUI takes.
+    """
+    taken = [flag for flag in _OUR_FLAGS if any(given.split("=")[0] == flag for given in settings.comfy_args)]
+    if taken:
+        raise SettingsError(f"COMFY_ARGS: {taken[0]} is set by the worker; see COMFY_BASE_DIR and WORKER_STATE_DIR")
+    return (
+        *("--verbose", settings.comfy_log_level),
+        *("--database-url", f"sqlite:///{state.user / 'comfyui.db'}"),
+        *extra_paths_flags(source),
+        *settings.comfy_args,
+        *("--base-directory", str(source.base)),
+        *("--output-directory", str(state.output)),
+        *("--input-directory", str(state.input)),
+        *("--user-directory", str(state.user)),
+        *("--front-end-root", str(state.front_end)),
+        *(() if settings.save_metadata else ("--disable-metadata",)),
+        *(("--cpu",) if cpu else ()),
+    )
+
+
+@contextlib.contextmanager
+def arguments(flags: tuple[str, ...]) -> Iterator[None]:
+    """ComfyUI and some packs read ``sys.argv``."""
+    given = sys.argv
+    sys.argv = ["main.py", *flags]
+    try:
+        yield
+    finally:
+        sys.argv = given
+
+
+def parse_flags() -> None:
+    """Let ComfyUI parse its flags, and set the environment that must stand before torch is imported.
+
+    Raises:
+        SettingsError: it does not know one of them.
+    """
+    importlib.import_module("comfy.options").enable_args_parsing()
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(io.StringIO()):
+            args = importlib.import_module("comfy.cli_args").args
+    except SystemExit:
+        lines = complaint.getvalue().strip().splitlines() or ["ComfyUI does not take these flags"]
+        raise SettingsError(f"COMFY_ARGS: {lines[-1].removeprefix('main.py: error: ')}") from None
+    for name, value in _device_environment(args).items():
+        os.environ[name] = value
+    # Chooses torch's allocator; it must be set before torch is imported.
+    importlib.import_module("cuda_malloc")
+
+
+def _device_environment(args: Any) -> dict[str, str]:
+    """The variables that ComfyUI's ``main`` derives from its flags when it is run as a program."""
+    environment = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+    environment["TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL"] = "1"
+    devices = getattr(args, "cuda_device", None)
+    if devices is None and getattr(args, "default_device", None) is not None:
+        first = args.default_device
+        devices = ",".join(str(index) for index in [first, *(i for i in range(32) if i != first)])
+    if devices is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = environment["HIP_VISIBLE_DEVICES"] = str(devices)
+        if getattr(args, "cuda_device", None) is not None:
+            environment["ASCEND_RT_VISIBLE_DEVICES"] = str(devices)
+    if getattr(args, "oneapi_device_selector", None) is not None:
+        environment["ONEAPI_DEVICE_SELECTOR"] = args.oneapi_device_selector
+    if getattr(args, "deterministic", False) and "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
+        environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    return environment

@@ -1,0 +1,74 @@
+"""Which ComfyUI tree is run, and which folder its models and custom nodes come from. Imports nothing of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.errors import ComfyNotFound, StartError
+
+PROJECT = Path(__file__).resolve().parents[3]
+SUBMODULE = PROJECT / "vendor" / "ComfyUI"
+PACKAGED = PROJECT / "vendor" / "ComfyUI-packaged"
+PACKAGED_BASE = PROJECT / "comfy_base"
+
+
+@dataclass(frozen=True)
+class ComfySource:
+    """A ComfyUI tree and its base directory. ``origin``: ``COMFYUI_PATH``, ``submodule`` or ``packaged copy``."""
+
+    path: Path
+    base: Path
+    version: str
+    origin: str
+
+
+def find_source(comfyui_path: Path | None, base_dir: Path | None) -> ComfySource:
+    """Find the tree: ``comfyui_path`` if given, then the submodule, then the packaged copy.
+
+    Raises:
+        ComfyNotFound: there is none, or ``comfyui_path`` is none.
+        StartError: the base directory cannot be used.
+    """
+    path, origin, default_base = _locate(comfyui_path)
+    base = (base_dir or default_base).absolute()
+    _prepare_base(base, chosen=base_dir is not None)
+    return ComfySource(path, base, _version(path), origin)
+
+
+def _locate(comfyui_path: Path | None) -> tuple[Path, str, Path]:
+    if comfyui_path is not None:
+        path = comfyui_path.expanduser().absolute()
+        if not _is_tree(path):
+            raise ComfyNotFound(f"COMFYUI_PATH={str(comfyui_path)!r} is no ComfyUI: it has no main.py and execution.py")
+        return path, "COMFYUI_PATH", path
+    if _is_tree(SUBMODULE):
+        return SUBMODULE, "submodule", SUBMODULE
+    if _is_tree(PACKAGED):
+        return PACKAGED, "packaged copy", PACKAGED_BASE
+    raise ComfyNotFound("ComfyUI was not found: run scripts/install, or set COMFYUI_PATH to a ComfyUI tree")
+
+
+def _is_tree(path: Path) -> bool:
+    return (path / "main.py").is_file() and (path / "execution.py").is_file()
+
+
+def _prepare_base(base: Path, *, chosen: bool) -> None:
+    """ComfyUI lists ``custom_nodes`` without asking whether it exists."""
+    if chosen and not base.is_dir():
+        raise StartError(f"COMFY_BASE_DIR={str(base)!r} is no folder")
+    try:
+        for name in ("models", "custom_nodes", "input"):
+            (base / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"{base} needs the folders models, custom_nodes and input ({error.strerror})") from None
+
+
+def _version(path: Path) -> str:
+    try:
+        text = (path / "comfyui_version.py").read_text(encoding="utf-8")
+    except OSError:
+        return "unknown"
+    found = re.search(r"__version__\s*=\s*[\"']([^\"']+)", text)
+    return found.group(1) if found else "unknown"

@@ -1,0 +1,106 @@
+"""Ends a run that takes too long, that hangs, or that an interrupt does not stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worker.engine.turn import Turn
+from worker.errors import JobStalled, JobTimedOut, WorkerError
+
+_LOOK_S = 0.1
+_AGAIN_S = 1.0  # A node may swallow an interrupt.
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long things may take, in seconds. ``stall_s``: 0 for ever. ``grace_s``: from an interrupt to the end."""
+
+    stall_s: float = 0.0
+    grace_s: float = 10.0
+
+
+class Watchdog:
+    """Watches one run at a time, from a thread of its own, which sleeps while there is nothing to watch.
+
+    Args:
+        patience: the limits that hold for every run.
+        moves: whether anything of the run has moved since it was asked last.
+        interrupt: tell the run to stop; called again and again, since a node may swallow it.
+        abandon: the run does not stop.
+    """
+
+    def __init__(
+        self,
+        patience: Patience,
+        moves: Callable[[], bool],
+        interrupt: Callable[[Turn], None],
+        abandon: Callable[[Turn], None],
+    ) -> None:
+        self._patience = patience
+        self._moves, self._interrupt, self._abandon = moves, interrupt, abandon
+        self._turn: Turn | None = None
+        self._moved_at = 0.0
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def begin(self, turn: Turn) -> None:
+        """Watch ``turn`` from now on."""
+        self._moved_at = turn.started
+        self._turn = turn  # From here on it is looked at.
+        if turn.run.timeout_s is not None or self._patience.stall_s:
+            self._rouse()
+
+    def interrupted(self) -> None:
+        """The run was told to stop by somebody else; see that it does."""
+        self._rouse()
+
+    def end(self) -> None:
+        """The run has ended."""
+        self._turn = None
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed = True
+        self._wake.set()
+
+    def _rouse(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
+    def _watch(self) -> None:
+        while not self._closed:
+            self._wake.wait()
+            turn = self._turn
+            if turn is None:
+                self._wake.clear()
+                if self._turn is not None:  # It has begun just now.
+                    self._wake.set()
+            else:
+                self._look(turn, time.monotonic())
+            time.sleep(_LOOK_S)
+
+    def _look(self, turn: Turn, now: float) -> None:
+        stall_s, grace_s = self._patience.stall_s, self._patience.grace_s
+        if turn.interrupted_at is not None:
+            if now - turn.interrupted_at > grace_s:
+                self._abandon(turn)
+            elif (now - turn.interrupted_at) % _AGAIN_S < _LOOK_S:
+                self._interrupt(turn)
+            return
+        if turn.run.timeout_s is not None and now - turn.started >= turn.run.timeout_s:
+            self._stop(turn, JobTimedOut(turn.run.timeout_s, turn.run.limit))
+        elif stall_s:
+            if self._moves():
+                self._moved_at = now
+            elif now - self._moved_at >= stall_s:
+                self._stop(turn, JobStalled(stall_s))
+
+    def _stop(self, turn: Turn, ending: WorkerError) -> None:
+        turn.ending = ending
+        self._interrupt(turn)

@@ -1,0 +1,206 @@
+"""One run after the other, on one thread: the part that both backends share."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+
+from worker.engine.graph_run import GraphRun, RunResult
+from worker.engine.life import Life
+from worker.engine.time_limits import Patience, Watchdog
+from worker.engine.turn import Turn
+from worker.errors import BackendFailed, JobInterrupted, WorkerDefunct, WorkerError
+
+_log = logging.getLogger("worker")
+_MOST_TURNS_WITHOUT_REST = 20
+
+
+class Turns:
+    """Gives each run its turn, on a thread of its own.
+
+    Args:
+        name: the thread's.
+        perform: runs one. It raises what the run's future shall raise; what is no WorkerError becomes BackendFailed.
+        interrupt: the current turn was told to stop. Called on any thread, briefly.
+        rest: called when a turn's answer is out, and nobody has come within ``rest_after_s`` seconds, or 20 have.
+        patience: how long a turn may take, and how long it may need to stop.
+        moves: whether anything of the current turn has moved since it was asked last.
+        salvage: what is there of a turn that does not stop.
+        stuck: what is said of a turn that does not stop.
+        life: told when a turn begins and ends, and when a turn does not stop: this process cannot run another then.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        perform: Callable[[Turn], RunResult],
+        interrupt: Callable[[], None] = lambda: None,
+        rest: Callable[[], None] = lambda: None,
+        rest_after_s: float = 0.0,
+        patience: Patience | None = None,
+        moves: Callable[[], bool] = lambda: True,
+        salvage: Callable[[Turn], RunResult | None] = lambda _: None,
+        life: Life | None = None,
+        stuck: str = "A node does not stop",
+    ) -> None:
+        self._name, self._stuck = name, stuck
+        self._life = life or Life()
+        self._patience = patience or Patience()
+        self._watchdog = Watchdog(self._patience, moves, self._interrupt_again, self._abandon)
+        self._salvage = salvage
+        self._retired = False
+        self._perform, self._interrupt, self._rest = perform, interrupt, rest
+        self._rest_after_s, self._since_rest = rest_after_s, 0
+        self._turns: queue.SimpleQueue[Turn | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._waiting: dict[GraphRun, Turn] = {}
+        self.current: Turn | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    @property
+    def thread_id(self) -> int | None:
+        """The thread's id as the system knows it; None until it has started."""
+        return self._thread.native_id
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def submit(self, run: GraphRun) -> Future[RunResult]:
+        """As ``Backend.submit``."""
+        turn = Turn(run)
+        with self._lock:
+            if self._retired:
+                raise WorkerDefunct
+            if self._closed:
+                raise BackendFailed("The worker is closed", fatal=True)
+            self._waiting[run] = turn
+            self._turns.put(turn)
+        return turn.future
+
+    def interrupt(self, run: GraphRun) -> None:
+        """As ``Backend.interrupt``."""
+        with self._lock:
+            turn = self._waiting.pop(run, None)
+            if turn is None and self.current is not None and self.current.run is run:
+                self._stop_current()
+        if turn is not None:
+            turn.future.set_exception(JobInterrupted())
+
+    def _stop_current(self) -> None:
+        if self.current is not None:
+            if self.current.interrupted_at is None:
+                self.current.interrupted_at = time.monotonic()
+            self._interrupt()
+            self._watchdog.interrupted()
+
+    def _interrupt_again(self, turn: Turn) -> None:
+        with self._lock:
+            if self.current is turn:
+                self._stop_current()
+
+    def retire(self, reason: str) -> None:
+        """Run nothing more: what waits was not begun, and is not."""
+        with self._lock:
+            if self._retired:
+                return
+            self._retired = True
+            waiting = list(self._waiting.values())
+            self._waiting.clear()
+        self._life.fail(reason)
+        for turn in waiting:
+            turn.future.set_exception(WorkerDefunct())
+
+    def _abandon(self, turn: Turn) -> None:
+        """Answer a turn that does not stop; its thread is lost, and with it this process."""
+        with self._lock:
+            if self.current is not turn or turn.future.done():
+                return
+        self.retire(f"{self._stuck} ({self._patience.grace_s:g} s after its interrupt)")
+        try:
+            result = turn.context.copy().run(self._salvage, turn)
+        except Exception:  # noqa: BLE001 - somebody waits for an answer.
+            _log.exception("What a stuck job had finished cannot be saved")
+            result = None
+        self._settle(turn, result, turn.ending or JobInterrupted())
+
+    def close(self) -> None:
+        """As ``Backend.close``.
+
+        Raises:
+            BackendFailed: a node does not stop.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            runs = [*self._waiting, *([self.current.run] if self.current else [])]
+        for run in runs:
+            self.interrupt(run)
+        self._turns.put(None)
+        if self._retired:  # Its life has told why, and whoever waited has an answer.
+            return
+        self._thread.join(timeout=self._patience.grace_s + 5)
+        self._watchdog.close()
+        if self._thread.is_alive():
+            raise BackendFailed(f"{self._stuck}; this process cannot run another job", fatal=True)
+
+    def _work(self) -> None:
+        while (turn := self._next()) is not None:
+            with self._lock:
+                if self._waiting.pop(turn.run, None) is None:
+                    continue  # It was interrupted while it waited.
+                self.current = turn
+            turn.started = time.monotonic()
+            self._life.works(busy=True)
+            self._watchdog.begin(turn)
+            turn.context.run(self._answer, turn)
+            if self._retired:
+                return
+            del turn  # The job's files go with the last who knows it, not when the next job comes.
+            self._since_rest += 1
+
+    def _next(self) -> Turn | None:
+        """Wait for a turn, and rest meanwhile; None at the end."""
+        if self._rest_after_s and 0 < self._since_rest < _MOST_TURNS_WITHOUT_REST:
+            with contextlib.suppress(queue.Empty):
+                return self._turns.get(timeout=self._rest_after_s)
+        if self._since_rest:
+            self._since_rest = 0
+            try:
+                self._rest()
+            except Exception:  # noqa: BLE001 - the thread must go on: others wait for their turn.
+                _log.exception("Tidying up after a job failed (%s)", self._name)
+        return self._turns.get()
+
+    def _answer(self, turn: Turn) -> None:
+        result: RunResult | None = None
+        error: BaseException | None = None
+        try:
+            result = self._perform(turn)
+        except WorkerError as expected:
+            error = expected
+        except Exception as unexpected:  # noqa: BLE001 - whatever it is, somebody waits for an answer.
+            _log.exception("The backend failed (%s)", self._name)
+            error = BackendFailed(f"Internal error: {type(unexpected).__name__}", fatal=False)
+        with self._lock:
+            self.current = None
+        self._watchdog.end()
+        self._life.works(busy=False)
+        if turn.ending is not None and isinstance(error, JobInterrupted):
+            error = turn.ending
+        self._settle(turn, result, error or JobInterrupted())
+
+    @staticmethod
+    def _settle(turn: Turn, result: RunResult | None, error: BaseException) -> None:
+        with contextlib.suppress(InvalidStateError):  # It was abandoned, and ends after all.
+            if result is not None:
+                turn.future.set_result(turn.ended(result))
+            else:
+                turn.future.set_exception(error)

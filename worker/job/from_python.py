@@ -1,0 +1,91 @@
+"""What Python code and the command line give → a ``Job``: files, dicts, paths, pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from worker.errors import InvalidJob
+from worker.job.parse import InputImage, Job, check_name, parse_job
+
+ImageSource = str | PathLike[str] | bytes | Image.Image
+
+
+def make_job(workflow: str | PathLike[str] | Mapping[str, Any], images: Mapping[str, ImageSource] | None = None) -> Job:
+    """Build a job from what Python code and the command line give; arguments as in ``Worker.run``.
+
+    Raises:
+        InvalidJob: it is no workflow, or an input file cannot be read.
+    """
+    request = workflow if isinstance(workflow, Mapping) else load_request(Path(workflow))
+    job = parse_job({"id": request.get("id"), "input": _as_input(request)})
+    given = {image.name: image for image in job.images}
+    for name, source in (images or {}).items():
+        check_name(name)
+        given[name] = InputImage(name, _read_image(name, source))
+    return replace(job, images=tuple(given.values()))
+
+
+def _as_input(request: Mapping[str, Any]) -> object:
+    """A request holds its workflow under ``input`` or at its top; anything else is the graph itself."""
+    if "input" in request and not _is_node(request["input"]):
+        return request["input"]
+    if "workflow" in request and not _is_node(request["workflow"]):
+        return request
+    return {"workflow": dict(request)}
+
+
+def _is_node(value: object) -> bool:
+    return isinstance(value, Mapping) and "class_type" in value
+
+
+def _read_image(name: str, source: ImageSource) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, str | PathLike):
+        try:
+            return Path(source).read_bytes()
+        except OSError as error:
+            raise InvalidJob(f"image {name!r}: {source} cannot be read ({error.strerror})") from None
+    buffer = io.BytesIO()
+    source.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def load_request(path: Path) -> Mapping[str, Any]:
+    """Read an API-format workflow, a request as an endpoint gets it, or the workflow that ComfyUI wrote into a PNG.
+
+    Raises:
+        InvalidJob: the file cannot be read, or holds none of these.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidJob(f"{path} cannot be read ({error.strerror})") from None
+    text = _from_png(path) if data.startswith(b"\x89PNG") else data
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidJob(f"{path} is no JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise InvalidJob(f"{path} holds no workflow: its JSON is no object")
+    return content
+
+
+def _from_png(path: Path) -> str:
+    try:
+        with Image.open(path) as image:
+            image.load()  # The text may stand behind the pixels.
+            prompt = image.info.get("prompt")
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+        raise InvalidJob(f"{path} is a damaged PNG: {error}") from None
+    if not isinstance(prompt, str):
+        raise InvalidJob(f"{path} carries no workflow: ComfyUI writes one into a PNG as its 'prompt'")
+    return prompt

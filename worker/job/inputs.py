@@ -1,0 +1,125 @@
+"""A job's input files: from what the caller sent to files in the job's own folder."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pybase64
+
+from worker.errors import FetchFailed, InputsRefused
+from worker.job.content import TooManyPixels, identify
+from worker.job.parse import InputImage
+
+_DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class InputLimits:
+    """``max_bytes``: of one decoded file. ``max_pixels``: of one image, all its frames together.
+
+    ``urls``: whether files may be fetched from public addresses.
+    """
+
+    max_bytes: int
+    max_pixels: int
+    urls: bool = False
+
+
+class _Refusal(Exception):
+    """One file cannot be staged; the text is the caller's line about it."""
+
+
+def stage(images: Iterable[InputImage], folder: Path, limits: InputLimits) -> dict[str, str]:
+    """Write each file under its name into ``folder``, which belongs to this job alone.
+
+    Returns:
+        The content hash of each file by its name.
+
+    Raises:
+        InputsRefused: with one line for each file that could not be staged.
+    """
+    images = tuple(images)
+    hashes: dict[str, str] = {}
+    details = []
+    fetched = _fetch(images, limits)
+    for image in images:
+        try:
+            data = fetched.get(image.name, image.data)
+            hashes[image.name] = _write(folder, image.name, _checked(image.name, data, limits))
+        except _Refusal as refusal:
+            details.append(str(refusal))
+    if details:
+        raise InputsRefused(details)
+    return hashes
+
+
+def _fetch(images: tuple[InputImage, ...], limits: InputLimits) -> dict[str, bytes | FetchFailed]:
+    urls = {image.name: image.data.strip() for image in images if isinstance(image.data, str) and _is_url(image.data)}
+    if not urls:
+        return {}
+    if not limits.urls:
+        return dict.fromkeys(urls, FetchFailed("this worker does not take URLs; send the file as base64"))
+    from worker.job.public_web import Limits, fetch_all
+
+    return fetch_all(urls, Limits(limits.max_bytes))
+
+
+def _is_url(text: str) -> bool:
+    return text[:16].lstrip()[:8].lower().startswith(("http://", "https://"))
+
+
+def _checked(name: str, given: str | bytes | FetchFailed, limits: InputLimits) -> bytes:
+    if isinstance(given, FetchFailed):
+        raise _Refusal(f"Error downloading {name}: {given}")
+    data = given if isinstance(given, bytes) else _decode(name, given, limits.max_bytes)
+    if len(data) > limits.max_bytes:
+        raise _Refusal(_too_large(name, len(data), limits.max_bytes))
+    try:
+        content = identify(data, limits.max_pixels)
+    except TooManyPixels as error:
+        raise _Refusal(f"Error reading {name}: {error}") from None
+    if content is None:
+        raise _Refusal(f"Error reading {name}: it is no image, video, audio, latent or 3D model")
+    return data
+
+
+def _decode(name: str, text: str, max_bytes: int) -> bytes:
+    uri = _DATA_URI.match(text)
+    encoded = text[uri.end() :] if uri else text
+    if len(encoded) // 4 * 3 > 2 * max_bytes:  # Not worth copying; white space could make up half at most.
+        raise _Refusal(_too_large(name, len(encoded) // 4 * 3, max_bytes))
+    try:
+        with contextlib.suppress(ValueError):
+            return pybase64.b64decode(encoded, validate=True)
+        # White space it may have; and this one says what is wrong.
+        return base64.b64decode("".join(encoded.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _Refusal(f"Error decoding base64 for {name}: {error}") from None
+
+
+def _too_large(name: str, size: int, limit: int) -> str:
+    return f"Error reading {name}: it has {size / 1e6:.1f} MB, the limit is {limit / 1e6:.1f} MB"
+
+
+def _write(folder: Path, name: str, data: bytes) -> str:
+    path = folder / name
+    content = hashlib.blake2b(data, digest_size=16).hexdigest()
+    # Some nodes know a file by its time alone: equal bytes get an equal time, others another one.
+    time_s = 1_000_000_000 + int(content[:7], 16)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        os.utime(path, (time_s, time_s))
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        raise _Refusal(f"Error storing {name}: another image has the name of one of its folders") from None
+    except OSError as error:
+        raise _Refusal(f"Error storing {name}: {error.strerror}") from None
+    return content

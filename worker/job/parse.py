@@ -1,0 +1,240 @@
+"""Raw job input → ``Job``. Pure: nothing is read, written or looked up."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast, get_args
+
+from worker.errors import InvalidJob
+from worker.images.formats import FormatName
+
+Workflow = dict[str, Any]
+
+_IMAGES_TEXT = "'images' must be a list of objects with 'name' and 'image' keys"
+_MAX_DEPTH = 100
+LONGEST_S = 7 * 86_400  # RunPod's longest.
+_ANNOTATION = re.compile(r"\[(input|output|temp)\]\s*$")
+
+
+@dataclass(frozen=True)
+class InputImage:
+    """A file that a job brings along.
+
+    ``name`` is a relative path, as LoadImage names it. ``data`` is the file: its bytes, or text as callers send it
+    (base64, a ``data:`` URI, an ``http(s)://`` URL).
+    """
+
+    name: str
+    data: str | bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One valid job. ``workflow`` is ComfyUI's API format: ``{node_id: {class_type, inputs, _meta?}}``."""
+
+    id: str
+    workflow: Workflow = field(repr=False)
+    images: tuple[InputImage, ...] = ()
+    api_key: str | None = field(default=None, repr=False)
+    output_format: FormatName | None = None
+    output_quality: int | None = None
+    timeout_s: float | None = None
+    s3_config: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+def parse_job(raw: object) -> Job:
+    """Check a job as RunPod hands it over: ``{"id": …, "input": {"workflow": …, "images": […], …}}``.
+
+    Raises:
+        InvalidJob: with the text of the contract for the first rule that is broken; nothing else is ever raised.
+    """
+    if not isinstance(raw, Mapping):
+        raise InvalidJob("A job must be an object with an 'input'")
+    given = _parse_input(raw.get("input"))
+    workflow = given.get("workflow")
+    if workflow is None:
+        raise InvalidJob("Missing 'workflow' parameter")
+    job_id = raw.get("id")
+    return Job(
+        id=job_id if isinstance(job_id, str) and job_id else str(uuid.uuid4()),
+        workflow=parse_workflow(workflow),
+        images=parse_images(given.get("images")),
+        api_key=_parse_api_key(given),
+        output_format=_parse_format(given.get("output_format")),
+        output_quality=_parse_quality(given.get("output_quality")),
+        timeout_s=_parse_timeout(given.get("timeout_s")),
+        s3_config=_parse_s3_config(raw.get("s3Config")),
+    )
+
+
+def _parse_input(given: object) -> Mapping[str, Any]:
+    if given is None:
+        raise InvalidJob("Please provide input")
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError):
+            raise InvalidJob("Invalid JSON format in input") from None
+    if not isinstance(given, Mapping):
+        raise InvalidJob(f"'input' must be an object with a 'workflow', not {_kind(given)}")
+    return given
+
+
+def parse_workflow(workflow: object) -> Workflow:
+    """Check that ``workflow`` is an API-format graph with at least one node; node classes are not looked up here.
+
+    Raises:
+        InvalidJob: it is not, and what it is instead.
+    """
+    if not isinstance(workflow, dict):
+        raise InvalidJob(f"'workflow' must be an object of nodes in ComfyUI's API format, not {_kind(workflow)}")
+    if isinstance(workflow.get("nodes"), list) and isinstance(workflow.get("links"), list):
+        raise InvalidJob(
+            "'workflow' is in the format that ComfyUI's editor saves; export it with Workflow > Export (API)"
+        )
+    if not workflow:
+        raise InvalidJob("'workflow' has no nodes")
+    for node_id, node in workflow.items():
+        if not isinstance(node_id, str):
+            raise InvalidJob(f"'workflow': node id {_quoted(node_id)} must be a string")
+        if not (
+            isinstance(node, dict) and isinstance(node.get("class_type"), str) and isinstance(node.get("inputs"), dict)
+        ):
+            raise InvalidJob(
+                f"'workflow': node {_quoted(node_id)} must be an object with 'class_type' (a string) and "
+                "'inputs' (an object)"
+            )
+    if _is_deeper(workflow, _MAX_DEPTH):
+        raise InvalidJob(f"'workflow' is nested more than {_MAX_DEPTH} levels deep")
+    return workflow
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    """Whether lists and objects stand in each other more than ``depth`` times."""
+    level: list[Any] = [value]
+    for _ in range(depth):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def parse_images(images: object) -> tuple[InputImage, ...]:
+    """Check the ``images`` of a request; their content is judged when they are staged.
+
+    Raises:
+        InvalidJob: it is no list of ``{name, image}``, a name is unsafe, or two names are one.
+    """
+    if images is None:
+        return ()
+    if not isinstance(images, list):
+        raise InvalidJob(_IMAGES_TEXT)
+    parsed: dict[str, InputImage] = {}
+    for entry in images:
+        if not isinstance(entry, Mapping):
+            raise InvalidJob(_IMAGES_TEXT)
+        name, data = entry.get("name"), entry.get("image")
+        if not isinstance(name, str) or not isinstance(data, str):
+            raise InvalidJob(_IMAGES_TEXT)
+        check_name(name)
+        if name in parsed:
+            raise InvalidJob(f"'images': the name {_quoted(name)} is used twice")
+        parsed[name] = InputImage(name, data)
+    return tuple(parsed.values())
+
+
+def check_name(name: str) -> None:
+    """Check that ``name`` is a relative path that stays inside its folder and that LoadImage can be given.
+
+    Raises:
+        InvalidJob: the rule it breaks.
+    """
+    problem = _name_problem(name)
+    if problem:
+        raise InvalidJob(f"'images': the name {_quoted(name)} {problem}")
+
+
+def _name_problem(name: str) -> str | None:
+    parts = name.replace("\\", "/").split("/")
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
+        return "has a control character or a character that is no text"
+    if not parts[0] or re.match(r"[A-Za-z]:", name):
+        return "must be a relative path, such as 'input.png'"
+    if ".." in parts:
+        return "must not contain '..'"
+    if "\\" in name:
+        return "must use '/' between folders"
+    if any(part in ("", ".") for part in parts):
+        return "must name a file"
+    if any(len(part.encode()) > 255 for part in parts) or len(name.encode()) > 1024:
+        return "is too long"
+    if _ANNOTATION.search(name):
+        return "must not end with [input], [output] or [temp]"
+    return None
+
+
+def _parse_api_key(given: Mapping[str, Any]) -> str | None:
+    for field_name in ("comfy_org_api_key", "api_key_comfy_org"):
+        key = given.get(field_name)
+        if key is not None and not isinstance(key, str):
+            raise InvalidJob(f"'{field_name}' must be a string")
+        if key:
+            return str(key)
+    return None
+
+
+def _parse_format(given: object) -> FormatName | None:
+    if given is None:
+        return None
+    name = {"jpg": "jpeg"}.get(given.lower(), given.lower()) if isinstance(given, str) else given
+    if name not in get_args(FormatName):
+        raise InvalidJob(f"'output_format' must be 'png', 'webp' or 'jpeg', not {_quoted(given)}")
+    return cast(FormatName, name)
+
+
+def _parse_quality(given: object) -> int | None:
+    if given is None:
+        return None
+    if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= 100:
+        raise InvalidJob(f"'output_quality' must be a whole number from 1 to 100, not {_quoted(given)}")
+    return given
+
+
+def _parse_timeout(given: object) -> float | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= LONGEST_S:
+        raise InvalidJob(
+            f"'timeout_s' must be a number of seconds, above 0 and up to {LONGEST_S}, not {_quoted(given)}"
+        )
+    return float(given)
+
+
+def _parse_s3_config(given: object) -> Mapping[str, Any] | None:
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidJob(f"'s3Config' must be an object, not {_kind(given)}")
+    return given or None
+
+
+def _kind(value: object) -> str:
+    """The JSON name of ``value``'s type, for messages."""
+    if value is None:
+        return "null"
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _quoted(value: object) -> str:
+    """``value`` for a message: short, on one line, and always encodable."""
+    text = repr(value).encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= 80 else text[:77] + "...'"

@@ -1,0 +1,120 @@
+"""The process around the local API: where it listens, what runs its jobs, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import uvicorn
+
+from worker.answer.reply import Reply, encode
+from worker.errors import BackendFailed, StartError, WorkerDefunct
+from worker.events import Listener
+from worker.handler import JobHandler
+from worker.local_api.app import make_app, status_body
+from worker.local_api.jobs import LocalJob, LocalJobs
+from worker.local_api.webhooks import Webhooks
+from worker.readiness import make_ready
+from worker.settings import Settings
+from worker.worker import Worker
+
+_LAST_ANSWERS_S = 5.0  # For those who ask for the results of a worker that is about to end.
+_log = logging.getLogger("worker")
+
+
+def serve_local(settings: Settings) -> None:
+    """Serve RunPod's API on this machine, until SIGTERM or Ctrl-C, which stop what runs.
+
+    Requests that come while ComfyUI starts wait for it.
+
+    Raises:
+        StartError: the address cannot be had, or ComfyUI cannot start.
+        BackendFailed: the worker is defunct, or a node that was stopped does not end.
+    """
+    with _listen(settings.local_api_host, settings.local_api_port) as listener, Worker(settings) as worker:
+        make_ready(worker)
+        # Not asyncio.run: at its end it would wait for threads, of which a node may hold one for ever.
+        asyncio.new_event_loop().run_until_complete(serve(worker, listener))
+        if worker.life.failure is not None:
+            raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}", fatal=True)
+
+
+async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | None = None) -> None:
+    """Serve the API of an open ``worker`` on ``listener`` until a signal or a cancellation ends it."""
+    webhooks = webhooks or Webhooks()
+    loop = asyncio.get_running_loop()
+    handler, limit = JobHandler(worker), worker.settings.max_response_mb
+
+    async def run(raw: dict[str, Any], on_event: Listener) -> Reply:
+        try:
+            return await handler.answer(raw, partial(encode, limit_mb=limit), on_event, limit)
+        except WorkerDefunct as error:
+            return encode(error.answer())
+
+    def on_end(job: LocalJob) -> None:
+        if job.webhook is not None:
+            webhooks.post(job.webhook, status_body(job))
+
+    settings = worker.settings
+    jobs = LocalJobs(run, settings.worker_concurrency, settings.local_api_results_mb * 1e6, on_end)
+    config = uvicorn.Config(
+        make_app(jobs, settings), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
+    )
+    server = _Server(config)
+    with _signals(server, jobs) as stop:
+
+        def when_defunct() -> None:
+            if worker.life.failure is not None and not loop.is_closed():
+                loop.call_soon_threadsafe(loop.call_later, _LAST_ANSWERS_S, stop)
+
+        worker.life.on_end(when_defunct)
+        host, port = listener.getsockname()[:2]
+        seen_as = "localhost" if host in ("0.0.0.0", "::") else host  # noqa: S104
+        _log.info("The local API listens on %s:%d; its documentation: http://%s:%d/docs", host, port, seen_as, port)
+        try:
+            await server.serve([listener])
+        finally:
+            await jobs.close()
+            await webhooks.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise StartError(
+            f"The local API cannot listen on {host}:{port} ({reason}): set LOCAL_API_HOST or LOCAL_API_PORT"
+        ) from None
+
+
+class _Server(uvicorn.Server):
+    """Signals are ours: uvicorn would raise them once more at its end, and wait for those who wait for a job."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def _signals(server: uvicorn.Server, jobs: LocalJobs) -> Iterator[Callable[[], None]]:
+    loop = asyncio.get_running_loop()
+    closing: list[asyncio.Task[None]] = []
+
+    def stop() -> None:
+        server.should_exit = True
+        closing.append(asyncio.ensure_future(jobs.close()))  # Those who wait for a job get an answer.
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    with contextlib.suppress(ValueError, RuntimeError):  # On another thread there are none.
+        for number in numbers:
+            loop.add_signal_handler(number, stop)
+    yield stop

@@ -1,0 +1,1 @@
+"""Model files: those that workflows name, and those that lie on the volume."""

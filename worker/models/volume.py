@@ -1,0 +1,159 @@
+"""``NETWORK_VOLUME_DEBUG``: what lies on the network volume, what ComfyUI finds of it, and why not the rest."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.models.damage import damage, size_text
+from worker.models.references import MODEL_ENDINGS, Catalog, ModelFolder, files_below
+
+_MOST_LINES = 2000
+_NOT_MODELS = ("custom_nodes", "venv", ".venv", "site-packages")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A file that ComfyUI lists: its folder, the name for workflows, its bytes, and what is to be said of it."""
+
+    file: Path
+    folder: str
+    name: str
+    size: int
+    remark: str | None
+
+
+def describe_volume(volume: Path, catalog: Catalog) -> list[str]:
+    """The diagnosis, line by line.
+
+    Args:
+        volume: where it is mounted.
+        catalog: what ComfyUI knows.
+    """
+    if not volume.is_dir():
+        return [
+            f"Network volume: there is no {volume}. Attach one to the endpoint (Advanced > Network volumes), "
+            "or name its folder with NETWORK_VOLUME_PATH",
+        ]
+    folders = catalog.model_folders()
+    places = _folders_by_place(folders, volume)
+    found: list[_Found] = []
+    ignored: list[str] = []
+    for file in files_below(volume):
+        homes = [(folder, place) for place in file.parents for folder in places.get(place, ())]
+        listed = _found(file, homes, catalog)
+        found.extend(listed)
+        if not listed and (reason := _why_ignored(file, volume, homes, folders)):
+            ignored.append(f"  {file.relative_to(volume)}: {reason}")
+    return [
+        f"Network volume: {volume}, {_mount(volume)}",
+        *_packs(volume, catalog),
+        *_found_lines(found, volume),
+        *_cut(["ComfyUI does not find:", *ignored] if ignored else []),
+        f"ComfyUI looks on it in {', '.join(sorted(str(place.relative_to(volume)) for place in places))}",
+    ]
+
+
+def _folders_by_place(folders: list[ModelFolder], volume: Path) -> dict[Path, list[ModelFolder]]:
+    """The places on the volume that ComfyUI looks in; a lookup for each file, of which there may be many."""
+    places: dict[Path, list[ModelFolder]] = {}
+    for folder in folders:
+        for place in folder.paths:
+            if place.is_relative_to(volume):
+                places.setdefault(place, []).append(folder)
+    return places
+
+
+def _mount(volume: Path) -> str:
+    usage = shutil.disk_usage(volume)
+    room = f"{size_text(usage.free)} free of {size_text(usage.total)}"
+    if os.path.ismount(volume):
+        return f"mounted, {room}"
+    return f"a folder of the container itself, nothing is mounted there, {room}"
+
+
+def _packs(volume: Path, catalog: Catalog) -> Iterator[str]:
+    folder = volume / "custom_nodes"
+    count = sum(entry.is_dir() for entry in folder.iterdir()) if folder.is_dir() else 0
+    if count and catalog.loads_packs_from(folder):
+        yield f"custom_nodes: {count} node pack(s), loaded"
+    elif count:
+        yield f"custom_nodes: {count} node pack(s), not loaded; VOLUME_CUSTOM_NODES=true loads them"
+
+
+def _found(file: Path, homes: list[tuple[ModelFolder, Path]], catalog: Catalog) -> list[_Found]:
+    return [
+        _Found(file, folder.name, name, _size(file), _remark(file, folder.name, name, catalog))
+        for folder, place in homes
+        if folder.lists(file)
+        for name in [str(file.relative_to(place))]
+    ]
+
+
+def _remark(file: Path, folder: str, name: str, catalog: Catalog) -> str | None:
+    used = catalog.model_path(folder, name)
+    if used is not None and used != file:
+        return f"not used: {used} has the same name and comes first"
+    return damage(file)
+
+
+def _why_ignored(
+    file: Path, volume: Path, homes: list[tuple[ModelFolder, Path]], folders: list[ModelFolder]
+) -> str | None:
+    """Why a file that looks like a model, or lies in a model folder, is not listed; None for others."""
+    if set(file.relative_to(volume).parts[:-1]) & set(_NOT_MODELS):
+        return None
+    if homes:
+        if file.name.startswith(("put_", ".")):
+            return None
+        unfinished = damage(file) if file.suffix.lower() not in MODEL_ENDINGS else None
+        takes, _ = homes[0]
+        return unfinished or f"{takes.name} takes {', '.join(sorted(filter(None, takes.extensions))) or 'folders'}"
+    if file.suffix.lower() not in MODEL_ENDINGS:
+        return None
+    parent = file.parent.relative_to(volume)
+    if str(parent) in (".", "models"):
+        return f"it lies in {file.parent}, ComfyUI looks in the folders below {volume / 'models'}, by kind of model"
+    known = {folder.name for folder in folders}
+    if parent.parts[0] in known:
+        return f"it lies in {file.parent}, ComfyUI looks in {volume / 'models' / parent}"
+    name = parent.parts[1] if parent.parts[0] == "models" else parent.parts[0]
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"there is no kind of model called {name!r}" + (f"; was {close[0]!r} meant?" if close else "")
+
+
+def _found_lines(found: list[_Found], volume: Path) -> list[str]:
+    if not found:
+        return ["ComfyUI finds no model file on it"]
+    lines = ["ComfyUI finds, by the names to use in a workflow:"]
+    places: dict[tuple[str, Path], list[_Found]] = {}
+    for entry in found:
+        places.setdefault((entry.folder, _place(entry)), []).append(entry)
+    for (folder, place), entries in sorted(places.items()):
+        total = sum(entry.size for entry in entries)
+        lines.append(f"  {folder}, in {place.relative_to(volume)}: {len(entries)} file(s), {size_text(total)}")
+        for entry in entries:
+            remark = f"  ({entry.remark})" if entry.remark else ""
+            lines.append(f"    {size_text(entry.size):>10}  {entry.name}{remark}")
+    return _cut(lines)
+
+
+def _place(entry: _Found) -> Path:
+    return entry.file.parents[len(Path(entry.name).parts) - 1]
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _cut(lines: list[str]) -> list[str]:
+    if len(lines) <= _MOST_LINES:
+        return lines
+    return [*lines[:_MOST_LINES], f"  and {len(lines) - _MOST_LINES} more"]

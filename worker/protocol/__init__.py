@@ -1,0 +1,1 @@
+"""What ComfyUI says, read alike by both backends: messages, outcomes, refusals."""

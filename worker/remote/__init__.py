@@ -1,0 +1,1 @@
+"""The backend that is a client of a ComfyUI server elsewhere."""

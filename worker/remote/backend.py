@@ -1,0 +1,239 @@
+"""Runs graphs on a ComfyUI server elsewhere, over its HTTP API and its websocket: the compatibility mode."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from worker.engine.graph_run import GraphRun, RunResult
+from worker.engine.life import Life
+from worker.engine.turn import Turn
+from worker.engine.turns import Turns
+from worker.errors import BackendFailed, JobInterrupted, StartError, WorkflowRejected
+from worker.events import PromptEnded
+from worker.protocol.messages import tell, translate
+from worker.protocol.prompt_outcome import PromptOutcome, blocked
+from worker.protocol.rejection import explain_rejection
+from worker.protocol.results import dropped_lines, make_result, own_graph
+from worker.redact import public_text
+from worker.remote.api import ComfyApi, ServerRefused, ServerUnreachable
+from worker.remote.follow import Follower, Reconnecting
+from worker.remote.leftovers import Leftovers
+from worker.remote.socket import EventSocket, Frame, SocketClosed, Text, trace_frames
+from worker.remote.transfer import fetch_outputs, upload_inputs
+from worker.remote.waiting import begun, pause, result_of
+from worker.settings import Settings
+
+_PATIENCE_S = 120.0  # For a server that is down when a job comes: as long as one takes to start.
+_SAY_EVERY_S = 10.0
+_REST_AFTER_S = 0.05  # The next job need not wait until the server has forgotten this one.
+_MISUNDERSTOOD = (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
+_log = logging.getLogger("worker")
+
+
+class WebsocketBackend:
+    """A client of the server at ``COMFY_HOST``; its jobs run there one after the other."""
+
+    def __init__(self, settings: Settings, life: Life | None = None) -> None:
+        self._settings = settings
+        self.api = ComfyApi(settings.comfy_host)
+        self._socket = EventSocket(self.api.base)
+        self._reconnecting = Reconnecting(settings.websocket_reconnect_attempts, settings.websocket_reconnect_delay_s)
+        self._leftovers = Leftovers(self.api)
+        stuck = "The ComfyUI server does not answer, and a job waits for it"
+        self._turns = Turns(
+            "comfy-client", self._run, rest=self._leftovers.remove, rest_after_s=_REST_AFTER_S, stuck=stuck, life=life
+        )
+
+    def start(self, say: Callable[[str], None]) -> None:
+        """Wait for the server, and start the thread that talks to it.
+
+        Raises:
+            StartError: it does not answer, in as many attempts as the settings allow.
+        """
+        if self._settings.websocket_trace:
+            trace_frames()
+        say(f"looking for ComfyUI at {self._settings.comfy_host}")
+        said = time.monotonic()
+        reason = ""
+        for _ in self._attempts():
+            try:
+                self._socket.open()
+                break
+            except SocketClosed as closed:
+                reason = str(closed)
+            if time.monotonic() - said > _SAY_EVERY_S:
+                said = time.monotonic()
+                say(f"still waiting for ComfyUI at {self._settings.comfy_host} ({reason})")
+        else:
+            raise StartError(f"{self._not_reachable()} ({reason}) Is COMFY_HOST right?")
+        self._turns.start()
+
+    def submit(self, run: GraphRun) -> Future[RunResult]:
+        return self._turns.submit(run)
+
+    def interrupt(self, run: GraphRun) -> None:
+        self._turns.interrupt(run)
+
+    def close(self) -> None:
+        try:
+            self._turns.close()
+            self._leftovers.remove()
+        finally:
+            self._socket.close()
+            self.api.close()
+
+    def _run(self, turn: Turn) -> RunResult:
+        try:
+            return self._run_on_server(turn)
+        except ServerUnreachable:
+            raise BackendFailed(self._not_reachable(), fatal=False) from None
+        except ServerRefused as error:
+            raise BackendFailed(public_text(str(error), [turn.run.api_key]), fatal=False) from None
+        except _MISUNDERSTOOD:
+            _log.exception("ComfyUI sent what the worker does not understand")
+            raise BackendFailed("ComfyUI sent an answer that the worker does not understand", fatal=False) from None
+
+    def _run_on_server(self, turn: Turn) -> RunResult:
+        run, is_interrupted = turn.run, lambda: turn.interrupted
+        self._connect(turn)
+        if self._leftovers.may_run:
+            self._leftovers.remove()  # They would hold up this job.
+        graph = own_graph(run.workflow)
+        if run.staged:
+            graph = upload_inputs(self.api, graph, run.staged, run.workspace.input, is_interrupted)
+        prompt_id, node_errors = self._queue(turn, graph)
+        outcomes: list[PromptOutcome] = []
+        blocks: list[PromptOutcome] = []
+
+        def on_frame(frame: Frame) -> None:
+            if isinstance(frame, Text):
+                is_error = frame.name == "execution_error" and isinstance(frame.data, dict)
+                if is_error and frame.data.get("exception_type") == "ExecutionBlocked":
+                    blocks.append(blocked(frame.data))
+                tell(run.on_event, translate(frame.name, frame.data, run.workflow))
+            elif run.on_event is not None:
+                tell(run.on_event, frame.event())
+
+        def on_end(outcome: PromptOutcome) -> None:
+            self._leftovers.ended(outcome.prompt_id)
+            outcomes.append(outcome)
+            tell(run.on_event, PromptEnded(outcome.prompt_id, outcome.status))
+
+        follower = Follower(self.api, self._socket, self._reconnecting, is_interrupted, on_frame)
+        try:
+            follower.follow(prompt_id, on_end)
+        finally:
+            if not (outcomes and outcomes[-1].status == "success"):
+                self._leave(follower.prompt_ids, outcomes)
+        missing = fetch_outputs(self.api, outcomes, run.workspace, is_interrupted)
+        return make_result(run, [*outcomes, *blocks], [*dropped_lines(node_errors, run), *missing])
+
+    def _leave(self, prompt_ids: Iterable[str], ended: Iterable[PromptOutcome]) -> None:
+        """What may come of this job from now on is nobody's, and least of all the next one's."""
+        for prompt_id in {*prompt_ids} - {outcome.prompt_id for outcome in ended}:
+            self._leftovers.stray(prompt_id)
+        self._leftovers.client(self._socket.client_id)
+        self._socket.renew()
+
+    def _connect(self, turn: Turn) -> None:
+        """See that the connection stands; waits for a server that starts."""
+        with contextlib.suppress(SocketClosed):
+            self._socket.drain()
+            return
+        for _ in self._attempts(_PATIENCE_S, lambda: turn.interrupted):
+            with contextlib.suppress(SocketClosed):
+                self._socket.open()
+                return
+        raise BackendFailed(self._not_reachable(), fatal=False)
+
+    def _attempts(
+        self, patience_s: float = float("inf"), is_interrupted: Callable[[], bool] = lambda: False
+    ) -> Iterable[int]:
+        """Counts attempts, with the pause between them that the settings want, until there shall be no more."""
+        most = self._settings.comfy_api_available_max_retries
+        pause_s = self._settings.comfy_api_available_interval_ms / 1000
+        give_up = time.monotonic() + max(patience_s, most * pause_s)
+        for number in itertools.count():
+            if number:
+                pause(pause_s, is_interrupted)
+            if is_interrupted():
+                raise JobInterrupted
+            if (most and number >= most) or time.monotonic() > give_up:
+                return
+            yield number
+
+    def _not_reachable(self) -> str:
+        return f"ComfyUI server ({self._settings.comfy_host}) not reachable after multiple retries."
+
+    def _queue(self, turn: Turn, graph: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        """Post the graph: its prompt's id, and what validation says of outputs that it dropped."""
+        run, prompt_id = turn.run, str(uuid.uuid4())
+        key = {"api_key_comfy_org": run.api_key} if run.api_key else {}
+        body = {
+            "prompt": graph,
+            "prompt_id": prompt_id,
+            "client_id": self._socket.client_id,
+            "extra_data": {"extra_pnginfo": {}, **key},
+        }
+        try:
+            accepted, answer = self._posted(turn, body)
+        except BaseException:  # Whatever it is: the server may have the prompt.
+            self._leave([], [])
+            raise
+        if not accepted:
+            self._leftovers.refused(prompt_id)
+            raise WorkflowRejected(self._explain(answer, run))
+        given_id, errors = str(answer.get("prompt_id") or prompt_id), answer.get("node_errors")
+        if given_id != prompt_id:  # Older versions choose it themselves.
+            self._leftovers.refused(prompt_id)
+            self._leftovers.stray(given_id)
+        return given_id, errors if isinstance(errors, dict) else {}
+
+    def _posted(self, turn: Turn, body: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
+        """Post ``body``, again where the connection was cut and the server has not got it."""
+        prompt_id = body["prompt_id"]
+        try:
+            return self._post(turn, body)
+        except ServerUnreachable as error:
+            self._connect(turn)
+            if self.api.history(prompt_id) is not None or prompt_id in self.api.queue():
+                return True, {}
+            if error.is_silent:  # It may still be at it.
+                raise
+            return self._post(turn, body)
+
+    def _post(self, turn: Turn, body: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
+        if turn.interrupted:
+            raise JobInterrupted
+        posting = begun(lambda: self.api.queue_prompt(body))
+        self._leftovers.stray(body["prompt_id"], posting)
+        return result_of(posting, lambda: turn.interrupted)
+
+    def _explain(self, answer: Mapping[str, Any], run: GraphRun) -> str:
+        error, node_errors = answer.get("error"), answer.get("node_errors")
+        if not isinstance(error, dict):
+            raise ServerRefused(400, str(error or ""), "POST /prompt")
+        text = explain_rejection(
+            error,
+            {each: entry for each, entry in node_errors.items() if isinstance(entry, dict)}
+            if isinstance(node_errors, dict)
+            else {},
+            run.workflow,
+            has_node_class=functools.cache(self._has_node_class),
+            checkpoints=lambda: self.api.model_files("checkpoints"),
+        )
+        return public_text(text, [run.api_key], max_length=20_000)
+
+    def _has_node_class(self, class_type: str) -> bool:
+        try:
+            return self.api.has_node_class(class_type)
+        except (ServerRefused, ServerUnreachable):  # Its INPUT_TYPES raise, for example; it is there.
+            return True

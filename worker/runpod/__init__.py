@@ -1,0 +1,1 @@
+"""RunPod: its loop, its posts, and the process that serves it."""
