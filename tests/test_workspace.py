@@ -29,7 +29,7 @@ def test_a_workspace_goes_with_its_last_owner(tmp_path: Path) -> None:
 
 def test_a_killed_process_leaves_nothing_for_long(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from worker.workspace import open_state;"
+        "import os, sys; from pathlib import Path; from worker.engine.workspace import open_state;"
         "open_state(Path(sys.argv[1])); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
