@@ -24,7 +24,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,7 @@ from PIL import Image
 from s3_server import KEYS, client
 
 from worker import Worker
-from worker.answer.outputs import Artifact
-from worker.answer.reply import encode
+from worker.answer.result import Artifact
 from worker.bucket.bucket import Bucket, find_bucket
 from worker.bucket.uploads import Uploads
 from worker.engine.workspace import Workspace
@@ -148,7 +146,7 @@ def peak_memory(worker: Worker, photo: bytes) -> float:
         workflow = {key: node for key, node in blend(count, 0).items() if key != "4"}
         workflow["5"]["inputs"]["images"] = ["2", 0]
         job = {"id": "b", "input": {"workflow": workflow, "images": [image]}}
-        reply = asyncio.run(handler.answer(job, partial(encode, limit_mb=64), limit_mb=64))
+        reply = asyncio.run(handler.reply(job, limit_mb=64))
         check(reply.error is None, reply.error)
         return len(reply.body())
 

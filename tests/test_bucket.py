@@ -53,7 +53,7 @@ def asking(worker: Worker, endpoint: str, **changes: Any) -> Iterator[Ask]:
 
     def ask(graph: dict[str, Any], job_id: str = "job-1", limit_mb: float | None = None, **more: Any) -> Answer:
         job = {"id": job_id, "input": {"workflow": graph}} | more
-        return asyncio.run(handler.answer(job, lambda answer: answer, limit_mb=limit_mb))
+        return asyncio.run(handler.answer(job, limit_mb=limit_mb))
 
     try:
         yield ask
@@ -305,7 +305,7 @@ def test_a_job_can_bring_its_bucket(worker: Worker, s3: str, monkeypatch: pytest
 
 def test_a_jobs_bucket_that_leads_inside_gets_nothing(worker: Worker, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its name was when it was looked at: what counts is where the connection leads."""
-    monkeypatch.setattr("worker.job.public_web.check_endpoint", lambda _: None)
+    monkeypatch.setattr("worker.bucket.buckets.check_endpoint", lambda _: None)
     config = {"accessId": "test-key-id", "accessSecret": "test-secret-key", "bucketName": "pictures"}
     with FaultyS3(s3) as faulty, asking(worker, s3, bucket_endpoint_url=None) as ask:
         answer = ask(graphs.solid(10), "inside", s3Config=config | {"endpointUrl": faulty.url})

@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 from rich.console import Console
 
 from worker.cli.progress_bar import TerminalProgress
-from worker.events import NodeProgress, NodesCached, NodeStarted, PromptEnded, PromptStarted
+from worker.events import NodeProgress, NodesCached, NodeStarted, Notice, PromptEnded, PromptStarted
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -272,8 +272,8 @@ def test_the_bar_counts_nodes_and_steps() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100, color_system=None)
     with TerminalProgress(console) as progress:
-        progress.say("importing nodes")
-        progress.say("warning: no device")
+        progress.say(Notice("importing nodes"))
+        progress.say(Notice("no device", is_warning=True))
         for event in (
             PromptStarted("p", 4),
             NodesCached(("1",)),

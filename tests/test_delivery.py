@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.answer.reply import Reply, encode
+from worker.errors import AnswerTooLarge
 
 
 def read(content: bytes | bytearray) -> Any:
@@ -67,10 +68,10 @@ def test_a_lone_surrogate_in_the_error() -> None:
 def test_the_limit_is_of_bytes_not_of_characters() -> None:
     answer = {"text": "ü" * 500_000}
     assert encode(answer, 1.1).error is None
-    reply = encode(answer, 1.0)
-    assert reply.error is not None
-    assert reply.error.startswith("The answer has 1.0 MB and may have 1 MB")
-    assert read(reply.output) == {"error_type": "answer_too_large"}
+    with pytest.raises(AnswerTooLarge) as caught:
+        encode(answer, 1.0)
+    assert str(caught.value).startswith("The answer has 1.0 MB and may have 1 MB")
+    assert read(encode(caught.value.answer()).output) == {"error_type": "answer_too_large"}
 
 
 @given(st.recursive(

@@ -19,7 +19,7 @@ from local_server import local_server, until_it_listens
 from runpod_worker import Start
 
 from worker import Worker
-from worker.engine.life import Life, LifeState
+from worker.engine.life import Life
 from worker.handler import make_handler
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -193,22 +193,18 @@ def test_a_warm_up_that_is_none(start: Start, tmp_path: Path) -> None:
         assert "WARMUP_WORKFLOW: " in process.log()
 
 
-def test_states() -> None:
-    life, heard = Life(), []
-    life.on_end(lambda: heard.append(life.state))
-    states = [life.state]
-    for change in (life.started, lambda: life.works(True), lambda: life.works(False)):
-        change()
-        states.append(life.state)
-    assert states == [LifeState.STARTING, LifeState.READY, LifeState.BUSY, LifeState.READY]
+def test_a_life() -> None:
+    life = Life()
+    heard: list[tuple[bool, str | None]] = []
+    life.on_end(lambda: heard.append((life.takes_jobs, life.failure)))
     assert life.takes_jobs
     life.drain("told to")
     life.drain("again")
-    assert (life.state, life.takes_jobs) == (LifeState.DRAINING, False)
+    assert not life.takes_jobs
     life.fail("broken")
     life.fail("broken again")
-    assert (life.state, life.failure) == (LifeState.DEFUNCT, "broken")
-    assert heard == [LifeState.DRAINING, LifeState.DEFUNCT]
+    assert life.failure == "broken"
+    assert heard == [(False, None), (False, "broken")]
     late: list[str] = []
     life.on_end(lambda: late.append("at once"))
-    assert late == ["at once"], "who asks too late hears it all the same"
+    assert late == ["at once"], "a listener that comes late is called all the same"

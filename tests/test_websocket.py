@@ -22,7 +22,7 @@ from websocket_jobs import Running, ask, client_of, queue_for_another, stop, wai
 
 from worker import Settings, Worker
 from worker.answer.outputs import collect
-from worker.engine.graph_run import RunResult
+from worker.engine.graph_run import GraphRun, RunResult
 from worker.errors import BackendFailed, JobInterrupted, SettingsError, StartError, WorkflowRejected
 from worker.events import NodeOutput, NodeProgress, NodeStarted, Preview, PromptEnded
 from worker.protocol.prompt_outcome import PromptOutcome
@@ -178,7 +178,8 @@ def test_files_of_odd_names_cost_no_other_one(
     lines = fetch_outputs(backend.api, [outcome], workspace, lambda: False)
     assert (workspace.output / "plain.txt").read_text() == "plain"
     assert all("could not be fetched" in line and str(workspace.root) not in line for line in lines)
-    collected = collect(RunResult("success", {"1": [{"files": entries}]}), workspace)
+    ran = RunResult(GraphRun({}, workspace), "success", {"1": [{"files": entries}]})
+    collected = collect(ran)
     assert [artifact.filename for artifact in collected.artifacts] == ["plain.txt"]
     assert len(collected.errors) == 6
 

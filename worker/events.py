@@ -1,4 +1,7 @@
-"""What a backend reports while a job runs. Frozen values; a listener gets them in order, on the backend's thread."""
+"""What a backend reports while a job runs, and what a start says. Frozen values.
+
+A listener gets a job's events in order, on the backend's thread.
+"""
 
 from __future__ import annotations
 
@@ -75,5 +78,17 @@ class Message:
     data: Any = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Notice:
+    """What the worker tells its operator, in a few words: a step of the start, or a warning."""
+
+    text: str
+    is_warning: bool = False
+
+    def __str__(self) -> str:
+        return f"warning: {self.text}" if self.is_warning else self.text
+
+
+Say = Callable[[Notice], None]
 Event = PromptStarted | NodesCached | NodeStarted | NodeProgress | Preview | NodeOutput | PromptEnded | Message
 Listener = Callable[[Event], None]

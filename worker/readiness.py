@@ -6,6 +6,7 @@ import gc
 import time
 
 from worker.errors import InvalidJob, StartError, WorkerError
+from worker.events import Notice
 from worker.job.from_python import make_job
 from worker.worker import Worker
 
@@ -31,13 +32,13 @@ def _warm_up(worker: Worker) -> None:
         job = make_job(path)
     except InvalidJob as error:
         raise StartError(f"WARMUP_WORKFLOW: {error}") from None
-    worker.say("warming up")
+    worker.say(Notice("warming up"))
     start = time.perf_counter()
     try:
         errors = worker.run_job(job).errors
     except WorkerError as error:
         errors = (str(error),)
     if errors:
-        worker.say(f"warning: WARMUP_WORKFLOW failed: {'; '.join(errors)}")
+        worker.say(Notice(f"WARMUP_WORKFLOW failed: {'; '.join(errors)}", is_warning=True))
     else:
-        worker.say(f"warmed up in {time.perf_counter() - start:.1f} s")
+        worker.say(Notice(f"warmed up in {time.perf_counter() - start:.1f} s"))

@@ -10,22 +10,23 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from PIL import Image
 
+from worker.answer.outputs import collect
 from worker.answer.result import Result
 from worker.embedded.backend import EmbeddedBackend
 from worker.embedded.boot import boot
 from worker.embedded.runtime import Runtime
-from worker.engine.graph_run import Backend, GraphRun
+from worker.engine.graph_run import Backend, GraphRun, RunResult, TimeLimit
 from worker.engine.life import Life
 from worker.engine.node_policy import NodePolicy
 from worker.engine.pending_run import PendingRun
 from worker.engine.time_limits import Patience
 from worker.engine.workspace import StateFolder, open_state
 from worker.errors import StartError
-from worker.events import Listener
+from worker.events import Listener, Notice, Say
 from worker.images.formats import ImageFormat
 from worker.job.from_python import ImageSource, make_job
 from worker.job.inputs import InputLimits, stage
@@ -33,11 +34,8 @@ from worker.job.parse import Job
 from worker.models.diagnosis import log_volume
 from worker.settings import Settings, load_settings
 
-T = TypeVar("T")
+__all__ = ["Listener", "Worker"]
 
-# Up to here a job's files are looked at and encoded on the event loop: it takes less than a trip to another thread.
-_FEW_NODES = 8
-_FEW_BYTES = 200_000
 _start_lock, _state_lock = threading.Lock(), threading.Lock()
 _log = logging.getLogger("worker")
 
@@ -49,20 +47,20 @@ class Worker:
             result = worker.run("workflow.json", images={"in.png": "photo.png"})
             result.images[0].show()
 
-    A process has one ComfyUI: it is started by the first Worker and kept, and one Worker is open at a time. With
-    ``COMFY_BACKEND=websocket`` ComfyUI is a server elsewhere, and neither is so.
+    A process has one ComfyUI. The first Worker starts it, and it stays; one Worker is open at a time. With
+    ``COMFY_BACKEND=websocket`` ComfyUI is a server elsewhere, and several Workers may be open.
 
     Args:
         settings: default: the environment's, with ComfyUI's log at WARNING unless ``COMFY_LOG_LEVEL`` is set.
-        say: told, in a few words, of each step of the start and of warnings. Default: the log.
+        say: is told of each step of the start and of warnings, as ``worker.events.Notice``. Default: the log.
     """
 
     _open: Backend | None = None
     _state: StateFolder | None = None
 
-    def __init__(self, settings: Settings | None = None, *, say: Callable[[str], None] | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, say: Say | None = None) -> None:
         self.settings = settings or load_settings().quiet()
-        self.say = say or _log_step
+        self.say = say or _log_notice
         self._policy = NodePolicy(self.settings.node_allowlist, self.settings.node_denylist)
         self._backend: Backend | None = None
         self.runtime: Runtime | None = None
@@ -76,7 +74,7 @@ class Worker:
         """
         if self._backend is not None:
             raise StartError("This Worker is open already")
-        # Pillow refuses pictures by a limit of its own, the double of this one.
+        # Pillow has a limit of its own, and refuses pictures of twice that size.
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self.settings.max_image_pixels)
         if self.settings.comfy_backend == "websocket":
             from worker.remote.backend import WebsocketBackend
@@ -87,7 +85,6 @@ class Worker:
         else:
             self.runtime = self._embed()
             self._advise(self.runtime)
-        self.life.started()
         return self
 
     def _embed(self) -> Runtime:
@@ -102,9 +99,9 @@ class Worker:
         return runtime
 
     def _advise(self, runtime: Runtime) -> None:
-        """Tell the operator what he may not have meant."""
+        """Tell the operator about settings that are probably a mistake."""
         for text in self._policy.warnings(runtime.node_classes()):
-            self.say(f"warning: {text}")
+            self.say(Notice(text, is_warning=True))
         if self.settings.network_volume_debug:
             log_volume(self.settings.network_volume_path, runtime)
 
@@ -187,9 +184,9 @@ class Worker:
         """``run`` for a parsed job."""
         pending = self._begin(job, on_event)
         try:
-            return pending.finish(pending.future.result())
+            return collect(pending.timed(pending.future.result()))
         except KeyboardInterrupt:
-            pending.stop()  # Whoever is at the keyboard may lose patience; a second Ctrl-C ends the wait.
+            pending.stop()  # A second Ctrl-C ends this wait.
             raise
         except BaseException:
             pending.discard()
@@ -197,40 +194,33 @@ class Worker:
 
     async def arun_job(self, job: Job, on_event: Listener | None = None) -> Result:
         """``arun`` for a parsed job."""
-        return await self.deliver_job(job, lambda result: result, on_event)
+        ran = await self.run_graph(job, on_event)
+        return await asyncio.to_thread(collect, ran)
 
-    async def deliver_job(
-        self,
-        job: Job,
-        deliver: Callable[[Result], T],
-        on_event: Listener | None = None,
-        on_file: Callable[[Path], None] | None = None,
-    ) -> T:
-        """Run a parsed job, and give what ``deliver`` makes of its result. What takes long leaves the event loop.
+    async def run_graph(
+        self, job: Job, on_event: Listener | None = None, on_file: Callable[[Path], None] | None = None
+    ) -> RunResult:
+        """Stage a parsed job and run its graph; its files are in the job's own folder then.
 
-        ``on_file`` is told of each output file that is complete, on any thread, while the workflow still runs; the file
-        stays at this path until the workflow has ended. With it, ``deliver`` always runs on a thread.
+        ``on_file`` is told of each output file that is complete, on any thread, while the graph still runs. The file
+        stays at this path until the graph has ended.
+
+        Raises: as ``run``. Cancelling it interrupts the graph and waits until it has stopped.
         """
-        pending = await self._begun(job, on_event, on_file)
+        pending = await self._staged(job, on_event, on_file)
         running = asyncio.wrap_future(pending.future)
-        # Its exception counts as seen, also where the caller has gone.
+        # Its exception counts as seen, even if the caller has gone.
         running.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            outcome = await asyncio.shield(running)
+            return pending.timed(await asyncio.shield(running))
         except asyncio.CancelledError:
             await _to_the_end(asyncio.to_thread(pending.stop))
             raise
         except BaseException:
             pending.discard()
             raise
-        if on_file is not None or sum(map(len, outcome.outputs.values())) > _FEW_NODES:
-            return await asyncio.to_thread(lambda: deliver(pending.finish(outcome)))
-        result = pending.finish(outcome)
-        if result.size > _FEW_BYTES:
-            return await asyncio.to_thread(deliver, result)
-        return deliver(result)
 
-    async def _begun(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None) -> PendingRun:
+    async def _staged(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None) -> PendingRun:
         if not job.images:
             return self._begin(job, on_event, on_file)
         staging = asyncio.ensure_future(asyncio.to_thread(self._begin, job, on_event, on_file))
@@ -240,16 +230,15 @@ class Worker:
             await _to_the_end(_stop_when_staged(staging))
             raise
 
-    def image_format(self, job: Job) -> ImageFormat:
-        """The format that ``job`` gets its images in."""
+    def _image_format(self, job: Job) -> ImageFormat:
         return ImageFormat(
             job.output_format or self.settings.output_format, job.output_quality or self.settings.output_quality
         )
 
-    def _time_limit(self, job: Job) -> tuple[float | None, str]:
-        """Seconds that ``job`` may run, and what sets them."""
-        limits = [(self.settings.job_timeout_s or None, "JOB_TIMEOUT_S"), (job.timeout_s, "timeout_s")]
-        return min(((s, name) for s, name in limits if s is not None), default=(None, ""))
+    def _time_limit(self, job: Job) -> TimeLimit | None:
+        """The shorter of the operator's limit and the job's own."""
+        limits = [(self.settings.job_timeout_s, "JOB_TIMEOUT_S"), (job.timeout_s, "timeout_s")]
+        return min((TimeLimit(s, name) for s, name in limits if s), key=lambda limit: limit.seconds, default=None)
 
     def _begin(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None = None) -> PendingRun:
         if self._backend is None:
@@ -259,15 +248,15 @@ class Worker:
             int(self.settings.max_input_mb * 1e6), self.settings.max_image_pixels, self.settings.input_urls == "public"
         )
         key = job.api_key or (self.settings.comfy_org_api_key and self.settings.comfy_org_api_key.get_secret_value())
-        start = time.perf_counter()
+        began = time.perf_counter()
         workspace = self.state.new_workspace()
         try:
             staged = stage(job.images, workspace.input, limits)
             run = GraphRun(
-                *(job.workflow, workspace, staged, key or None, on_event, self.image_format(job), on_file),
-                *self._time_limit(job),
+                *(job.workflow, workspace, staged, key or None, on_event, self._image_format(job), on_file),
+                time_limit=self._time_limit(job),
             )
-            return PendingRun(run, self._backend, start)
+            return PendingRun(run, self._backend, began)
         except BaseException:
             workspace.close()
             raise
@@ -287,6 +276,5 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
             await asyncio.shield(task)
 
 
-def _log_step(text: str) -> None:
-    warning = text.removeprefix("warning: ")
-    _log.log(logging.INFO if warning is text else logging.WARNING, warning)
+def _log_notice(notice: Notice) -> None:
+    _log.log(logging.WARNING if notice.is_warning else logging.INFO, "%s", notice.text)

@@ -86,7 +86,7 @@ def _executor_thread(turns: Turns, state: StateFolder) -> Callable[[Callable[[],
         if work is None:
             return perform(turn)
         work()
-        return RunResult("success", {})
+        return RunResult(turn.run, "success", {})
 
     turns._perform = instead
 

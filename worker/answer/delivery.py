@@ -1,4 +1,4 @@
-"""A result → the answer that the caller of an endpoint gets: files in it, or in a bucket."""
+"""A result → the answer that the caller of an endpoint gets. Its files are in the answer, or in a bucket."""
 
 from __future__ import annotations
 
@@ -8,76 +8,57 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import pybase64
 from PIL import Image
 
-from worker.answer.outputs import Artifact
+from worker.answer.kinds import answer_key
 from worker.answer.reply import MB, Answer
-from worker.answer.result import Result
+from worker.answer.result import Artifact, Result
 from worker.bucket.bucket import UploadFailed
+from worker.bucket.uploader import Uploader
 from worker.errors import AnswerTooLarge, ErrorType, JobInterrupted, failure
-from worker.images.formats import PNG, AlphaLost, ImageFormat, encode_lossy
+from worker.images.formats import AlphaLost, ImageFormat, encode_lossy
 from worker.redact import encodable, masked
 
 GIVE_UP_S = 180.0  # For all uploads of a job, from the end of its graph.
-
-
-class Uploader(Protocol):
-    """Brings one job's files to where they are fetched from."""
-
-    def begin(self, path: Path) -> None:
-        """Begin with a file that a node has finished, while the graph still runs."""
-
-    def prepare(self, artifact: Artifact) -> Future[str]:
-        """See that ``artifact`` is uploaded; its future URL, or UploadFailed."""
-
-    def close(self) -> None:
-        """Drop what has not begun; called once, when the job is answered or stopped."""
 
 
 @dataclass(frozen=True)
 class Delivery:
     """How a job's files reach its caller.
 
-    ``image_format``: of its images. ``uploader``: None for files within the answer. ``limit_mb``: of the whole answer.
-    ``secrets`` and ``places``: the operator's keys, and folders of this machine, which no text of a node may hold.
+    Attributes:
+        uploader: uploads the files; None if they are in the answer.
+        limit_mb: the largest answer, in MB of 10⁶ bytes.
+        secrets: the operator's keys; no text of a node may show them.
+        machine_folders: folders of this machine; no text of a node may show them.
     """
 
-    image_format: ImageFormat = PNG
     uploader: Uploader | None = None
     limit_mb: float | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    places: tuple[str, ...] = ()
+    machine_folders: tuple[str, ...] = ()
 
 
 def make_answer(result: Result, delivery: Delivery) -> Answer:
-    """The answer, with every file as base64 or as a URL.
-
-    Files under a node's ``images`` key are ``images``, all others ``files``; a run that left nothing but errors is a
-    failed job.
+    """The answer, with every file as base64 or as a URL. A run that left nothing but errors is a failed job.
 
     Raises:
         AnswerTooLarge: the files do not fit.
     """
     errors = [encodable(masked(error, delivery.secrets)) for error in result.errors]
     names = {(artifact.subfolder, artifact.filename.lower()) for artifact in result.artifacts}
-    artifacts = [_converted(artifact, delivery.image_format, names, errors) for artifact in result.artifacts]
+    artifacts = [_converted(artifact, result.image_format, names, errors) for artifact in result.artifacts]
     if delivery.uploader is None:
         entries = _inline(artifacts, delivery.limit_mb)
     else:
         entries = _uploaded(artifacts, delivery.uploader, delivery.limit_mb, errors)
-    images = [entry for artifact, entry in entries if artifact.key == "images"]
-    files = [entry for artifact, entry in entries if artifact.key != "images"]
+    images = [entry for artifact, entry in entries if answer_key(artifact.key) == "images"]
+    files = [entry for artifact, entry in entries if answer_key(artifact.key) == "files"]
     texts = [{"node_id": encodable(text.node_id), "text": _public(text.text, delivery)} for text in result.texts]
     if errors and not (images or files or texts):
-        if result.error is not None:
-            others = [line for line in errors if line != str(result.error)]
-            return result.error.answer() | ({"details": others} if others else {})
-        if result.status == "interrupted":
-            return JobInterrupted().answer()
-        return {**failure("Job processing failed", _failure_type(result)), "details": errors}
+        return _failed(result, errors)
     answer: Answer = {"images": images}
     if not images and not errors:
         answer = {"status": "success_no_images", **answer}
@@ -87,15 +68,21 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
     return answer | {key: value for key, value in optional.items() if value}
 
 
+def _failed(result: Result, errors: list[str]) -> Answer:
+    if result.error is not None:
+        others = [line for line in errors if line != str(result.error)]
+        return result.error.answer() | ({"details": others} if others else {})
+    if result.status == "interrupted":
+        return JobInterrupted().answer()
+    kind: ErrorType = "workflow_execution" if result.errors else "delivery"
+    return {**failure("Job processing failed", kind), "details": errors}
+
+
 def _public(text: str, delivery: Delivery) -> str:
-    """A node's text. What looks like a path may be the caller's own words; folders of this machine are not."""
-    for place in delivery.places:
-        text = text.replace(f"{place}/", "")
+    """A node's text, without folders of this machine. Other paths stay: they may be the caller's own words."""
+    for folder in delivery.machine_folders:
+        text = text.replace(f"{folder}/", "")
     return masked(text, delivery.secrets)
-
-
-def _failure_type(result: Result) -> ErrorType:
-    return "workflow_execution" if result.errors else "delivery"
 
 
 _Entries = list[tuple[Artifact, dict[str, str]]]
@@ -109,7 +96,7 @@ def _inline(artifacts: list[Artifact], limit_mb: float | None) -> _Entries:
 
 
 def _uploaded(artifacts: list[Artifact], uploader: Uploader, limit_mb: float | None, errors: list[str]) -> _Entries:
-    """URLs of what could be stored; what could not be is in the answer, as far as there is room."""
+    """URLs of the files that could be stored. The others are in the answer, as far as there is room."""
     uploads = [(artifact, uploader.prepare(artifact)) for artifact in artifacts]
     deadline = time.monotonic() + GIVE_UP_S
     room = float("inf") if limit_mb is None else limit_mb * MB
@@ -158,7 +145,7 @@ def _inline_size(artifact: Artifact) -> int:
 
 
 def _converted(artifact: Artifact, wanted: ImageFormat, names: set[tuple[str, str]], errors: list[str]) -> Artifact:
-    """``artifact``, or where it is a still PNG and another format is wanted, that."""
+    """``artifact``; a still PNG in the format that is wanted."""
     if wanted.name == "png" or artifact.key != "images" or artifact.media_type != "image/png":
         return artifact
     try:
@@ -179,7 +166,7 @@ def _converted(artifact: Artifact, wanted: ImageFormat, names: set[tuple[str, st
 
 
 def _free_name(artifact: Artifact, wanted: ImageFormat, names: set[tuple[str, str]]) -> str:
-    """The name with another end; a name that another file has is left to it."""
+    """The name with the format's ending, and with a number if another file has that name."""
     stem, count = Path(artifact.filename).stem, 1
     filename = stem + wanted.suffix
     while (artifact.subfolder, filename.lower()) in names:

@@ -1,4 +1,4 @@
-"""An answer as the one piece of JSON that is sent."""
+"""An answer → the one piece of JSON that is sent."""
 
 from __future__ import annotations
 
@@ -40,16 +40,21 @@ class Reply:
 
 
 def encode(answer: Answer, limit_mb: float | None = None) -> Reply:
-    """Serialise ``answer``, once. What JSON or UTF-8 cannot hold is written in the nearest form that they can.
+    """Serialise ``answer``, once. What JSON or UTF-8 cannot hold is written in the nearest form that they can hold.
 
-    Over ``limit_mb`` (of 10⁶ bytes) the reply is an error that says so.
+    Args:
+        answer: the answer.
+        limit_mb: the largest reply, in MB of 10⁶ bytes; None without a limit.
+
+    Raises:
+        AnswerTooLarge: the reply is larger.
     """
     try:
         output, error = _dumped(answer)
     except (TypeError, ValueError, RecursionError):  # Bytes, NaN, a lone surrogate, a circle.
         output, error = _dumped(_plain(answer))
     if limit_mb is not None and len(output) + _AROUND > limit_mb * MB:
-        return encode(AnswerTooLarge(len(output) / MB, limit_mb).answer())
+        raise AnswerTooLarge(len(output) / MB, limit_mb)
     return Reply(output, error)
 
 

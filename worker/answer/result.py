@@ -1,4 +1,4 @@
-"""What a run gives to Python code."""
+"""What a run gives to its caller: files, texts, and what went wrong."""
 
 from __future__ import annotations
 
@@ -9,13 +9,52 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worker.answer.outputs import Artifact, Text
 from worker.engine.graph_run import Status
 from worker.engine.workspace import Workspace
 from worker.errors import WorkerError
+from worker.images.formats import PNG, ImageFormat
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file that a node saved. The file lives as long as this object.
+
+    Attributes:
+        node_id: the node of the workflow.
+        key: the key in the node's ui dict: ``images``, ``gifs``, ``audio``, ….
+        filename: ComfyUI's own name of it, without its folder.
+        subfolder: its folder, below the output folder.
+        media_type: as in ``Content-Type``.
+        path: where it lies.
+    """
+
+    node_id: str
+    key: str
+    filename: str
+    subfolder: str
+    media_type: str
+    path: Path
+    _workspace: Workspace = field(repr=False)
+
+    @property
+    def is_input(self) -> bool:
+        """Whether it lies in the job's input folder, where another file may have the same name."""
+        return self.path.is_relative_to(self._workspace.input)
+
+    def read(self) -> bytes:
+        """The whole file."""
+        return self.path.read_bytes()
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text that a node showed."""
+
+    node_id: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -27,8 +66,9 @@ class Result:
         artifacts: every file that was saved, in the order of the workflow's nodes.
         texts: every text that a node showed.
         errors: one readable line for each thing that went wrong.
-        error: what ended it, where that was no node's own failure: JobTimedOut, JobStalled, OutOfMemory, DeviceFailed.
-        seconds: duration of each part: ``stage``, ``run`` (with the wait for earlier runs), ``collect``.
+        error: what ended it, if no node did: JobTimedOut, JobStalled, OutOfMemory, DeviceFailed.
+        seconds: how long each part took: ``stage``, ``run`` (with the wait for earlier runs), ``collect``.
+        image_format: the format that the job wants its images in.
 
     The files live as long as this object or one of its artifacts, or until ``close``.
     """
@@ -40,13 +80,14 @@ class Result:
     seconds: Mapping[str, float]
     _workspace: Workspace = field(repr=False)
     error: WorkerError | None = None
+    image_format: ImageFormat = PNG
 
     @property
     def ok(self) -> bool:
-        """Whether the workflow ran to its end with nothing to complain about."""
+        """Whether the workflow ran to its end and nothing went wrong."""
         return self.status == "success" and not self.errors
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes of all files together."""
         return sum(artifact.path.stat().st_size for artifact in self.artifacts)
@@ -67,7 +108,7 @@ class Result:
         return [text.text for text in self.texts]
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Copy every file into ``folder``, which is made if need be; an existing file gets a new name beside it.
+        """Copy every file into ``folder``, which is made if it is not there. An existing file is never overwritten.
 
         Returns:
             Where each artifact is now, in order.
@@ -95,7 +136,7 @@ def _open(artifact: Artifact) -> Image:
 
 
 def _free_name(path: Path) -> Path:
-    """``path``, or ``path-2``, ``path-3`` and so on: what is there is never overwritten."""
+    """``path``, or the first of ``path-2``, ``path-3``, … that is free."""
     candidate, count = path, 1
     while candidate.exists():
         count += 1

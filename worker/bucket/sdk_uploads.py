@@ -5,12 +5,12 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from worker.answer.outputs import Artifact
+from worker.answer.result import Artifact
 from worker.bucket.bucket import UploadFailed
 from worker.runpod.sdk import rp_upload
 
 
-class RunpodUploads:
+class SdkUploads:
     """The uploads of one job through ``rp_upload.upload_image(job_id, path)``, which reads ``BUCKET_*`` by itself."""
 
     def __init__(self, job_id: str) -> None:

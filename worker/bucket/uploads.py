@@ -14,7 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import BinaryIO
 
-from worker.answer.outputs import Artifact, media_type
+from worker.answer.kinds import media_type
+from worker.answer.result import Artifact
 from worker.bucket.bucket import CONNECTIONS, Bucket, UploadFailed
 from worker.redact import encodable
 

@@ -28,7 +28,7 @@ def check() -> int:
     console.print(_settings_table(settings))
     # The test job is the operator's own; which classes callers may use says nothing about it.
     unlimited = settings.quiet().model_copy(update={"node_allowlist": (), "node_denylist": ()})
-    with Worker(unlimited, say=lambda text: console.print(text, style="dim", markup=False)) as worker:
+    with Worker(unlimited, say=lambda notice: console.print(str(notice), style="dim", markup=False)) as worker:
         if worker.runtime is not None:
             _print_runtime(console, worker.runtime)
             _print_policy(console, NodePolicy(settings.node_allowlist, settings.node_denylist), worker.runtime)

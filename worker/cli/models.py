@@ -32,7 +32,7 @@ def models(options: argparse.Namespace) -> int:
     if settings.comfy_backend == "websocket":
         raise StartError("models looks at files of this machine: with COMFY_BACKEND=websocket, run it at the server")
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    with Worker(settings, say=lambda text: console.print(text, style="dim", markup=False)) as worker:
+    with Worker(settings, say=lambda notice: console.print(str(notice), style="dim", markup=False)) as worker:
         runtime = worker.embedded_runtime()
         references = workflow_models(workflow, runtime)
         missing = any(reference.path is None for reference in references)

@@ -7,7 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from worker.events import Event, NodeProgress, NodesCached, NodeStarted, PromptEnded, PromptStarted
+from worker.events import Event, NodeProgress, NodesCached, NodeStarted, Notice, PromptEnded, PromptStarted
 from worker.progress import JobProgress
 
 
@@ -42,12 +42,12 @@ class TerminalProgress:
     ) -> None:
         self._progress.stop()
 
-    def say(self, text: str) -> None:
-        """Show ``text`` where the current node stands; a warning stays on the screen."""
-        if text.startswith("warning: ") or not self._console.is_terminal:
-            self._console.print(text, highlight=False, markup=False)
+    def say(self, notice: Notice) -> None:
+        """Show ``notice`` in the place of the current node. A warning stays on the screen."""
+        if notice.is_warning or not self._console.is_terminal:
+            self._console.print(str(notice), highlight=False, markup=False)
         else:
-            self._progress.update(self._nodes, description=text)
+            self._progress.update(self._nodes, description=notice.text)
 
     def __call__(self, event: Event) -> None:
         self._job(event)

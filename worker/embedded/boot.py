@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,9 @@ from worker.embedded.start.node_packs import recording_packs
 from worker.embedded.start.source import ComfySource, find_source
 from worker.engine.workspace import StateFolder
 from worker.errors import NoDevice, StartError
+from worker.events import Notice, Say
 from worker.logs import own_logging
 from worker.settings import Settings
-
-Say = Callable[[str], None]
 
 _booted: Runtime | None = None
 _boot_lock = threading.Lock()
@@ -71,7 +70,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
         source = find_source(settings.comfyui_path, settings.comfy_base_dir)
         cpu, warning = cpu_flag(settings.comfy_args, torch_build(), cuda_device_count(), on_pod=on_pod)
     if warning:
-        say(f"warning: {warning}")
+        say(Notice(warning, is_warning=True))
     flags = comfy_flags(settings, source, state, cpu=cpu is not None)
     volume = _volume(settings, say)
     folders = ComfyFolders(state, source.base / "input")
@@ -107,9 +106,9 @@ def _volume(settings: Settings, say: Say) -> Path | None:
         if volume.is_dir():
             return volume
     if "network_volume_path" in settings.model_fields_set:
-        say(f"warning: NETWORK_VOLUME_PATH={str(volume)!r} is no folder: nothing is read from it")
+        say(Notice(f"NETWORK_VOLUME_PATH={str(volume)!r} is no folder: nothing is read from it", is_warning=True))
     elif settings.volume_custom_nodes:
-        say(f"warning: VOLUME_CUSTOM_NODES=true, but no network volume is mounted at {volume}")
+        say(Notice(f"VOLUME_CUSTOM_NODES=true, but no network volume is mounted at {volume}", is_warning=True))
     return None
 
 
@@ -122,7 +121,7 @@ def _add_volume(folder_paths: Any, volume: Path | None, *, packs: bool) -> None:
 
 @contextlib.contextmanager
 def _step(name: str, timings: dict[str, float], say: Say, text: str) -> Iterator[None]:
-    say(text)
+    say(Notice(text))
     start = time.perf_counter()
     yield
     timings[name] = time.perf_counter() - start

@@ -46,8 +46,8 @@ class Runtime:
         """The process's state folder."""
         return self.folders.state
 
-    def places(self) -> tuple[str, ...]:
-        """Folders of this machine that no caller needs to know, also as ComfyUI names modules after them."""
+    def machine_folders(self) -> tuple[str, ...]:
+        """Folders of this machine that no caller needs to know, also in the form that ComfyUI gives to module names."""
         paths = [str(path) for path in (self.source.path, self.source.base, self.volume) if path]
         return tuple(dict.fromkeys([*paths, *(path.replace(".", "_x_") for path in paths)]))
 

@@ -1,4 +1,4 @@
-"""What every backend takes and gives: a ``GraphRun``, a ``RunResult``."""
+"""What every backend takes and gives: a ``GraphRun`` and a ``RunResult``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,27 @@ from worker.job.parse import Workflow
 Status = Literal["success", "error", "interrupted"]
 
 
+@dataclass(frozen=True)
+class TimeLimit:
+    """How long a run may take, from the start of its turn. ``source``: the setting or field that says so."""
+
+    seconds: float
+    source: str
+
+
 @dataclass(frozen=True, eq=False)
 class GraphRun:
     """One graph to run.
 
-    ``workspace`` holds its input files and gets its output files. ``staged``: content hash of each input file by name.
-    ``image_format``: of what SaveImage saves. ``on_file`` is told of each output file that is complete, on any thread,
-    while the graph still runs. ``timeout_s``: seconds it may run, once it has its turn; ``limit`` is what set that.
+    Attributes:
+        workflow: the graph, in ComfyUI's API format.
+        workspace: the job's folder: it holds the input files and gets the output files.
+        staged: content hash of each input file, by its name.
+        api_key: the caller's key for ComfyUI's API nodes.
+        on_event: gets the events of ``worker.events``, on the backend's thread.
+        image_format: of what SaveImage saves.
+        on_file: is told of each output file that is complete, on any thread, while the graph still runs.
+        time_limit: how long it may run; None without a limit.
     """
 
     workflow: Workflow = field(repr=False)
@@ -33,25 +47,31 @@ class GraphRun:
     on_event: Listener | None = None
     image_format: ImageFormat = PNG
     on_file: Callable[[Path], None] | None = None
-    timeout_s: float | None = None
-    limit: str = ""
+    time_limit: TimeLimit | None = None
 
 
 @dataclass(frozen=True)
 class RunResult:
     """What a graph produced.
 
-    ``outputs``: ui dict of each node that has one, in the order of the workflow's nodes; keys are the ids that a user
-    knows. ``errors``: one readable line for each thing that went wrong. ``status``: how the run ended.
-    ``unnamed``: files in the output folder, by the output node that saved them and named nothing. ``error``: what ended
-    it, where that was no node's doing; its text is in ``errors``.
+    Attributes:
+        run: the run that produced it; its workspace holds the files.
+        status: how the run ended.
+        outputs: ui dict of each node that has one, in the order of the workflow's nodes. Keys are the ids that a user
+            knows.
+        errors: one readable line for each thing that went wrong.
+        unnamed: files in the output folder that no node named, by the output node that saved them.
+        error: what ended the run, if no node did; its text is in ``errors``.
+        seconds: how long each part took, by its name.
     """
 
+    run: GraphRun
     status: Status
     outputs: Mapping[str, list[dict[str, Any]]]
     errors: tuple[str, ...] = ()
     unnamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     error: WorkerError | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 class Backend(Protocol):

@@ -1,80 +1,48 @@
-"""A worker's life, as explicit states: what it is, and who wants to know when that changes."""
+"""A worker's life: whether it takes jobs, and who is told when it stops taking them."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable
-from enum import StrEnum
 
 _log = logging.getLogger("worker")
 
 
-class LifeState(StrEnum):
-    """What a worker is at a moment.
-
-    ``starting`` → ``ready`` ⇄ ``busy`` → ``draining``: it finishes what it has and takes no more. ``defunct``: whatever
-    it was before, it cannot run another job; it takes none, leaves what it has not begun, and ends with an error.
-    """
-
-    STARTING = "starting"
-    READY = "ready"
-    BUSY = "busy"
-    DRAINING = "draining"
-    DEFUNCT = "defunct"
-
-
 class Life:
-    """The state of one worker. May be told and asked on any thread."""
+    """The life of one worker. It may be told and asked on any thread.
+
+    A worker takes jobs until it begins to drain or becomes defunct. One that drains finishes the jobs that it has. A
+    defunct one cannot run another job: it leaves what it has not begun, and ends with an error.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._started = False
-        self._busy = False
-        self._draining: str | None = None
+        self._is_draining = False
         self._failure: str | None = None
         self._listeners: list[Callable[[], object]] = []
 
     @property
-    def state(self) -> LifeState:
-        """What the worker is now."""
-        if self._failure is not None:
-            return LifeState.DEFUNCT
-        if self._draining is not None:
-            return LifeState.DRAINING
-        if not self._started:
-            return LifeState.STARTING
-        return LifeState.BUSY if self._busy else LifeState.READY
-
-    @property
     def failure(self) -> str | None:
-        """Why it is defunct, or None where it is not."""
+        """Why it is defunct; None if it is not."""
         return self._failure
 
     @property
     def takes_jobs(self) -> bool:
         """Whether it would begin another job."""
-        return self._failure is None and self._draining is None
-
-    def started(self) -> None:
-        """It can run jobs from now on."""
-        self._started = True
-
-    def works(self, busy: bool) -> None:
-        """A job begins, or has ended."""
-        self._busy = busy
+        return self._failure is None and not self._is_draining
 
     def drain(self, reason: str) -> None:
-        """Take no more jobs; those that were taken are run. The first reason counts."""
+        """Take no more jobs, and run those that were taken. Only the first reason is logged."""
         with self._lock:
-            if self._draining is not None:
+            if self._is_draining:
                 return
-            self._draining = reason
+            self._is_draining = True
         _log.info("The worker takes no more jobs: %s", reason)
         self._tell()
 
     def fail(self, reason: str) -> None:
-        """Become defunct. The first reason counts."""
+        """Become defunct. Only the first reason counts."""
         with self._lock:
             if self._failure is not None:
                 return

@@ -1,27 +1,30 @@
-"""A run on its way: what is needed to stop it, or to turn its outcome into a ``Result``."""
+"""A run on its way: stop it, or wait for what it produces."""
 
 from __future__ import annotations
 
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 
-from worker.answer.outputs import collect
-from worker.answer.result import Result
 from worker.engine.graph_run import Backend, GraphRun, RunResult
 
 
 class PendingRun:
-    """Submits ``run`` to ``backend``. ``start``: when the job began, by ``time.perf_counter``."""
+    """Submits ``run`` to ``backend``. ``began``: when the job began, by ``time.perf_counter``."""
 
-    def __init__(self, run: GraphRun, backend: Backend, start: float) -> None:
+    def __init__(self, run: GraphRun, backend: Backend, began: float) -> None:
         self._run = run
         self._backend = backend
-        self._start = start
-        self._staged = time.perf_counter()
+        self._submitted = time.perf_counter()
+        self._stage_s = self._submitted - began
         self.future: Future[RunResult] = backend.submit(run)
 
+    def timed(self, result: RunResult) -> RunResult:
+        """``result``, which has just come, with the seconds of ``stage`` and ``run`` (with the wait for its turn)."""
+        return replace(result, seconds={"stage": self._stage_s, "run": time.perf_counter() - self._submitted})
+
     def stop(self) -> None:
-        """Interrupt the run, wait until it has stopped, however it ended, and remove its files."""
+        """Interrupt the run, wait until it has ended in whatever way, and remove its files."""
         self._backend.interrupt(self._run)
         self.future.exception()
         self.discard()
@@ -29,17 +32,3 @@ class PendingRun:
     def discard(self) -> None:
         """Remove the job's files now: nobody gets a result."""
         self._run.workspace.close()
-
-    def finish(self, outcome: RunResult) -> Result:
-        """The result, with its files."""
-        ended = time.perf_counter()
-        collected = collect(outcome, self._run.workspace)
-        seconds = {
-            "stage": self._staged - self._start,
-            "run": ended - self._staged,
-            "collect": time.perf_counter() - ended,
-        }
-        errors = (*outcome.errors, *collected.errors)
-        return Result(
-            outcome.status, collected.artifacts, collected.texts, errors, seconds, self._run.workspace, outcome.error
-        )

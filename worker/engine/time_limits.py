@@ -51,7 +51,7 @@ class Watchdog:
         """Watch ``turn`` from now on."""
         self._moved_at = turn.started
         self._turn = turn  # From here on it is looked at.
-        if turn.run.timeout_s is not None or self._patience.stall_s:
+        if turn.run.time_limit is not None or self._patience.stall_s:
             self._rouse()
 
     def interrupted(self) -> None:
@@ -93,8 +93,9 @@ class Watchdog:
             elif (now - turn.interrupted_at) % _AGAIN_S < _LOOK_S:
                 self._interrupt(turn)
             return
-        if turn.run.timeout_s is not None and now - turn.started >= turn.run.timeout_s:
-            self._stop(turn, JobTimedOut(turn.run.timeout_s, turn.run.limit))
+        limit = turn.run.time_limit
+        if limit is not None and now - turn.started >= limit.seconds:
+            self._stop(turn, JobTimedOut(limit.seconds, limit.source))
         elif stall_s:
             if self._moves():
                 self._moved_at = now

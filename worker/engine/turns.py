@@ -32,7 +32,7 @@ class Turns:
         moves: whether anything of the current turn has moved since it was asked last.
         salvage: what is there of a turn that does not stop.
         stuck: what is said of a turn that does not stop.
-        life: told when a turn begins and ends, and when a turn does not stop: this process cannot run another then.
+        life: told when a turn does not stop, since this process cannot run another one then.
     """
 
     def __init__(
@@ -158,7 +158,6 @@ class Turns:
                     continue  # It was interrupted while it waited.
                 self.current = turn
             turn.started = time.monotonic()
-            self._life.works(busy=True)
             self._watchdog.begin(turn)
             turn.context.run(self._answer, turn)
             if self._retired:
@@ -192,7 +191,6 @@ class Turns:
         with self._lock:
             self.current = None
         self._watchdog.end()
-        self._life.works(busy=False)
         if turn.ending is not None and isinstance(error, JobInterrupted):
             error = turn.ending
         self._settle(turn, result, error or JobInterrupted())
@@ -201,6 +199,6 @@ class Turns:
     def _settle(turn: Turn, result: RunResult | None, error: BaseException) -> None:
         with contextlib.suppress(InvalidStateError):  # It was abandoned, and ends after all.
             if result is not None:
-                turn.future.set_result(turn.ended(result))
+                turn.future.set_result(turn.with_ending(result))
             else:
                 turn.future.set_exception(error)

@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import uvicorn
@@ -54,7 +53,7 @@ async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | No
 
     async def run(raw: dict[str, Any], on_event: Listener) -> Reply:
         try:
-            return await handler.answer(raw, partial(encode, limit_mb=limit), on_event, limit)
+            return await handler.reply(raw, on_event, limit)
         except WorkerDefunct as error:
             return encode(error.answer())
 

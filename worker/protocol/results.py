@@ -48,6 +48,7 @@ def make_result(run: GraphRun, outcomes: Sequence[PromptOutcome], errors: Iterab
     if status == "interrupted":
         lines.append(str(JobInterrupted()))
     return RunResult(
+        run,
         cast(Status, status),
         dict(sorted(outputs.items(), key=lambda item: order.get(item[0], len(order)))),
         tuple(lines),

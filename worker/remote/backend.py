@@ -17,7 +17,7 @@ from worker.engine.life import Life
 from worker.engine.turn import Turn
 from worker.engine.turns import Turns
 from worker.errors import BackendFailed, JobInterrupted, StartError, WorkflowRejected
-from worker.events import PromptEnded
+from worker.events import Notice, PromptEnded, Say
 from worker.protocol.messages import tell, translate
 from worker.protocol.prompt_outcome import PromptOutcome, blocked
 from worker.protocol.rejection import explain_rejection
@@ -52,7 +52,7 @@ class WebsocketBackend:
             "comfy-client", self._run, rest=self._leftovers.remove, rest_after_s=_REST_AFTER_S, stuck=stuck, life=life
         )
 
-    def start(self, say: Callable[[str], None]) -> None:
+    def start(self, say: Say) -> None:
         """Wait for the server, and start the thread that talks to it.
 
         Raises:
@@ -60,7 +60,7 @@ class WebsocketBackend:
         """
         if self._settings.websocket_trace:
             trace_frames()
-        say(f"looking for ComfyUI at {self._settings.comfy_host}")
+        say(Notice(f"looking for ComfyUI at {self._settings.comfy_host}"))
         said = time.monotonic()
         reason = ""
         for _ in self._attempts():
@@ -71,7 +71,7 @@ class WebsocketBackend:
                 reason = str(closed)
             if time.monotonic() - said > _SAY_EVERY_S:
                 said = time.monotonic()
-                say(f"still waiting for ComfyUI at {self._settings.comfy_host} ({reason})")
+                say(Notice(f"still waiting for ComfyUI at {self._settings.comfy_host} ({reason})"))
         else:
             raise StartError(f"{self._not_reachable()} ({reason}) Is COMFY_HOST right?")
         self._turns.start()

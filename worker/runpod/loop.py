@@ -240,7 +240,7 @@ class Loop(JobScaler):  # type: ignore[misc] # The SDK has no types.
         with job_lines(job_id):
             async with ProgressReporter(posts.progress) as on_event:
                 try:
-                    reply = await self._handler.answer(job, partial(encode, limit_mb=limit), on_event, limit)
+                    reply = await self._handler.reply(job, on_event, limit)
                 except WorkerDefunct:
                     _log.warning("The job is left without an answer, so that RunPod gives it to another worker")
                     return

@@ -1,0 +1,64 @@
+"""Which bucket a job's files go to: the operator's, or one that the job brings."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from worker.bucket.bucket import Bucket, configured_bucket, job_bucket
+from worker.bucket.uploader import Uploader
+from worker.bucket.uploads import Uploads
+from worker.job.parse import Job
+from worker.job.public_web import check_endpoint
+from worker.settings import Settings
+
+_MAX_JOB_BUCKETS = 16
+
+
+class Buckets:
+    """The operator's bucket, and the last buckets that jobs brought, with the connections that they have open.
+
+    Args:
+        settings: of the worker.
+        output: ComfyUI's output folder, below which files are while the graph runs.
+
+    Raises:
+        SettingsError: the bucket's settings are not complete.
+    """
+
+    def __init__(self, settings: Settings, output: Path) -> None:
+        self._settings = settings
+        self._output = output
+        self._bucket = configured_bucket(settings)
+        self._lock = threading.Lock()
+        self._of_jobs: OrderedDict[tuple[str, ...], Bucket] = OrderedDict()
+
+    def uploader(self, job: Job) -> Uploader | None:
+        """What uploads the files of ``job``; None if they go into the answer.
+
+        A bucket of the job's own is looked up in the DNS, which may take a while.
+
+        Raises:
+            InvalidJob: the job's ``s3Config`` cannot be used.
+        """
+        bucket = self._bucket if job.s3_config is None else self._job_bucket(job.s3_config)
+        if bucket is None:
+            return None
+        if job.s3_config is None and self._settings.bucket_uploader == "runpod":
+            from worker.bucket.sdk_uploads import SdkUploads
+
+            return SdkUploads(job.id)
+        return Uploads(bucket, job.id, self._output)
+
+    def _job_bucket(self, config: Mapping[str, Any]) -> Bucket:
+        bucket = job_bucket(config, self._settings.bucket_url_expiry_s, check_endpoint)
+        key = (bucket.place.endpoint, bucket.place.name, bucket.access_key, bucket.secret_key)
+        with self._lock:
+            known = self._of_jobs.setdefault(key, bucket)
+            self._of_jobs.move_to_end(key)
+            if len(self._of_jobs) > _MAX_JOB_BUCKETS:
+                self._of_jobs.popitem(last=False)
+        return known
