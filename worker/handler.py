@@ -18,7 +18,8 @@ from worker.bucket.bucket import Bucket, configured_bucket, job_bucket
 from worker.bucket.uploads import Uploads
 from worker.errors import AnswerTooLarge, WorkerDefunct, WorkerError, failure
 from worker.events import Listener
-from worker.job.parse import Job, parse_job
+from worker.job.job import Job
+from worker.job.parse import parse_job
 from worker.logs import job_lines, one_line
 from worker.models.diagnosis import log_missing_models
 from worker.worker import Worker
@@ -172,10 +173,8 @@ class JobHandler:
         return Uploads(bucket, job.id, self._worker.state.output)
 
     def _job_bucket(self, config: Mapping[str, Any]) -> Bucket:
-        from worker.job.public_web import check_endpoint
-
-        bucket = job_bucket(config, self._worker.settings.bucket_url_expiry_s, check_endpoint)
-        key = (bucket.place.endpoint, bucket.place.name, bucket.access_key, bucket.secret_key)
+        bucket = job_bucket(config, self._worker.settings.bucket_url_expiry_s)
+        key = (bucket.address.endpoint, bucket.address.name, bucket.access_key, bucket.secret_key)
         with self._lock:
             known = self._job_buckets.setdefault(key, bucket)  # Its client, and the connections that it has open.
             self._job_buckets.move_to_end(key)
