@@ -35,7 +35,8 @@ from s3_server import KEYS, client
 
 from worker import Worker
 from worker.answer.result import Artifact
-from worker.bucket.bucket import Bucket, find_bucket
+from worker.bucket.address import parse_endpoint
+from worker.bucket.bucket import Bucket
 from worker.bucket.uploads import Uploads
 from worker.engine.workspace import Workspace
 from worker.handler import JobHandler, make_handler
@@ -97,7 +98,7 @@ def upload_paths(worker: Worker, url: str) -> tuple[Way, Way]:
     workspace = worker.runtime.state.new_workspace()
     workspace.output.mkdir()
     artifacts = [picture(workspace, index) for index in range(4)]
-    bucket = Bucket(find_bucket(url, "pictures"), KEYS["aws_access_key_id"], KEYS["aws_secret_access_key"])
+    bucket = Bucket(parse_endpoint(url, "pictures"), KEYS["aws_access_key_id"], KEYS["aws_secret_access_key"])
     os.environ |= {
         "BUCKET_ENDPOINT_URL": url,
         "BUCKET_ACCESS_KEY_ID": KEYS["aws_access_key_id"],

@@ -1,4 +1,4 @@
-"""``worker/settings.py`` → docs/configuration.md and its Indonesian translation."""
+"""``worker/settings/`` → docs/configuration.md and its Indonesian translation."""
 
 from __future__ import annotations
 
@@ -135,4 +135,4 @@ def _page(template: str, language: str, variables: list[Variable]) -> str:
         for group in groups
         if (rows := [variable.row() for variable in variables if variable.group == group])
     }
-    return fill(template, tables, "worker/settings.py")
+    return fill(template, tables, "worker/settings/")

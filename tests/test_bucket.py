@@ -23,7 +23,8 @@ from s3_server import FaultyS3, s3_server, stored
 
 from worker import Worker
 from worker.answer.reply import Answer
-from worker.bucket.bucket import BucketPlace, configured_bucket, find_bucket
+from worker.bucket.address import BucketAddress, parse_endpoint
+from worker.bucket.bucket import configured_bucket
 from worker.bucket.uploads import safe_job_id
 from worker.errors import SettingsError
 from worker.handler import JobHandler
@@ -230,9 +231,9 @@ def test_where_a_bucket_is(line: str) -> None:
     given, place = line.split(" → ")
     endpoint, name, region, style = place.split()
     for scheme in ("https", "http"):
-        found = find_bucket(f"{scheme}://{given}", "named")
-        assert found == BucketPlace(f"{scheme}://{endpoint}", name, region, style)  # type: ignore[arg-type]
-    assert find_bucket("https://minio:9000", "named", "my-region").region == "my-region"
+        found = parse_endpoint(f"{scheme}://{given}", "named")
+        assert found == BucketAddress(f"{scheme}://{endpoint}", name, region, style)  # type: ignore[arg-type]
+    assert parse_endpoint("https://minio:9000", "named", "my-region").region == "my-region"
 
 
 @pytest.mark.parametrize(
@@ -240,7 +241,7 @@ def test_where_a_bucket_is(line: str) -> None:
 )
 def test_what_names_no_bucket(endpoint: str) -> None:
     with pytest.raises(ValueError, match=r"it must be an http\(s\) address|it does not name the bucket"):
-        find_bucket(endpoint)
+        parse_endpoint(endpoint)
 
 
 def test_a_url_is_as_the_documents_show_it() -> None:
@@ -255,7 +256,7 @@ def test_a_url_is_as_the_documents_show_it() -> None:
     assert bucket is not None
     url = bucket.client.generate_presigned_url(
         "get_object",
-        Params={"Bucket": bucket.place.name, "Key": "id/ComfyUI_00001_.png"},
+        Params={"Bucket": bucket.address.name, "Key": "id/ComfyUI_00001_.png"},
         ExpiresIn=bucket.expiry_s,
     )
     assert url.startswith("https://my-bucket.s3.eu-west-1.amazonaws.com/id/ComfyUI_00001_.png?X-Amz-Algorithm=")
@@ -297,7 +298,7 @@ def test_a_job_can_bring_its_bucket(worker: Worker, s3: str, monkeypatch: pytest
             "error": "'s3Config': 'endpointUrl': its host is not on the public internet",
             "error_type": "invalid_input",
         }
-        monkeypatch.setattr("worker.job.public_web.is_public", lambda address: address == "127.0.0.1")
+        monkeypatch.setattr("worker.bucket.public_only.is_public", lambda address: address == "127.0.0.1")
         answer = ask(graphs.solid(7), "mine", s3Config=config)
         assert fetched(answer["images"][0])
         assert "mine/ComfyUI_00001_.png" in stored(s3)
@@ -305,7 +306,7 @@ def test_a_job_can_bring_its_bucket(worker: Worker, s3: str, monkeypatch: pytest
 
 def test_a_jobs_bucket_that_leads_inside_gets_nothing(worker: Worker, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its name was when it was looked at: what counts is where the connection leads."""
-    monkeypatch.setattr("worker.bucket.buckets.check_endpoint", lambda _: None)
+    monkeypatch.setattr("worker.bucket.public_only.check_endpoint", lambda _: None)
     config = {"accessId": "test-key-id", "accessSecret": "test-secret-key", "bucketName": "pictures"}
     with FaultyS3(s3) as faulty, asking(worker, s3, bucket_endpoint_url=None) as ask:
         answer = ask(graphs.solid(10), "inside", s3Config=config | {"endpointUrl": faulty.url})

@@ -57,7 +57,7 @@ def test_no_page_is_stale(project: Path) -> None:
 
 
 def test_a_changed_default_makes_both_pages_stale(tree: Path) -> None:
-    edit(tree / "worker" / "settings.py", '604_800,\n        "a whole', '3_600,\n        "a whole')
+    edit(tree / "worker" / "settings" / "bucket.py", '604_800,\n        "a whole', '3_600,\n        "a whole')
     before = (tree / "docs" / "configuration.md").read_text()
     ran = make_docs(tree, "--check")
     assert ran.returncode == 1
@@ -75,16 +75,26 @@ def test_a_changed_default_makes_both_pages_stale(tree: Path) -> None:
     ("file", "old", "new", "problem"),
     [
         (
-            "worker/settings.py",
+            "worker/settings/bucket.py",
             "Files go below this folder.",
             "Files go into this folder.",
             "configuration.id.toml: BUCKET_PREFIX was translated from another text; translate this one: "
             "'Files go into this folder.'",
         ),
-        ("worker/settings.py", "bucket_prefix:", "bucket_folder:", "configuration.toml: BUCKET_FOLDER is in no group"),
-        ("worker/settings.py", "bucket_prefix:", "bucket_folder:", "configuration.toml: BUCKET_PREFIX is no setting"),
         (
-            "worker/settings.py",
+            "worker/settings/bucket.py",
+            "bucket_prefix:",
+            "bucket_folder:",
+            "configuration.toml: BUCKET_FOLDER is in no group",
+        ),
+        (
+            "worker/settings/bucket.py",
+            "bucket_prefix:",
+            "bucket_folder:",
+            "configuration.toml: BUCKET_PREFIX is no setting",
+        ),
+        (
+            "worker/settings/bucket.py",
             '"a region\'s name"',
             '"the name of a region"',
             "configuration.id.toml: [takes] 'the name of a region' is not translated",

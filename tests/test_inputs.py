@@ -10,7 +10,7 @@ import pytest
 
 from worker.errors import InputsRefused
 from worker.job.inputs import InputLimits, stage
-from worker.job.parse import InputImage
+from worker.job.job import InputImage
 
 LIMITS = InputLimits(max_bytes=100_000, max_pixels=1_000_000)
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import InvalidJob
-from worker.job.parse import Job, parse_job
+from worker.job.job import Job
+from worker.job.parse import parse_job
 
 GRAPH: dict[str, Any] = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 IMAGES_TEXT = "'images' must be a list of objects with 'name' and 'image' keys"

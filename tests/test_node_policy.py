@@ -12,7 +12,7 @@ import pytest
 from worker import Worker
 from worker.engine.node_policy import NodePolicy
 from worker.errors import WorkflowRejected
-from worker.job.parse import InputImage, Job
+from worker.job.job import InputImage, Job
 from worker.settings import load_settings
 
 

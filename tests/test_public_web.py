@@ -18,7 +18,8 @@ import pytest
 from worker import Worker
 from worker.errors import FetchFailed
 from worker.handler import make_handler
-from worker.job.public_web import Limits, fetch_all, is_public
+from worker.job.fetch import Limits, fetch_all
+from worker.public_addresses import is_public
 
 PRIVATE = """
 127.0.0.1 127.255.255.255 0.0.0.0 0.1.2.3 10.0.0.1 172.16.0.1 172.31.255.255 192.168.0.1 169.254.169.254
@@ -151,7 +152,7 @@ def send(status: int, body: bytes = b"", **headers: str) -> Answer:
 @pytest.fixture
 def loopback_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
     """One address of this machine counts as public, so that there is something to fetch from; others do not."""
-    monkeypatch.setattr("worker.job.public_web.is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("worker.job.fetch.is_public", lambda address: address == "127.0.0.1")
 
 
 @pytest.mark.usefixtures("loopback_is_public")

@@ -20,8 +20,9 @@ from worker import Worker
 from worker.answer.reply import Answer
 from worker.embedded.save_image import to_pixels
 from worker.handler import make_handler
-from worker.images.formats import AlphaLost, ImageFormat, encode_lossy
+from worker.images.formats import ImageFormat
 from worker.images.png import encode_strip
+from worker.images.webp_jpeg import AlphaLost, encode_lossy
 
 Ask = Callable[..., Answer]
 

@@ -1,27 +1,26 @@
-"""Every error that this package raises on purpose, and what a caller is told of it.
+"""The errors that end a job or the worker's start, and what a caller is told of them.
 
 ::
 
-    WorkerError                 text that a caller may read, and an ``error_type``   whose matter it is
-    ├── StartError              the worker cannot start; the process ends            worker, fatal
-    │   ├── SettingsError       an environment variable cannot be read
-    │   ├── ComfyNotFound       there is no ComfyUI where one should be
-    │   └── NoDevice            no CUDA device works, and none was renounced
+    WorkerError                 holds a text that a caller may read                  who can act on it
+    ├── StartError              the worker cannot start, and the process ends        operator
+    │   ├── SettingsError       an environment variable cannot be read               operator
+    │   ├── ComfyNotFound       there is no ComfyUI at the expected place            operator
+    │   └── NoDevice            no CUDA device works, and the CPU was not asked for  operator
     ├── InvalidJob              the job's input has the wrong shape                  caller
-    ├── InputsRefused           one or more input files could not be staged          caller
+    ├── InputsRefused           one or more input files cannot be used               caller
     ├── WorkflowRejected        ComfyUI does not accept the graph                    caller
-    ├── AnswerTooLarge          the answer is larger than what may be sent           workflow
+    ├── AnswerTooLarge          the answer is larger than what may be sent           caller, with another workflow
     ├── JobInterrupted          the job was interrupted before it ended              caller
-    ├── JobTimedOut             it ran for too long                                  workflow
-    ├── JobStalled              nothing of it moved for too long                     workflow
-    ├── OutOfMemory             the device's memory was too small, twice             moment
-    ├── DeviceFailed            the CUDA device is broken for this process           worker, fatal
-    └── BackendFailed           the backend itself broke                             worker, ``fatal`` says
-        └── WorkerDefunct       the job was not begun: this process takes none       worker, fatal
+    ├── JobTimedOut             the job ran for too long                             caller, with another workflow
+    ├── JobStalled              the job did nothing for too long                     caller, with another workflow
+    ├── OutOfMemory             the device's memory was too small, twice             caller, by trying again
+    ├── DeviceFailed            the CUDA device fails in this process, which ends    nobody
+    └── BackendFailed           ComfyUI, or what connects to it, failed              nobody
+        └── WorkerDefunct       the job was not begun, since this process ends       caller, by trying again
 
-``fatal``: the process takes no further job, and ends. A node that raises is no exception here: what the graph produced
-before it is still delivered, and the failure stands in the result's ``errors``; that is the workflow's matter, as a
-bucket that does not answer is the moment's.
+A node that raises an exception is not in this tree: what the graph produced before is still delivered, and the failure
+is a line in the result's ``errors``.
 """
 
 from __future__ import annotations
@@ -47,20 +46,16 @@ ErrorType = Literal[
     "start",
 ]
 
-Blame = Literal["caller", "workflow", "moment", "worker"]
-
 
 def failure(error: str, error_type: ErrorType) -> dict[str, object]:
-    """The answer to a job that gave nothing: one text that may be shown to a caller, and its kind."""
+    """The answer to a job that has no result. ``error`` is one text that a caller may read."""
     return {"error": error, "error_type": error_type}
 
 
 class WorkerError(Exception):
-    """Base of the tree. ``str(error)`` is one text that may be shown to a caller."""
+    """Base of the tree. ``str(error)`` is one text that a caller may read."""
 
     error_type: ClassVar[ErrorType] = "internal"
-    blame: ClassVar[Blame] = "worker"
-    fatal: bool = False
 
     def answer(self) -> dict[str, object]:
         """This error as the answer to a job: ``{"error", "error_type"}``."""
@@ -68,10 +63,9 @@ class WorkerError(Exception):
 
 
 class StartError(WorkerError):
-    """The worker cannot start. The text says what to do; the process should end."""
+    """The worker cannot start. The text says what to do about it. The process should end."""
 
     error_type = "start"
-    fatal = True
 
 
 class SettingsError(StartError):
@@ -90,18 +84,16 @@ class InvalidJob(WorkerError):
     """The job's input breaks a rule of the request format."""
 
     error_type = "invalid_input"
-    blame = "caller"
 
 
 class FetchFailed(Exception):
-    """A file that a caller named by its URL was not fetched; the text holds no address of this network."""
+    """A file was not fetched from the URL that the caller gave. The text holds no address of this network."""
 
 
 class InputsRefused(WorkerError):
-    """Input files that could not be staged; ``details`` has one line for each."""
+    """Some input files cannot be used. ``details`` has one line for each of them."""
 
     error_type = "invalid_image"
-    blame = "caller"
 
     def __init__(self, details: list[str]) -> None:
         super().__init__("Failed to upload one or more input images")
@@ -112,17 +104,15 @@ class InputsRefused(WorkerError):
 
 
 class WorkflowRejected(WorkerError):
-    """ComfyUI's validation does not accept the graph; the text has one bullet a problem."""
+    """ComfyUI's validation does not accept the graph. The text has a bullet for each problem."""
 
     error_type = "workflow_validation"
-    blame = "caller"
 
 
 class AnswerTooLarge(WorkerError):
-    """The answer does not fit; sizes in MB of 10⁶ bytes."""
+    """The answer is larger than what may be sent. Sizes are in MB of 10⁶ bytes."""
 
     error_type = "answer_too_large"
-    blame = "workflow"
 
     def __init__(self, size_mb: float, limit_mb: float) -> None:
         super().__init__(
@@ -135,27 +125,24 @@ class JobInterrupted(WorkerError):
     """The job was interrupted, while it ran or before its turn."""
 
     error_type = "interrupted"
-    blame = "caller"
 
     def __init__(self) -> None:
         super().__init__("The job was interrupted before it ended")
 
 
 class JobTimedOut(WorkerError):
-    """The job ran for ``seconds``, which are all that ``limit`` gives it."""
+    """The job ran for ``seconds``, which is its limit. ``limit`` names the setting or field that set it."""
 
     error_type = "timeout"
-    blame = "workflow"
 
     def __init__(self, seconds: float, limit: str) -> None:
         super().__init__(f"The job ran for {seconds:g} s, which is its limit ({limit}), and was stopped")
 
 
 class JobStalled(WorkerError):
-    """Nothing of the job moved for ``seconds``."""
+    """The job did nothing for ``seconds``: no report, no computing, no file, no network."""
 
     error_type = "stalled"
-    blame = "workflow"
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
@@ -165,38 +152,27 @@ class JobStalled(WorkerError):
 
 
 class OutOfMemory(WorkerError):
-    """The device's memory was too small, also after everything else was removed from it."""
+    """The device's memory was too small, even after everything else was removed from it."""
 
     error_type = "out_of_memory"
-    blame = "moment"
 
 
 class DeviceFailed(WorkerError):
-    """A CUDA error from which this process does not recover."""
+    """A CUDA error from which this process cannot recover."""
 
     error_type = "device"
-    fatal = True
 
 
 class BackendFailed(WorkerError):
-    """What runs the graph broke outside of any node.
-
-    Args:
-        text: what a caller may read.
-        fatal: whether the process must not take another job.
-    """
+    """The backend, which runs the graph, failed outside of any node."""
 
     error_type: ClassVar[ErrorType] = "backend"
 
-    def __init__(self, text: str, *, fatal: bool) -> None:
-        super().__init__(text)
-        self.fatal = fatal
-
 
 class WorkerDefunct(BackendFailed):
-    """The job was not begun: this process takes no more. Where a platform hands jobs out, another worker gets it."""
+    """The job was not begun, since this process takes no more jobs. A platform can give it to another worker."""
 
     error_type = "defunct"
 
     def __init__(self) -> None:
-        super().__init__("This worker takes no more jobs, and ends; send the job again", fatal=True)
+        super().__init__("This worker takes no more jobs, and ends; send the job again")

@@ -12,7 +12,7 @@ from types import TracebackType
 from worker.answer.reply import Answer
 from worker.answer.result import Result
 from worker.errors import WorkerDefunct
-from worker.job.parse import Job
+from worker.job.job import Job
 from worker.logs import job_lines, one_line
 from worker.models.diagnosis import log_missing_models
 from worker.models.references import Catalog

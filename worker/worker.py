@@ -30,7 +30,7 @@ from worker.events import Listener, Notice, Say
 from worker.images.formats import ImageFormat
 from worker.job.from_python import ImageSource, make_job
 from worker.job.inputs import InputLimits, stage
-from worker.job.parse import Job
+from worker.job.job import Job
 from worker.models.diagnosis import log_volume
 from worker.settings import Settings, load_settings
 

@@ -18,7 +18,8 @@ from worker.answer.result import Artifact, Result
 from worker.bucket.bucket import UploadFailed
 from worker.bucket.uploader import Uploader
 from worker.errors import AnswerTooLarge, ErrorType, JobInterrupted, failure
-from worker.images.formats import AlphaLost, ImageFormat, encode_lossy
+from worker.images.formats import ImageFormat
+from worker.images.webp_jpeg import AlphaLost, encode_lossy
 from worker.redact import encodable, masked
 
 GIVE_UP_S = 180.0  # For all uploads of a job, from the end of its graph.

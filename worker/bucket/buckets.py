@@ -11,8 +11,7 @@ from typing import Any
 from worker.bucket.bucket import Bucket, configured_bucket, job_bucket
 from worker.bucket.uploader import Uploader
 from worker.bucket.uploads import Uploads
-from worker.job.parse import Job
-from worker.job.public_web import check_endpoint
+from worker.job.job import Job
 from worker.settings import Settings
 
 _MAX_JOB_BUCKETS = 16
@@ -54,8 +53,8 @@ class Buckets:
         return Uploads(bucket, job.id, self._output)
 
     def _job_bucket(self, config: Mapping[str, Any]) -> Bucket:
-        bucket = job_bucket(config, self._settings.bucket_url_expiry_s, check_endpoint)
-        key = (bucket.place.endpoint, bucket.place.name, bucket.access_key, bucket.secret_key)
+        bucket = job_bucket(config, self._settings.bucket_url_expiry_s)
+        key = (bucket.address.endpoint, bucket.address.name, bucket.access_key, bucket.secret_key)
         with self._lock:
             known = self._of_jobs.setdefault(key, bucket)
             self._of_jobs.move_to_end(key)

@@ -19,7 +19,7 @@ from worker.answer.result import Result
 from worker.cli.progress_bar import TerminalProgress
 from worker.errors import InputsRefused, InvalidJob, JobInterrupted, StartError, WorkerError, WorkflowRejected
 from worker.job.from_python import make_job
-from worker.job.parse import Job, Workflow
+from worker.job.job import Job, Workflow
 from worker.worker import Worker
 
 

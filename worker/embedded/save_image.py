@@ -26,8 +26,9 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from worker.images.formats import PNG, ImageFormat, encode_lossy
+from worker.images.formats import PNG, ImageFormat
 from worker.images.png import Chunk, Pixels, Strip, assemble, encode_strip, strip_rows
+from worker.images.webp_jpeg import encode_lossy
 
 OnFile = Callable[[Path], None]
 

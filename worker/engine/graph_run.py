@@ -12,7 +12,7 @@ from worker.engine.workspace import Workspace
 from worker.errors import WorkerError
 from worker.events import Listener
 from worker.images.formats import PNG, ImageFormat
-from worker.job.parse import Workflow
+from worker.job.job import Workflow
 
 Status = Literal["success", "error", "interrupted"]
 

@@ -79,7 +79,7 @@ class Turns:
             if self._retired:
                 raise WorkerDefunct
             if self._closed:
-                raise BackendFailed("The worker is closed", fatal=True)
+                raise BackendFailed("The worker is closed")
             self._waiting[run] = turn
             self._turns.put(turn)
         return turn.future
@@ -149,7 +149,7 @@ class Turns:
         self._thread.join(timeout=self._patience.grace_s + 5)
         self._watchdog.close()
         if self._thread.is_alive():
-            raise BackendFailed(f"{self._stuck}; this process cannot run another job", fatal=True)
+            raise BackendFailed(f"{self._stuck}; this process cannot run another job")
 
     def _work(self) -> None:
         while (turn := self._next()) is not None:
@@ -187,7 +187,7 @@ class Turns:
             error = expected
         except Exception as unexpected:  # noqa: BLE001 - whatever it is, somebody waits for an answer.
             _log.exception("The backend failed (%s)", self._name)
-            error = BackendFailed(f"Internal error: {type(unexpected).__name__}", fatal=False)
+            error = BackendFailed(f"Internal error: {type(unexpected).__name__}")
         with self._lock:
             self.current = None
         self._watchdog.end()

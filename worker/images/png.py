@@ -1,7 +1,7 @@
-"""Lossless PNG, fast: strips of the picture are filtered with numpy and deflated with ISA-L, each on its own.
+"""Encodes PNG fast: numpy filters the rows of an image and ISA-L deflates them, in strips that are independent.
 
-Format: W3C PNG specification, third edition. A strip ends on a byte of the deflate stream (a full flush), so that
-strips can be made in parallel and written one after the other.
+Format: W3C PNG specification, third edition. Each strip ends with a full flush, that is at a whole byte of the deflate
+stream. So threads can encode the strips in parallel, and ``assemble`` only puts them one after the other.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ _COLOR_TYPES = {1: 0, 3: 2, 4: 6}  # Grey, RGB, RGBA.
 _STRIP_BYTES = 512 * 1024
 _SAMPLE_ROWS = 12
 _NONE, _SUB, _UP, _AVERAGE, _PAETH = range(5)
-_COMPRESSIBLE = 12  # From this ratio on, ISA-L's fixed effort leaves much behind, and zlib is quick as well.
-_NEARLY_NOTHING = 100
-_PAETH_COST = 1.15  # Numpy takes as long for it as the rest together: it must be worth that.
+# Above this ratio, zlib makes much smaller files than ISA-L, and is fast as well.
+_COMPRESSIBLE = 12
+_NEARLY_NOTHING = 100  # The ratio above which a strip is almost of one colour.
+_PAETH_COST = 1.15  # Paeth takes numpy as long as everything else together. Choose it only if it saves this much.
 _ADLER_BASE = 65521
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Some rows of a picture, ready to be written: raw deflate data, and the Adler-32 and length of what is in it."""
+    """Encoded rows of an image: raw deflate data, and the Adler-32 and the length of the bytes that were deflated."""
 
     deflated: bytes = field(repr=False)
     adler: int
@@ -39,7 +40,7 @@ class Strip:
 
 
 def strip_rows(pixels: Pixels) -> list[range]:
-    """The rows of each strip of ``pixels`` (H×W×C)."""
+    """Divide the rows of ``pixels`` (H×W×C) into strips of about 512 KiB."""
     height, width, channels = pixels.shape
     rows = max(1, _STRIP_BYTES // (width * channels + 1))
     return [range(start, min(start + rows, height)) for start in range(0, height, rows)]
@@ -50,7 +51,7 @@ def encode_strip(pixels: Pixels, rows: range) -> Strip:
     height, width, channels = pixels.shape
     lines = pixels.reshape(height, width * channels)
     filter_type, ratio = _choose_filter(lines, rows, channels)
-    # A sample of what is nearly nothing tells little: there the strip itself decides.
+    # A sample of such a strip says little about the best filter. So deflate all of it with both, and take the smaller.
     filters = {filter_type, _PAETH} if ratio > _NEARLY_NOTHING else {filter_type}
     last = rows.stop == height
     return min(
@@ -70,7 +71,7 @@ def _deflated(filtered: Pixels, ratio: float, *, last: bool) -> Strip:
 
 
 def assemble(shape: Sequence[int], strips: Iterable[Strip], chunks: Iterable[Chunk] = ()) -> bytes:
-    """The PNG file of a picture of ``shape`` (H, W, C); further ``chunks``, ``(kind, data)``, precede its pixels."""
+    """Build the PNG file of an image of ``shape`` (H, W, C). ``chunks``, ``(kind, data)`` each, precede its pixels."""
     height, width, channels = shape
     header = struct.pack(">2I5B", width, height, 8, _COLOR_TYPES[channels], 0, 0, 0)
     parts = [_SIGNATURE, *_chunk(b"IHDR", header)]
@@ -85,13 +86,8 @@ def assemble(shape: Sequence[int], strips: Iterable[Strip], chunks: Iterable[Chu
     return b"".join(parts)
 
 
-def encode_png(pixels: Pixels, chunks: Iterable[Chunk] = ()) -> bytes:
-    """``pixels`` (H×W×C uint8, C 1 grey, 3 RGB or 4 RGBA) as a PNG file."""
-    return assemble(pixels.shape, [encode_strip(pixels, rows) for rows in strip_rows(pixels)], chunks)
-
-
 def _choose_filter(lines: Pixels, rows: range, channels: int) -> tuple[int, float]:
-    """The filter under which some rows in the strip's middle become smallest, and by what ratio they do."""
+    """The filter that makes some rows in the middle of the strip smallest, and the ratio: raw / deflated size."""
     middle = (rows.start + rows.stop) // 2
     sample = range(max(rows.start, middle - _SAMPLE_ROWS // 2), min(rows.stop, middle + _SAMPLE_ROWS // 2 + 1))
     sizes = {}
@@ -104,7 +100,7 @@ def _choose_filter(lines: Pixels, rows: range, channels: int) -> tuple[int, floa
 
 
 def _filtered(lines: Pixels, rows: range, channels: int, filter_type: int) -> Pixels:
-    """``rows`` of ``lines`` (H×W·C), each after its filter's number; differences are modulo 256, as PNG has them."""
+    """Filter ``rows`` of ``lines`` (H×W·C). Each begins with its filter's number; differences are modulo 256."""
     given = lines[rows.start : rows.stop]
     out = np.empty((given.shape[0], given.shape[1] + 1), np.uint8)
     out[:, 0] = filter_type
@@ -124,7 +120,7 @@ def _filtered(lines: Pixels, rows: range, channels: int, filter_type: int) -> Pi
 
 
 def _average(given: Pixels, above: Pixels, channels: int, out: Pixels) -> None:
-    """The mean of left and above, without a carry: (a + b) // 2 is (a & b) + ((a ^ b) >> 1)."""
+    """Write the mean of left and above to ``out``. (a & b) + ((a ^ b) >> 1) is (a + b) // 2, and fits 8 bits."""
     np.right_shift(above[:, :channels], 1, out=out[:, :channels])
     left, over, mean = given[:, :-channels], above[:, channels:], out[:, channels:]
     np.bitwise_xor(left, over, out=mean)
@@ -133,11 +129,14 @@ def _average(given: Pixels, above: Pixels, channels: int, out: Pixels) -> None:
 
 
 def _paeth(given: Pixels, above: Pixels, channels: int, out: Pixels) -> None:
-    """Left, above or above left: whichever is nearest to left + above - above left; in this order where equal."""
+    """Write left, above or above left to ``out``: the one nearest to left + above - above left.
+
+    Where two are equally near, the first in this order is taken.
+    """
     out[:, :channels] = above[:, :channels]
     left, over = given[:, :-channels].astype(np.int16), above[:, channels:].astype(np.int16)
     corner = above[:, :-channels].astype(np.int16)
-    from_over, from_left = left - corner, over - corner  # As far as the guess is from above, and from left.
+    from_over, from_left = left - corner, over - corner  # The distances from left + above - above left.
     to_corner = np.abs(from_over + from_left)
     from_over, from_left = np.abs(from_over), np.abs(from_left)
     not_left = np.where(from_over <= to_corner, over, corner)
@@ -156,7 +155,10 @@ def _chunk(kind: bytes, data: bytes) -> list[bytes]:
 
 
 def _joined_adler(first: int, second: int, length: int) -> int:
-    """The Adler-32 of two stretches from those of each (zlib's ``adler32_combine``); ``length``: of the second."""
+    """The Adler-32 of two byte strings together, from that of each. ``length``: bytes of the second.
+
+    This is zlib's ``adler32_combine``, which Python does not offer.
+    """
     low = (first & 0xFFFF) + (second & 0xFFFF) - 1
     high = (first >> 16) + (second >> 16) + (length % _ADLER_BASE) * ((first & 0xFFFF) - 1)
     return (high % _ADLER_BASE) << 16 | (low % _ADLER_BASE)

@@ -13,7 +13,8 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from worker.errors import InvalidJob
-from worker.job.parse import InputImage, Job, check_name, parse_job
+from worker.job.job import InputImage, Job
+from worker.job.parse import check_name, parse_job
 
 ImageSource = str | PathLike[str] | bytes | Image.Image
 

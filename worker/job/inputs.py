@@ -16,7 +16,7 @@ import pybase64
 
 from worker.errors import FetchFailed, InputsRefused
 from worker.job.content import TooManyPixels, identify
-from worker.job.parse import InputImage
+from worker.job.job import InputImage
 
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 
@@ -67,7 +67,7 @@ def _fetch(images: tuple[InputImage, ...], limits: InputLimits) -> dict[str, byt
         return {}
     if not limits.urls:
         return dict.fromkeys(urls, FetchFailed("this worker does not take URLs; send the file as base64"))
-    from worker.job.public_web import Limits, fetch_all
+    from worker.job.fetch import Limits, fetch_all
 
     return fetch_all(urls, Limits(limits.max_bytes))
 

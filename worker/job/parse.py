@@ -7,44 +7,16 @@ import re
 import unicodedata
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
 from worker.errors import InvalidJob
 from worker.images.formats import FormatName
-
-Workflow = dict[str, Any]
+from worker.job.job import InputImage, Job, Workflow
 
 _IMAGES_TEXT = "'images' must be a list of objects with 'name' and 'image' keys"
 _MAX_DEPTH = 100
 LONGEST_S = 7 * 86_400  # RunPod's longest.
 _ANNOTATION = re.compile(r"\[(input|output|temp)\]\s*$")
-
-
-@dataclass(frozen=True)
-class InputImage:
-    """A file that a job brings along.
-
-    ``name`` is a relative path, as LoadImage names it. ``data`` is the file: its bytes, or text as callers send it
-    (base64, a ``data:`` URI, an ``http(s)://`` URL).
-    """
-
-    name: str
-    data: str | bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One valid job. ``workflow`` is ComfyUI's API format: ``{node_id: {class_type, inputs, _meta?}}``."""
-
-    id: str
-    workflow: Workflow = field(repr=False)
-    images: tuple[InputImage, ...] = ()
-    api_key: str | None = field(default=None, repr=False)
-    output_format: FormatName | None = None
-    output_quality: int | None = None
-    timeout_s: float | None = None
-    s3_config: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 def parse_job(raw: object) -> Job:

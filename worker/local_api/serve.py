@@ -42,7 +42,7 @@ def serve_local(settings: Settings) -> None:
         # Not asyncio.run: at its end it would wait for threads, of which a node may hold one for ever.
         asyncio.new_event_loop().run_until_complete(serve(worker, listener))
         if worker.life.failure is not None:
-            raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}", fatal=True)
+            raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}")
 
 
 async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | None = None) -> None:

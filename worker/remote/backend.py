@@ -94,12 +94,12 @@ class WebsocketBackend:
         try:
             return self._run_on_server(turn)
         except ServerUnreachable:
-            raise BackendFailed(self._not_reachable(), fatal=False) from None
+            raise BackendFailed(self._not_reachable()) from None
         except ServerRefused as error:
-            raise BackendFailed(public_text(str(error), [turn.run.api_key]), fatal=False) from None
+            raise BackendFailed(public_text(str(error), [turn.run.api_key])) from None
         except _MISUNDERSTOOD:
             _log.exception("ComfyUI sent what the worker does not understand")
-            raise BackendFailed("ComfyUI sent an answer that the worker does not understand", fatal=False) from None
+            raise BackendFailed("ComfyUI sent an answer that the worker does not understand") from None
 
     def _run_on_server(self, turn: Turn) -> RunResult:
         run, is_interrupted = turn.run, lambda: turn.interrupted
@@ -152,7 +152,7 @@ class WebsocketBackend:
             with contextlib.suppress(SocketClosed):
                 self._socket.open()
                 return
-        raise BackendFailed(self._not_reachable(), fatal=False)
+        raise BackendFailed(self._not_reachable())
 
     def _attempts(
         self, patience_s: float = float("inf"), is_interrupted: Callable[[], bool] = lambda: False

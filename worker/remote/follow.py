@@ -229,7 +229,7 @@ class Follower:
                 continue
             self._connected_at = time.monotonic()
             return
-        raise BackendFailed("The connection to ComfyUI was lost while the workflow ran", fatal=False)
+        raise BackendFailed("The connection to ComfyUI was lost while the workflow ran")
 
     def _wait(self, seconds: float) -> None:
         pause(seconds, self._is_interrupted)
@@ -238,7 +238,7 @@ class Follower:
 
 
 def _lost() -> BackendFailed:
-    return BackendFailed("ComfyUI has lost the workflow: it was restarted, or its queue was cleared", fatal=False)
+    return BackendFailed("ComfyUI has lost the workflow: it was restarted, or its queue was cleared")
 
 
 def _outcome(prompt_id: str, entry: dict[str, Any]) -> PromptOutcome:

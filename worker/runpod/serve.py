@@ -55,7 +55,7 @@ def serve_runpod(settings: Settings) -> None:
         # Not asyncio.run: at its end it would wait for threads, of which a node may hold one for ever.
         asyncio.new_event_loop().run_until_complete(Loop(worker).run())
         if worker.life.failure is not None:
-            raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}", fatal=True)
+            raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}")
 
 
 def _log_sdk(_: RunPodLogger, message: object, message_level: str = "INFO", job_id: str | None = None) -> None:

@@ -1,0 +1,53 @@
+"""Keeps the bucket that a caller names on the public internet: its address is checked, then each connection to it."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from yarl import URL
+
+from worker.public_addresses import NOT_PUBLIC, is_public
+
+
+def check_endpoint(endpoint: str) -> None:
+    """Check that every address of ``endpoint``'s host is public now.
+
+    Raises:
+        ValueError: one is not, or the host is not known.
+    """
+    host = URL(endpoint).host or ""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise ValueError(NOT_PUBLIC) from None
+    if not found or not all(is_public(str(address[0])) for *_, address in found):
+        raise ValueError(NOT_PUBLIC)
+
+
+def connect_to_public_only(client: Any) -> None:
+    """Make a boto3 client refuse every connection to an address that is not public.
+
+    The address is the one that the socket is connected to. So a host name that leads elsewhere by now, or a redirect,
+    is refused as well.
+    """
+    from botocore.awsrequest import AWSHTTPConnection, AWSHTTPConnectionPool, AWSHTTPSConnection, AWSHTTPSConnectionPool
+    from urllib3.exceptions import NewConnectionError
+
+    class Checked:
+        def _new_conn(self) -> socket.socket:
+            connection: socket.socket = super()._new_conn()  # type: ignore[misc]
+            if not is_public(str(connection.getpeername()[0])):
+                connection.close()
+                raise NewConnectionError(self, NOT_PUBLIC)  # type: ignore[arg-type]
+            return connection
+
+    plain = type("Plain", (Checked, AWSHTTPConnection), {})
+    tls = type("Tls", (Checked, AWSHTTPSConnection), {})
+    pools = {
+        "http": type("PlainPool", (AWSHTTPConnectionPool,), {"ConnectionCls": plain}),
+        "https": type("TlsPool", (AWSHTTPSConnectionPool,), {"ConnectionCls": tls}),
+    }
+    session = client._endpoint.http_session
+    session._pool_classes_by_scheme = pools
+    session._manager.pool_classes_by_scheme = pools

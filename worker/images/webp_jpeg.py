@@ -1,0 +1,47 @@
+"""Encodes an image as WebP or JPEG, with Pillow."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from worker.images.formats import ImageFormat
+
+if TYPE_CHECKING:
+    from PIL.Image import Exif, Image
+
+
+class AlphaLost(ValueError):
+    """The image is to be a JPEG and has transparency, which JPEG cannot hold."""
+
+    def __init__(self) -> None:
+        super().__init__("JPEG has no transparency, and this image has: use output_format png or webp")
+
+
+def encode_lossy(image: Image, wanted: ImageFormat, exif: Exif | None = None) -> bytes:
+    """Encode ``image`` as ``wanted``, WebP or JPEG, and write ``exif`` into the file.
+
+    Raises:
+        AlphaLost: it is to be a JPEG and has transparency.
+    """
+    if image.mode.startswith("I"):  # 16 bits a pixel. Pillow would cut values off at 255 instead of scaling them.
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    if wanted.name == "jpeg":
+        image = _opaque(image)
+    elif image.mode not in ("RGB", "RGBA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    buffer = io.BytesIO()
+    options = {"exif": exif} if exif is not None else {}
+    if wanted.name == "webp":
+        image.save(buffer, "WEBP", quality=wanted.quality, lossless=wanted.quality == 100, method=2, **options)
+    else:
+        image.save(buffer, "JPEG", quality=wanted.quality, **options)
+    return buffer.getvalue()
+
+
+def _opaque(image: Image) -> Image:
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getchannel("A").histogram()[255] < image.width * image.height:
+            raise AlphaLost
+    return image if image.mode in ("RGB", "L") else image.convert("RGB")

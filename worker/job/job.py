@@ -1,0 +1,41 @@
+"""What a job is, once its input has passed the rules of ``parse.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.images.formats import FormatName
+
+Workflow = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class InputImage:
+    """A file that a job brings along.
+
+    ``name`` is a relative path, as LoadImage names it. ``data`` is the file: its bytes, or text as callers send it
+    (base64, a ``data:`` URI, an ``http(s)://`` URL).
+    """
+
+    name: str
+    data: str | bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One valid job. ``workflow`` is ComfyUI's API format: ``{node_id: {class_type, inputs, _meta?}}``.
+
+    ``api_key``: the caller's Comfy.org key. ``output_format``, ``output_quality`` and ``timeout_s`` (seconds) are None
+    where the settings decide. ``s3_config``: the caller's own bucket, as RunPod's ``s3Config`` describes it.
+    """
+
+    id: str
+    workflow: Workflow = field(repr=False)
+    images: tuple[InputImage, ...] = ()
+    api_key: str | None = field(default=None, repr=False)
+    output_format: FormatName | None = None
+    output_quality: int | None = None
+    timeout_s: float | None = None
+    s3_config: Mapping[str, Any] | None = field(default=None, repr=False)

@@ -1,0 +1,84 @@
+"""Settings of jobs: their limits, their files, and the nodes that they may use.
+
+To add a setting, add a field here, its group and an example in docs/source/configuration.toml, and its Indonesian text
+in docs/source/configuration.id.toml. Then run scripts/make_docs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from worker.settings.field import setting
+from worker.settings.readers import CommaList
+
+
+class JobSettings(BaseModel):
+    """What a job may send, use and return, and how long it may run."""
+
+    worker_state_dir: Path | None = setting(
+        None,
+        "a folder that can be written",
+        "Where ComfyUI's input, output, temp and user folders and the jobs' own folders are made, and removed at the "
+        "end. Default: `/dev/shm` with at least 2 GiB free, otherwise the system's temporary folder.",
+    )
+    max_input_mb: float = setting(
+        100.0, "a number above 0", "Largest size of one input file, in MB, decoded.", gt=0, allow_inf_nan=False
+    )
+    max_image_pixels: int = setting(
+        178_956_970, "a whole number above 0", "Most pixels one input image may have, all its frames together.", gt=0
+    )
+    max_response_mb: float | None = setting(
+        None,
+        "a number above 0",
+        "Largest answer, in MB. Default: what RunPod takes, 20 for jobs of `/runsync` and 10 for others; the local "
+        "server has no limit.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    input_urls: Literal["public", "off"] = setting(
+        "public",
+        "public or off",
+        "Whether `images` may be given as URLs: of public addresses alone, or not at all.",
+    )
+    warmup_workflow: Path | None = setting(
+        None,
+        "an API-format workflow's file",
+        "A workflow that is run once before the first job is taken, so that its models are loaded by then.",
+    )
+    job_timeout_s: float = setting(
+        0.0,
+        "a number, 0 or above",
+        "Seconds that a job may run, once it has its turn; then it is interrupted, and what it has finished is sent. A "
+        "request's own `timeout_s` may be shorter. 0: no limit.",
+        ge=0,
+        allow_inf_nan=False,
+    )
+    job_stall_timeout_s: float = setting(
+        0.0,
+        "a number, 0 or above",
+        "Seconds after which a job counts as hung and is interrupted: it reports nothing, computes nothing, and waits "
+        "for no file and no network. 0: never.",
+        ge=0,
+        allow_inf_nan=False,
+    )
+    max_rss_mb: float = setting(
+        0.0,
+        "a number, 0 or above",
+        "Host memory of the process, in MB, above which models and caches are freed between jobs; where that is not "
+        "enough, a worker on RunPod takes no more jobs and ends, to be started anew. 0: no limit.",
+        ge=0,
+        allow_inf_nan=False,
+    )
+    node_allowlist: CommaList = setting(
+        (),
+        "names of node classes with commas between them",
+        "Node classes that workflows may use, and no others; `*` stands for any text: `Load*,SaveImage`. Empty: all.",
+    )
+    node_denylist: CommaList = setting(
+        (),
+        "names of node classes with commas between them",
+        "Node classes that workflows may not use, whatever `NODE_ALLOWLIST` says; `*` stands for any text.",
+    )

@@ -1,0 +1,66 @@
+"""Types of settings that read the text of an environment variable in their own way."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator
+
+from worker.images.formats import FormatName
+
+_HOST = re.compile(r"(?!.*\.\.)[A-Za-z0-9_]([A-Za-z0-9._-]{0,252}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+")
+
+
+def _boolean(value: object) -> object:
+    text = str(value).strip().lower()
+    if text not in ("true", "false"):
+        raise ValueError("not a boolean")
+    return text == "true"
+
+
+def _upper(value: object) -> object:
+    return value.strip().upper() if isinstance(value, str) else value
+
+
+def _format_name(value: object) -> object:
+    name = value.strip().lower() if isinstance(value, str) else value
+    return "jpeg" if name == "jpg" else name
+
+
+def _split_flags(value: object) -> object:
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
+
+
+def _split_commas(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _server_address(value: object) -> object:
+    text = str(value).strip()
+    if not text.isprintable() or " " in text:  # urlsplit would remove some of these.
+        raise ValueError("not an address")
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    extras = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
+    if parts.scheme not in ("http", "https") or extras or parts.port == 0:  # port raises ValueError above 65535.
+        raise ValueError("not an address")
+    if not _HOST.fullmatch(parts.hostname or "") or max(map(len, (parts.hostname or "").split("."))) > 63:
+        raise ValueError("not a host")
+    return text.rstrip("/")
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+Boolean = Annotated[bool, BeforeValidator(_boolean)]
+Flags = Annotated[tuple[str, ...], BeforeValidator(_split_flags)]
+CommaList = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+ServerAddress = Annotated[str, BeforeValidator(_server_address)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+OutputFormat = Annotated[FormatName, BeforeValidator(_format_name)]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
+SdkLogLevel = Annotated[Literal["NOTSET", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"], BeforeValidator(_upper)]

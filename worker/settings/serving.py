@@ -1,0 +1,31 @@
+"""Settings of how the worker takes jobs.
+
+To add a setting, add a field here, its group and an example in docs/source/configuration.toml, and its Indonesian text
+in docs/source/configuration.id.toml. Then run scripts/make_docs.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from worker.settings.field import setting
+from worker.settings.readers import Boolean
+
+
+class ServingSettings(BaseModel):
+    """Where jobs come from, how many are held at once, and what follows each of them."""
+
+    refresh_worker: Boolean = setting(
+        False, "true or false", "On RunPod: stop the pod after each job, so that the next one finds a clean worker."
+    )
+    worker_concurrency: int = setting(
+        1,
+        "a whole number above 0",
+        "Jobs held at once. With 2, the files of one job come in and go out while another is on the GPU, on which "
+        "there is one at a time.",
+        gt=0,
+        le=64,
+    )
+    serve_api_locally: Boolean = setting(
+        False, "true or false", "Serve RunPod's API on this machine, instead of taking jobs from the platform."
+    )

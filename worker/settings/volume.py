@@ -1,0 +1,33 @@
+"""Settings of the network volume, which holds models and node packs.
+
+To add a setting, add a field here, its group and an example in docs/source/configuration.toml, and its Indonesian text
+in docs/source/configuration.id.toml. Then run scripts/make_docs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from worker.settings.field import setting
+from worker.settings.readers import AbsolutePath, Boolean
+
+
+class VolumeSettings(BaseModel):
+    """Where the network volume is, and what is loaded from it."""
+
+    network_volume_path: AbsolutePath = setting(
+        Path("/runpod-volume"),
+        "a folder",
+        "Where the network volume is mounted: ComfyUI reads every kind of model from its `models/` as well.",
+    )
+    network_volume_debug: Boolean = setting(
+        False,
+        "true or false",
+        "Log what lies on the network volume and what ComfyUI finds of it: at the start, and with each job that "
+        "misses a model.",
+    )
+    volume_custom_nodes: Boolean = setting(
+        False, "true or false", "Load the node packs in `custom_nodes/` of the network volume as well."
+    )
