@@ -218,7 +218,7 @@ def test_a_sampler_that_saves_is_not_run_again(worker: Worker) -> None:
 def _lose_kept_files(worker: Worker) -> None:
     """Let go of all kept files, as the limit does."""
     assert worker.runtime is not None
-    reuse = worker.runtime.prompts._reuse
+    reuse = worker.runtime.files.reuse
     assert reuse._kept
     for key in list(reuse._kept):
         reuse._drop(key)
@@ -235,7 +235,7 @@ def test_where_a_sampler_s_files_are_gone_it_runs_again(worker: Worker) -> None:
 
 def test_kept_files_have_a_limit(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     assert worker.runtime is not None
-    reuse = worker.runtime.prompts._reuse
+    reuse = worker.runtime.files.reuse
     monkeypatch.setattr(reuse, "limit_bytes", 10)
     worker.run(SAMPLED)
     assert not reuse._kept

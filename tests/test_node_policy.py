@@ -103,7 +103,7 @@ def test_a_class_that_is_gone_counts_as_its_successor(worker: Worker, monkeypatc
     runtime = worker.embedded_runtime()
     assert runtime.runs_as("SaveImage") == "SaveImage"
     assert runtime.runs_as("Nope") == "Nope"
-    known = getattr(runtime._main.server.PromptServer.instance, "node_replace_manager", None)
+    known = getattr(runtime.main.server.PromptServer.instance, "node_replace_manager", None)
     if known is None:
         pytest.skip("this version knows no successors")
     old, successors = next(item for item in known._replacements.items() if not runtime.has_node_class(item[0]))

@@ -110,7 +110,7 @@ def test_a_node_of_a_pack_finds_whole_files(ask: Ask, monkeypatch: pytest.Monkey
         time.sleep(0.3)
         return encode_strip(pixels, rows)
 
-    monkeypatch.setattr("worker.embedded.save_image.encode_strip", slow)
+    monkeypatch.setattr("worker.images.encoder.encode_strip", slow)
     answer = ask(graph)
     assert "errors" not in answer
     assert answer["text"][0]["text"] == "early_00001_.png 900x900"
@@ -139,9 +139,9 @@ def test_no_thread_is_an_error_of_the_job(ask: Ask, worker: Worker, monkeypatch:
     def none(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    saver = worker.runtime.prompts._saver if worker.runtime else None
+    encoder = worker.runtime.files.encoder if worker.runtime else None
     with monkeypatch.context() as patch:
-        patch.setattr(saver, "_pool", type("Pool", (), {"submit": staticmethod(none)})())
+        patch.setattr(encoder, "_pool", type("Pool", (), {"submit": staticmethod(none)})())
         assert ask(large(78))["details"] == ["An image could not be saved: ComfyUI_00001_.png: can't start new thread"]
     assert "images" in ask(graphs.solid(78))
 
@@ -185,7 +185,7 @@ def test_one_failed_image_is_not_for_ever(ask: Ask, monkeypatch: pytest.MonkeyPa
         return encode_strip(pixels, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr("worker.embedded.save_image.encode_strip", once)
+        patch.setattr("worker.images.encoder.encode_strip", once)
         first = ask(large(0x332211, batch=3))
     assert len(first["images"]) == 2
     assert len(first["errors"]) == 1
@@ -233,7 +233,7 @@ def test_an_encoder_that_fails_fails_its_job_alone(ask: Ask, monkeypatch: pytest
         def broken(*_: object) -> None:
             raise MemoryError("no room")
 
-        patch.setattr("worker.embedded.save_image.encode_strip", broken)
+        patch.setattr("worker.images.encoder.encode_strip", broken)
         answer = ask(large(0x0A0B0C))
     assert answer["error"] == "Job processing failed"
     assert answer["details"] == ["An image could not be saved: ComfyUI_00001_.png: no room"]

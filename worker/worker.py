@@ -17,8 +17,8 @@ from PIL import Image
 from worker.answer.outputs import collect
 from worker.answer.result import Result
 from worker.embedded.backend import EmbeddedBackend
-from worker.embedded.boot import boot
 from worker.embedded.runtime import Runtime
+from worker.embedded.start.boot import boot
 from worker.engine.graph_run import Backend, GraphRun, RunResult, TimeLimit
 from worker.engine.life import Life
 from worker.engine.node_policy import NodePolicy

@@ -42,9 +42,9 @@ def bare_executor(worker: Worker) -> Bare:
     if runtime is None or not isinstance(backend, EmbeddedBackend):
         raise RuntimeError("the worker is not open")
     prompts: Any = runtime.prompts
-    execution, state = prompts._main.execution, runtime.state
-    executor = build_executor(prompts._main, prompts._server)
-    save_image = prompts._main.nodes.SaveImage
+    execution, state = runtime.main.execution, runtime.state
+    executor = build_executor(runtime.main, prompts._server)
+    save_image = runtime.main.nodes.SaveImage
 
     on_its_thread = _executor_thread(backend._turns, state)
 

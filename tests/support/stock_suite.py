@@ -39,7 +39,7 @@ class Facade:
         self.runtime = worker.runtime
         self.backend = worker._backend
         self.prompts = worker.runtime.prompts
-        self.main = self.prompts._main
+        self.main = self.runtime.main
         self.server = self.prompts._server
         self.posted: dict[GraphRun, tuple[dict[str, Any], Future[Answer]]] = {}
         self.workspaces: list[Workspace] = []
@@ -56,7 +56,7 @@ class Facade:
         self.server.send_sync = send_sync
         self.prompts.queue_prompt = self._queue_prompt  # type: ignore[method-assign, assignment]
         # The suite asks for the history of prompts that have ended.
-        self.prompts.end_job = self.server.prompt_queue.wipe_queue  # type: ignore[method-assign]
+        self.prompts.forget = self.prompts.empty_queue  # type: ignore[method-assign]
         self.server.app.middlewares.insert(0, self._middleware())
         asyncio.run_coroutine_threadsafe(self.server.publish_loop(), self.server.loop)
 
@@ -117,7 +117,7 @@ class Facade:
         if hasattr(args, "cache_classic"):
             args.cache_classic = flags.cache_classic
         executor = build_executor(self.main, self.server)
-        self.prompts._executor = self.prompts._reuse.executor = executor
+        self.prompts._executor = self.runtime.files.reuse.cache.executor = executor
         self.server.prompt_queue.wipe_history()
         if self.site is None:
             listening = asyncio.run_coroutine_threadsafe(self._listen(flags.listen, int(flags.port)), self.server.loop)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import psutil
-
 from worker.embedded.activity import Activity
-from worker.embedded.files.fingerprint import JobContent
+from worker.embedded.files.job_files import JobFiles
 from worker.embedded.memory import ran_out
 from worker.embedded.messages import translate_inner
 from worker.embedded.prompts import Rejection
+from worker.embedded.rest import Rest
 from worker.embedded.runtime import Runtime
 from worker.engine.graph_run import GraphRun, RunResult
 from worker.engine.life import Life
@@ -37,8 +35,8 @@ _log = logging.getLogger("worker")
 class _NoEditorGraph(dict[str, Any]):
     """``extra_pnginfo`` of a job that has no editor graph.
 
-    Some packs look into it and need a dict, some take its ``workflow`` without asking; to those that only pass it on,
-    and to files' metadata, it is empty.
+    Some packs need a dict to look into, and some take its ``workflow`` without asking. For packs that only pass it on,
+    and in the metadata of files, it is empty.
     """
 
     def __missing__(self, key: str) -> dict[str, Any]:
@@ -53,27 +51,27 @@ class EmbeddedBackend:
     Args:
         runtime: ComfyUI.
         life: the worker's.
-        patience: how long a run may take to show signs of life, and to stop.
-        max_rss_bytes: host memory above which caches are freed between runs, and then no further run is taken.
+        patience: how long a run may show no sign of life, and how long it may take to stop.
+        max_rss_bytes: host memory above which caches are freed between runs; if that is not enough, no further run is
+            taken.
     """
 
     def __init__(
         self, runtime: Runtime, life: Life | None = None, patience: Patience | None = None, max_rss_bytes: int = 0
     ) -> None:
-        self._runtime, self._max_rss_bytes = runtime, max_rss_bytes
-        self._life = life or Life()
-        prompts = runtime.prompts
+        self._runtime = runtime
         self._activity = Activity(lambda: self._turns.thread_id, runtime.gpu_is_busy)
         self._watches_stalls = bool(patience and patience.stall_s)
+        life = life or Life()
         self._turns = Turns(
             "comfy-executor",
             self._run,
-            prompts.interrupt,
-            self._rest,
+            runtime.prompts.interrupt,
+            Rest(runtime.main, runtime.memory, life, max_rss_bytes),
             patience=patience,
             moves=self._activity.moves,
             salvage=self._salvage,
-            life=self._life,
+            life=life,
         )
 
     def start(self) -> None:
@@ -92,17 +90,31 @@ class EmbeddedBackend:
     def _run(self, turn: Turn) -> RunResult:
         if self._watches_stalls:
             self._activity.begin()
-        with self._visit(turn.run):
-            result, failure = self._attempt(turn)
+        with self._in_comfyui(turn.run) as files:
+            result, failure = self._attempt(turn, files)
             if ran_out(failure) and not turn.interrupted:
                 _log.warning("Out of memory in node %s: models and caches are freed, and the job is run once more",
                              failure.node_id if failure else "?")  # fmt: skip
-                self._runtime.prompts.memory.make_room()
+                self._runtime.memory.make_room()
                 self._runtime.folders.drop_outputs()
-                result, failure = self._attempt(turn)
+                result, failure = self._attempt(turn, files)
             return self._judged(result, failure)
 
-    def _attempt(self, turn: Turn) -> tuple[RunResult, NodeFailure | None]:
+    @contextmanager
+    def _in_comfyui(self, run: GraphRun) -> Iterator[JobFiles]:
+        """Bring the job's files into ComfyUI's folders, and take all that is there into the job's own at the end."""
+        folders, prompts = self._runtime.folders, self._runtime.prompts
+        self._runtime.memory.begin()
+        prompts.empty_queue()
+        try:
+            with self._runtime.files.of_job(run) as files:
+                folders.place(run.workspace)
+                yield files
+        finally:
+            prompts.forget()
+            folders.take(run.workspace)
+
+    def _attempt(self, turn: Turn, files: JobFiles) -> tuple[RunResult, NodeFailure | None]:
         """Run the graph; its result, and the failure that ended it."""
         run = turn.run
         graph = own_graph(run.workflow)
@@ -110,13 +122,26 @@ class EmbeddedBackend:
         queued = self._runtime.prompts.queue_prompt(graph, extra_data)
         if isinstance(queued, Rejection):
             raise WorkflowRejected(self._explain(queued, run))
-        outcomes = self._run_queue(turn)
+        outcomes = self._run_queue(turn, files)
         failure = next((outcome.failure for outcome in outcomes if outcome.status == "error"), None)
         return make_result(run, outcomes, dropped_lines(queued.node_errors, run)), failure
 
+    def _run_queue(self, turn: Turn, files: JobFiles) -> list[PromptOutcome]:
+        """Run the job's prompt, and those that its nodes put into the server's queue meanwhile."""
+        outcomes: list[PromptOutcome] = []
+        messages = _Messages(self._runtime, turn, self._activity.event)
+        while not turn.interrupted and (outcome := self._runtime.prompts.run_next(files, messages)) is not None:
+            tell(turn.run.on_event, PromptEnded(outcome.prompt_id, outcome.status))
+            outcomes.append(outcome)
+            if outcome.status != "success":
+                break
+        if turn.interrupted and not outcomes:
+            raise JobInterrupted
+        return [*outcomes, *messages.blocked]
+
     def _judged(self, result: RunResult, failure: NodeFailure | None) -> RunResult:
-        """``result``, with the reason where it is not the workflow's own; the process may be done for."""
-        memory = self._runtime.prompts.memory
+        """``result``, with its error if the workflow did not cause it; the process may have to end then."""
+        memory = self._runtime.memory
         fault = memory.fault(failure)
         if fault is not None:
             self._turns.retire(f"the CUDA device does not work any more ({fault})")
@@ -134,45 +159,11 @@ class EmbeddedBackend:
             return result
         return replace(result, error=error, errors=(*result.errors, str(error)))
 
-    def _salvage(self, turn: Turn) -> RunResult:
+    def _salvage(self, turn: Turn) -> RunResult | None:
         """What a job that does not stop has finished."""
+        files = self._runtime.files.current
         self._runtime.folders.copy_outputs(turn.run.workspace)
-        return make_result(turn.run, [self._runtime.prompts.told_so_far()], [])
-
-    def _rest(self) -> None:
-        self._runtime.prompts.collect_garbage()
-        limit = self._max_rss_bytes
-        if limit and _rss() > limit and _trimmed_rss() > limit:
-            self._runtime.prompts.memory.make_room()
-            now = _trimmed_rss()
-            _log.warning("Memory was over MAX_RSS_MB; with models and caches freed it is %.0f MB", now / 1e6)
-            if now > limit:
-                self._life.drain(f"{now / 1e6:.0f} MB of memory are over MAX_RSS_MB, with all caches freed")
-
-    @contextmanager
-    def _visit(self, run: GraphRun) -> Iterator[None]:
-        """Let the job's files and what it knows into ComfyUI, and out again."""
-        folders, prompts = self._runtime.folders, self._runtime.prompts
-        prompts.begin_job(JobContent(run.staged, run.api_key, run.workflow, run.image_format), run.on_file)
-        try:
-            folders.place(run.workspace)
-            yield
-        finally:
-            prompts.end_job()
-            folders.take(run.workspace)
-
-    def _run_queue(self, turn: Turn) -> list[PromptOutcome]:
-        """Run the job's prompt, and those that its nodes put into the server's queue meanwhile."""
-        outcomes: list[PromptOutcome] = []
-        messages = _Messages(self._runtime, turn, self._activity.event)
-        while not turn.interrupted and (outcome := self._runtime.prompts.run_next(messages)) is not None:
-            tell(turn.run.on_event, PromptEnded(outcome.prompt_id, outcome.status))
-            outcomes.append(outcome)
-            if outcome.status != "success":
-                break
-        if turn.interrupted and not outcomes:
-            raise JobInterrupted
-        return [*outcomes, *messages.blocked]
+        return make_result(turn.run, [files.named_so_far()], []) if files is not None else None
 
     def _explain(self, rejection: Rejection, run: GraphRun) -> str:
         text = explain_rejection(
@@ -186,7 +177,7 @@ class EmbeddedBackend:
 
 
 class _Messages:
-    """Listens to ComfyUI while a run has its turn: hands events on, and holds an early interrupt until it counts."""
+    """Listens to ComfyUI while a run has its turn: hands events on, and repeats an interrupt that came too early."""
 
     def __init__(self, runtime: Runtime, turn: Turn, on_message: Callable[[], None]) -> None:
         self._runtime = runtime
@@ -203,15 +194,3 @@ class _Messages:
         self._on_message()
         if self._turn.run.on_event is not None:
             tell(self._turn.run.on_event, translate_inner(name, data, self._turn.run.workflow))
-
-
-def _rss() -> int:
-    """Bytes of host memory that the process holds."""
-    return int(psutil.Process().memory_info().rss)
-
-
-def _trimmed_rss() -> int:
-    """``_rss``, once the allocator has given back what it can."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-    return _rss()

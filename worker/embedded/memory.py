@@ -1,4 +1,4 @@
-"""The device's memory: making room in it, what is left of it, and whether the device still works at all."""
+"""The device's memory: how much is free, how to free more, and whether the device works at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GB = 1e9
 
 
 def ran_out(failure: NodeFailure | None) -> bool:
-    """Whether a node failed for want of memory, the device's or the host's."""
+    """Whether a node failed because memory ran out, the device's or the host's."""
     if failure is None:
         return False
     if "MemoryError" in failure.exception_type:
@@ -27,7 +27,7 @@ def ran_out(failure: NodeFailure | None) -> bool:
 
 @dataclass(frozen=True)
 class MemoryFigures:
-    """Bytes. ``peak``: the most that was allocated at once; None where the device does not tell."""
+    """Bytes. ``peak``: the most that was allocated at once; None if the device does not tell."""
 
     peak: int | None
     free: int
@@ -72,15 +72,16 @@ class DeviceMemory:
         self._management.soft_empty_cache()
 
     def came_back(self) -> bool:
-        """Whether, with room made, as much is free as there was; the host's memory belongs to others as well."""
+        """Whether nearly as much is free as at the start, after room was made. Always true for the host's memory, since
+        other programs use that as well."""
         return not self._is_cuda or self.figures().free >= _BACK * self._free_at_start
 
     def fault(self, failure: NodeFailure | None) -> str | None:
-        """Why the device is broken for this process, or None where it works.
+        """Why the device is broken for this process; None if it works.
 
-        CUDA's grave errors (an illegal access, a device-side assert, a launch failure, an uncorrectable ECC error, a
-        lost device) make every later call of the process fail. So a failure that speaks of CUDA is followed by a call;
-        the text alone proves nothing, since callers have a part in what nodes say.
+        After CUDA's grave errors (an illegal access, a device-side assert, a launch failure, an uncorrectable ECC
+        error, a lost device) every later call of the process fails. So if a failure speaks of CUDA, a call is tried.
+        The text alone proves nothing, since a caller may have written it.
         """
         if failure is None or not self._is_cuda or ran_out(failure):
             return None

@@ -1,4 +1,4 @@
-"""Messages that never leave this process: those with numbers instead of names carry pictures as they are."""
+"""Messages of ComfyUI in this process → events. Binary ones have a number for a name, and hold images unencoded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ def translate_inner(name: Any, data: Any, graph: Mapping[str, Any]) -> Event | N
         return translate(name, data, graph)
     try:
         return _binary(name, data)
-    except (KeyError, TypeError, ValueError, AttributeError):  # A node's message under a number of ComfyUI's.
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ):  # A node's message under ComfyUI's number.
         return Message(str(name), data)
 
 

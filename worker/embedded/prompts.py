@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import importlib
 import logging
-import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from worker.embedded.executor import build_executor
-from worker.embedded.files.fingerprint import JobContent, install_fingerprints
-from worker.embedded.files.reuse import FileReuse
-from worker.embedded.files.unnamed import UnnamedFiles
-from worker.embedded.memory import DeviceMemory
-from worker.embedded.save_image import ImageSaver, OnFile, SaveFailure
+from worker.embedded.files.job_files import JobFiles
 from worker.embedded.server import CLIENT_ID, MessageListener, prompt_route
-from worker.engine.workspace import StateFolder
-from worker.images.formats import PNG
-from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome, file_entries, outcome_of
+from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome, outcome_of
 
-_GC_INTERVAL_S = 10.0
 _log = logging.getLogger("worker")
 
 
@@ -44,60 +32,25 @@ class Accepted:
     node_errors: dict[str, Any]
 
 
-def _without(outcome: PromptOutcome, failures: Sequence[SaveFailure], output: Path) -> PromptOutcome:
-    """``outcome`` with a line for each image that could not be saved, in place of its entry."""
-    gone = {str(failure.path) for failure in failures}
-
-    def kept(entry: Any) -> bool:
-        if not (isinstance(entry, dict) and "filename" in entry):
-            return True
-        return str(output / str(entry.get("subfolder") or "") / str(entry["filename"])) not in gone
-
-    outputs = {
-        node_id: {key: list(filter(kept, value)) if isinstance(value, list) else value for key, value in shown.items()}
-        for node_id, shown in outcome.outputs.items()
-    }
-    lines = tuple(f"{failure.path.name}: {failure.error}" for failure in failures)
-    return replace(outcome, outputs=outputs, unsaved=lines)
-
-
 class PromptRunner:
-    """Queues and runs prompts, on one thread; ``interrupt`` may be called from any.
+    """Queues and runs prompts, on one thread. ``interrupt`` may be called from any.
 
     Args:
         main: ComfyUI's ``main`` module.
-        server: the ``PromptServer`` of ``make_server``, its loop running.
-        state: ComfyUI's folders.
+        server: the ``PromptServer`` of ``make_server``, whose loop runs.
+        executor: ComfyUI's ``PromptExecutor``.
     """
 
-    def __init__(self, main: Any, server: Any, state: StateFolder) -> None:
-        self._main = main
-        self._server = server
+    def __init__(self, main: Any, server: Any, executor: Any) -> None:
+        self._main, self._server, self._executor = main, server, executor
         self._post_prompt = prompt_route(server)
-        self._executor = build_executor(main, server)
-        self._reuse = FileReuse(self._executor, state.output, state.temp, state.kept)
-        self._saver = ImageSaver(main, state.output)
-        self._saver.install()
-        self._content = JobContent()
-        self._on_file: OnFile | None = None
-        self._output = state.output
-        self._unnamed = UnnamedFiles(state.output, self._is_output_node)
-        install_fingerprints(
-            main.execution,
-            main.nodes.NODE_CLASS_MAPPINGS,
-            lambda: self._content,
-            metadata=not main.args.disable_metadata,
-        )
         self._loop = asyncio.new_event_loop()
-        self._last_gc = time.monotonic()
-        self._told: dict[str, dict[str, Any]] = {}
-        self.memory = DeviceMemory(main.comfy.model_management, importlib.import_module("torch"), self._executor.reset)
 
     def queue_prompt(self, graph: dict[str, Any], extra_data: Mapping[str, Any]) -> Accepted | Rejection:
         """Put ``graph`` through the server's own ``/prompt`` route, which may change it.
 
-        Belongs to the thread of ``run_next``. Where packs have hooked the route it runs on the server's loop, as they
-        expect; otherwise here, which saves the way there and back.
+        Call it on the thread of ``run_next``. If packs have hooked the route, it runs on the server's loop, as they
+        expect; otherwise on this thread, which saves the way to the other one.
         """
         body = {
             "prompt": graph,
@@ -118,78 +71,33 @@ class PromptRunner:
             return await self._post_prompt(body)
         except asyncio.CancelledError:
             raise
-        except BaseException as error:  # noqa: BLE001 - any node's code runs in validation; the loop must go on.
+        except BaseException as error:  # noqa: BLE001 - validation runs code of any node, and the loop must go on.
             # The stock server answers 500 here: a node's INPUT_TYPES or VALIDATE_INPUTS raised.
             _log.exception("ComfyUI's validation raised")
             text = f"{type(error).__name__}: {error}"
             return 500, {"error": {"type": "exception_during_validation", "message": text, "details": ""}}
 
-    def run_next(self, on_message: MessageListener) -> PromptOutcome | None:
-        """Run the next prompt of the server's queue, on the calling thread; None where the queue is empty.
+    def run_next(self, files: JobFiles, on_message: MessageListener) -> PromptOutcome | None:
+        """Run the next prompt of the server's queue, on the calling thread; None if the queue is empty.
 
-        Whatever a node raises, and be it SystemExit, is an outcome.
+        Whatever a node raises is an outcome, even SystemExit. Before the end of the prompt is told, all its files are
+        whole.
         """
-        queue = self._server.prompt_queue
-        taken = queue.get(timeout=0)
+        taken = self._server.prompt_queue.get(timeout=0)
         if taken is None:
             return None
         (_, prompt_id, graph, extra_data, outputs, sensitive), item_id = taken
         self._server.last_prompt_id = prompt_id
-
-        def listen(name: Any, data: Any) -> None:
-            data = self._look(graph, name, data)
-            on_message(name, data)
-
-        self._unnamed.begin()
-        self._server.on_message = listen
+        files.begin_prompt()
+        self._server.on_message = lambda name, data: on_message(name, files.hear(graph, name, data))
         try:
-            # Validation names outputs in an order that changes from process to process; file names follow it.
+            # Validation gives a set, whose order changes from process to process; the names of files depend on it.
             ordered = sorted(outputs, key=list(graph).index)
             outcome = self._execute(prompt_id, graph, {**extra_data, **sensitive}, ordered)
+            return files.end_prompt(outcome, graph)
         finally:
-            failures = self._saver.finish()  # Who hears that the prompt has ended finds its files.
             self._close_prompt(item_id, prompt_id)
             self._server.on_message = None
-        if failures:
-            complete, outcome = outcome, _without(outcome, failures, self._output)
-            self._reuse.forget([n for n in outcome.outputs if outcome.outputs[n] != complete.outputs[n]])
-        self._reuse.after(outcome.outputs, graph)
-        unnamed = self._unnamed.end()
-        self._reuse.forget(unnamed)
-        outcome = replace(outcome, unnamed=unnamed)
-        if outcome.status != "success":
-            self._reuse.after_failure(graph)
-        return outcome
-
-    def _is_output_node(self, class_type: str) -> bool:
-        return bool(getattr(self._main.nodes.NODE_CLASS_MAPPINGS.get(class_type), "OUTPUT_NODE", False))
-
-    def _look(self, graph: Mapping[str, Any], name: Any, data: Any) -> Any:
-        """See what a message means for files; a pack may send anything under a name of ComfyUI's."""
-        if not isinstance(data, dict):
-            return data
-        if name == "execution_cached" and isinstance(data.get("nodes"), list):
-            return {**data, "nodes": self._reuse.before(data["nodes"])}
-        node_id = data.get("node")
-        if isinstance(node_id, str) and name in ("executing", "executed"):
-            class_type = graph.get(node_id, {}).get("class_type")
-            if name == "executing":
-                self._saver.node_starts(class_type)
-                self._unnamed.node_starts(node_id, class_type)
-            else:
-                if isinstance(data.get("output"), dict):
-                    self._told[node_id] = data["output"]
-                self._unnamed.node_names(node_id)
-                self._tell_files(class_type, data.get("output"))
-        return data
-
-    def _tell_files(self, class_type: str | None, output: Any) -> None:
-        """Tell of the files that a node has saved; the saver tells of its own."""
-        if self._on_file is None or class_type == "SaveImage" or not isinstance(output, dict):
-            return
-        for entry in file_entries(output):
-            if entry.get("type") == "output":
-                self._on_file(self._output / str(entry.get("subfolder") or "") / str(entry["filename"]))
 
     def _execute(
         self, prompt_id: str, graph: dict[str, Any], extra_data: dict[str, Any], outputs: Any
@@ -199,9 +107,9 @@ class PromptRunner:
         executor.status_messages = []
         try:
             self._loop.run_until_complete(executor.execute_async(graph, prompt_id, extra_data, outputs))
-        except BaseException as error:  # noqa: BLE001 - nor may a node end this thread.
-            # ComfyUI hands on what is no Exception (SystemExit, KeyboardInterrupt from a node) and leaves its caches
-            # half-written.
+        except BaseException as error:  # noqa: BLE001 - a node must not end this thread either.
+            # ComfyUI lets through what is no Exception (SystemExit, KeyboardInterrupt from a node), and its caches are
+            # half written then.
             _log.exception("The executor broke in node %s", self._server.last_node_id)
             executor.reset()
             return PromptOutcome(prompt_id, "error", failure=self._escaped(graph, error))
@@ -215,7 +123,7 @@ class PromptRunner:
         return NodeFailure(node_id, node_type, type(error).__name__, f"{type(error).__name__}: {error}")
 
     def _cancel_leftover_tasks(self) -> None:
-        """``asyncio.run``, which the stock server uses for each prompt, cancels what a prompt left running."""
+        """Cancel what a prompt left running. The stock server's ``asyncio.run`` does so after each prompt."""
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
@@ -232,39 +140,15 @@ class PromptRunner:
         queue.task_done(item_id, executor.history_result, status=status, process_item=lambda item: item[:5])
         self._server.send_sync("executing", {"node": None, "prompt_id": prompt_id}, self._server.client_id)
 
-    def begin_job(self, content: JobContent, on_file: OnFile | None = None) -> None:
-        """From here on, prompts belong to a job that brings ``content``.
-
-        ``on_file`` is told of each output file that is complete, on any thread, while the graph still runs.
-        """
-        self._content = content
-        self._on_file = on_file
-        self._told = {}
-        self.memory.begin()
-        self._saver.begin(content.image_format, on_file)
-        # A task that a node left on the server's loop may have queued a prompt after its own job.
+    def empty_queue(self) -> None:
+        """Drop prompts that wait. A task that a node left on the server's loop may have queued one after its job."""
         self._server.prompt_queue.wipe_queue()
 
-    def told_so_far(self) -> PromptOutcome:
-        """What nodes of a job that does not stop have told; files that are still being encoded may be missing."""
-        return PromptOutcome("", "interrupted", dict(self._told))
-
-    def end_job(self) -> None:
-        """Forget the job's prompts: those that still wait, and the server's history of those that ran."""
-        self._server.prompt_queue.wipe_queue()
+    def forget(self) -> None:
+        """Drop the job's prompts: those that still wait, and the server's history of those that ran."""
+        self.empty_queue()
         self._server.prompt_queue.wipe_history()
-        self._content = JobContent()
-        self._on_file = None
-        self._saver.begin(PNG, None)  # A thread that a node has left behind may go on saving.
 
     def interrupt(self) -> None:
         """Stop the running prompt at its next step or node, as the server's ``/interrupt`` does."""
         self._main.nodes.interrupt_processing()
-
-    def collect_garbage(self) -> None:
-        """What the stock server does between prompts, at most every ten seconds."""
-        if time.monotonic() - self._last_gc > _GC_INTERVAL_S:
-            gc.collect()
-            self._main.comfy.model_management.soft_empty_cache()
-            self._main.hook_breaker_ac10a0.restore_functions()
-            self._last_gc = time.monotonic()

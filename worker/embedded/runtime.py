@@ -9,8 +9,11 @@ from typing import Any
 
 import psutil
 
+from worker.embedded import versions
 from worker.embedded.files.folders import ComfyFolders
+from worker.embedded.files.job_files import OutputFiles
 from worker.embedded.files.model_folders import model_folders, model_inputs
+from worker.embedded.memory import DeviceMemory
 from worker.embedded.prompts import PromptRunner
 from worker.embedded.start.node_packs import NodePack
 from worker.embedded.start.source import ComfySource
@@ -29,7 +32,10 @@ class Runtime:
         volume: the network volume whose model folders it reads as well, or None.
         node_packs: custom node packs, with import times and failures.
         timings: seconds of each step of the start.
+        main: ComfyUI's ``main`` module.
         prompts: queues and runs prompts.
+        files: cares for the files that jobs save.
+        memory: the device's.
     """
 
     source: ComfySource
@@ -38,8 +44,10 @@ class Runtime:
     volume: Path | None
     node_packs: tuple[NodePack, ...]
     timings: dict[str, float]
+    main: Any = field(repr=False)
     prompts: PromptRunner
-    _main: Any = field(repr=False)
+    files: OutputFiles
+    memory: DeviceMemory
 
     @property
     def state(self) -> StateFolder:
@@ -53,45 +61,43 @@ class Runtime:
 
     def has_node_class(self, class_type: str) -> bool:
         """Whether a node class of this name is loaded."""
-        return class_type in self._main.nodes.NODE_CLASS_MAPPINGS
+        return class_type in self.main.nodes.NODE_CLASS_MAPPINGS
 
     def node_classes(self) -> list[str]:
         """Names of all node classes that are loaded."""
-        return list(self._main.nodes.NODE_CLASS_MAPPINGS)
+        return list(self.main.nodes.NODE_CLASS_MAPPINGS)
 
     def runs_as(self, class_type: str) -> str:
-        """The class that ComfyUI runs for ``class_type``: newer versions know successors of classes that are gone."""
-        known = getattr(self._main.server.PromptServer.instance, "node_replace_manager", None)
-        if known is None or self.has_node_class(class_type):
+        """The class that ComfyUI runs for ``class_type``: this one, or the successor of one that is gone."""
+        if self.has_node_class(class_type):
             return class_type
-        successors = known.get_replacement(class_type)
-        return str(successors[0].new_node_id) if successors else class_type
+        return versions.successor(self.main, class_type) or class_type
 
     def model_files(self, folder: str) -> list[str]:
         """Names of the model files in ``folder`` (``checkpoints``, ``loras``, …), as workflows name them."""
-        return list(self._main.folder_paths.get_filename_list(folder))
+        return list(self.main.folder_paths.get_filename_list(folder))
 
     def model_folders(self) -> list[ModelFolder]:
         """Every model folder that this version knows, with the paths it is read from, but for the state folder's."""
-        return model_folders(self._main.folder_paths, self.state.root)
+        return model_folders(self.main.folder_paths, self.state.root)
 
     def model_path(self, folder: str, name: str) -> Path | None:
         """The file that ``name`` is in ``folder``, or None."""
-        path = self._main.folder_paths.get_full_path(folder, name)
+        path = self.main.folder_paths.get_full_path(folder, name)
         return Path(path) if path else None
 
     def loads_packs_from(self, folder: Path) -> bool:
         """Whether node packs are loaded from this folder."""
-        return str(folder) in self._main.folder_paths.get_folder_paths("custom_nodes")
+        return str(folder) in self.main.folder_paths.get_folder_paths("custom_nodes")
 
     def model_inputs(self, class_type: str) -> dict[str, tuple[str, frozenset[str]]]:
         """For each input of a node class that takes a model file: its folder, and the choices that are no files."""
-        node_class = self._main.nodes.NODE_CLASS_MAPPINGS.get(class_type)
-        return model_inputs(node_class, self._main.folder_paths) if node_class else {}
+        node_class = self.main.nodes.NODE_CLASS_MAPPINGS.get(class_type)
+        return model_inputs(node_class, self.main.folder_paths) if node_class else {}
 
     def gpu_is_busy(self) -> bool:
-        """Whether the CUDA device computes; False where it does not tell."""
-        torch, device = importlib.import_module("torch"), self._main.comfy.model_management.get_torch_device()
+        """Whether the CUDA device computes; False if it does not tell."""
+        torch, device = importlib.import_module("torch"), self.main.comfy.model_management.get_torch_device()
         if device.type != "cuda":
             return False
         try:
@@ -101,7 +107,7 @@ class Runtime:
 
     def device(self) -> dict[str, Any]:
         """``name`` and ``type``; ``free``, ``total``, ``ram_free``, ``ram_total`` in bytes; ``torch``: its version."""
-        management = self._main.comfy.model_management
+        management = self.main.comfy.model_management
         device = management.get_torch_device()
         return {
             "name": management.get_torch_device_name(device),

@@ -1,4 +1,4 @@
-"""ComfyUI's own ``PromptServer``, which never listens: node packs find all they expect, events come here instead."""
+"""ComfyUI's own ``PromptServer``, which never listens. Node packs find all they expect; the worker gets messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make_server(prompt_server: Any, loop: Any) -> Any:
                 listener(event, data)
 
     server = InProcessServer(loop)
-    # The stock front end asks for previews with the id of their node; so do we.
+    # Previews then come with the id of their node, as ComfyUI's front end asks for them.
     server.sockets_metadata[CLIENT_ID] = {"feature_flags": {"supports_preview_metadata": True}}
     return server
 
@@ -44,7 +44,7 @@ class _PromptRequest:
 
 
 def prompt_route(server: Any) -> Callable[[dict[str, Any]], Awaitable[tuple[int, dict[str, Any]]]]:
-    """Find the server's own ``POST /prompt``: what each version does before it queues a graph is its own business.
+    """Find the server's own ``POST /prompt``. What it does before it queues a graph differs by version.
 
     Returns:
         A coroutine function: request body → HTTP status and the answer's JSON.

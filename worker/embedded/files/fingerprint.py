@@ -1,8 +1,8 @@
-"""What a job brings along becomes part of what ComfyUI's cache knows a node by.
+"""Adds what a job brings along to the fingerprint by which ComfyUI's cache knows a node.
 
-ComfyUI knows a file by what a node tells of it: LoadImage its content, LoadVideo its time, Load3D and others nothing
-but its name. And it does not know what a node was told beside its inputs: one that asked for the caller's API key, or
-for the whole graph, is served from the cache to the next caller. Each would hand one job's secrets or files to another.
+ComfyUI knows an input file by what the node says of it: LoadImage gives its content, LoadVideo its time, Load3D and
+others only its name. And ComfyUI does not know what a node gets beside its inputs: the caller's API key, the whole
+graph. Without these, the cache would give results of one caller's files or secrets to the next caller.
 """
 
 from __future__ import annotations
@@ -15,16 +15,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from worker.embedded.node_classes import NodeClasses
 from worker.images.formats import PNG, ImageFormat
 
 _SEPARATORS = re.compile(r"/(?:\./|/)*")
-_KEY_INPUTS = frozenset({"API_KEY_COMFY_ORG", "AUTH_TOKEN_COMFY_ORG"})
-_GRAPH_INPUTS = frozenset({"PROMPT", "DYNPROMPT", "EXTRA_PNGINFO"})
 
 
 @dataclass(frozen=True)
 class JobContent:
-    """``files``: content hash of each input file by its name. ``api_key``: the caller's. ``workflow``: the graph."""
+    """What a job brings along.
+
+    Attributes:
+        files: content hash of each input file, by its name.
+        api_key: the caller's.
+        workflow: the graph.
+        image_format: of what SaveImage saves.
+    """
 
     files: Mapping[str, str] = field(default_factory=dict)
     api_key: str | None = field(default=None, repr=False)
@@ -33,58 +39,48 @@ class JobContent:
 
     @cached_property
     def key_digest(self) -> str:
-        """Tells keys apart without being one."""
+        """Differs for each key, and does not tell it."""
         return _digest(self.api_key) if self.api_key else "no key"
 
     @cached_property
     def graph_digest(self) -> str:
-        """Tells graphs apart."""
+        """Differs for each graph."""
         return _digest(json.dumps(self.workflow, sort_keys=True, default=repr))
 
 
-def install_fingerprints(
-    execution: Any, node_classes: Mapping[str, Any], current: Callable[[], JobContent], *, metadata: bool
-) -> None:
-    """Add the content that a node is given to the fingerprint which ComfyUI takes of it.
+def install_fingerprints(execution: Any, classes: NodeClasses, current: Callable[[], JobContent]) -> None:
+    """Add the content that a node is given to the fingerprint that ComfyUI takes of it.
 
     Args:
         execution: ComfyUI's module.
-        node_classes: node classes by name.
+        classes: ComfyUI's node classes.
         current: gives the content of the job that runs.
-        metadata: whether ComfyUI's own nodes write the graph into files; if not, they do nothing else with it.
     """
     original = execution.IsChangedCache.get
-    asked_for: dict[Any, tuple[bool, bool]] = {}
-
-    def mark(node: Mapping[str, Any]) -> tuple[str, ...]:
-        content = current()
-        node_class = node_classes[node["class_type"]]
-        if node_class not in asked_for:
-            asked_for[node_class] = _asks_for(node_class, metadata=metadata)
-        key, graph = asked_for[node_class]
-        wanted = content.image_format
-        form = (
-            (f"{wanted.name} {wanted.quality}",) if node["class_type"] == "SaveImage" and wanted.name != "png" else ()
-        )
-        told = (*form, *((content.key_digest,) if key else ()), *((content.graph_digest,) if graph else ()))
-        return (*told, *sorted(set(_named(node["inputs"], content.files)))) if content.files else told
 
     async def get(self: Any, node_id: str) -> Any:
         fingerprint = await original(self, node_id)
         marks = self.__dict__.setdefault("worker_marks", {})
         if node_id not in marks:
-            marks[node_id] = mark(self.dynprompt.get_node(node_id))
+            marks[node_id] = _marks(self.dynprompt.get_node(node_id), classes, current())
         return [fingerprint, *marks[node_id]] if marks[node_id] else fingerprint
 
     execution.IsChangedCache.get = get
 
 
-def _asks_for(node_class: Any, *, metadata: bool) -> tuple[bool, bool]:
-    """Whether a node is told the API key, and whether it is told the graph."""
-    hidden = node_class.INPUT_TYPES().get("hidden") or {}
-    kinds = {str(getattr(kind, "value", kind)) for kind in hidden.values()}
-    own = not getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes").startswith("custom_nodes")
-    return bool(kinds & _KEY_INPUTS), bool(kinds & _GRAPH_INPUTS) and (metadata or not own)
+def _marks(node: Mapping[str, Any], classes: NodeClasses, content: JobContent) -> tuple[str, ...]:
+    """What ``node`` is given beside its inputs, in a form that differs where that differs."""
+    class_type, wanted, marks = node["class_type"], content.image_format, []
+    if wanted.name != "png" and classes.is_save_image(class_type):
+        marks.append(f"{wanted.name} {wanted.quality}")
+    hidden = classes.hidden_inputs(class_type)
+    if hidden.api_key:
+        marks.append(content.key_digest)
+    if hidden.graph:
+        marks.append(content.graph_digest)
+    if content.files:
+        marks += sorted(set(_named(node["inputs"], content.files)))
+    return tuple(marks)
 
 
 def _digest(text: str) -> str:

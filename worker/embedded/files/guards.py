@@ -1,4 +1,4 @@
-"""Keeps names that a caller sends inside ComfyUI's own folders, on versions that do not do so by themselves."""
+"""Keeps names that a caller sends inside ComfyUI's own folders, and ComfyUI's lists of models usable."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from worker.embedded import versions
+
 _PATH_INPUTS = ("folder", "folder_name", "filename_prefix")
 
 
 def guard_paths(folder_paths: Any, is_static: Callable[[str], bool]) -> None:
     """Make ``folder_paths`` refuse names that leave the folder they are looked up in.
 
-    Newer versions have the check, and are only taught that a static file's link may be followed; older ones have none,
-    and ``LoadImage`` reads any file of the machine.
+    A version that has this check learns one thing: it may follow the link to a static file.
 
     Args:
         folder_paths: ComfyUI's module.
@@ -30,7 +31,7 @@ def guard_paths(folder_paths: Any, is_static: Callable[[str], bool]) -> None:
             is_static(os.path.abspath(target)) and _is_below(os.path.abspath(target), os.path.abspath(directory))  # noqa: PTH100
         )
 
-    if hasattr(folder_paths, "is_within_directory"):
+    if versions.checks_paths_itself(folder_paths):
         folder_paths.is_within_directory = contained
         return
     get, exists = folder_paths.get_annotated_filepath, folder_paths.exists_annotated_filepath
@@ -51,10 +52,10 @@ def guard_paths(folder_paths: Any, is_static: Callable[[str], bool]) -> None:
     folder_paths.exists_annotated_filepath = exists_annotated_filepath
 
 
-def guard_lists(folder_paths: Any) -> None:
-    """Let ``folder_paths`` list a model folder anew where one below it is gone, as on a volume that others write to.
+def survive_removed_folders(folder_paths: Any) -> None:
+    """Let ``folder_paths`` list a model folder again after one below it was removed, as others may do on a volume.
 
-    ComfyUI compares the times of the folders that it has listed before, and takes it for granted that they are there.
+    ComfyUI compares the times of the folders that it listed before, and would raise from then on if one is gone.
     """
     cached = folder_paths.cached_filename_list_
 
@@ -72,7 +73,7 @@ def _is_below(path: str, directory: str) -> bool:
 
 
 def guard_dataset_nodes(node_classes: Mapping[str, Any]) -> None:
-    """Wrap the dataset nodes, which join names of the caller to ComfyUI's folders without a look at all of them."""
+    """Check the inputs of the dataset nodes, which join some names of the caller to ComfyUI's folders unchecked."""
     for node_class in node_classes.values():
         if getattr(node_class, "RELATIVE_PYTHON_MODULE", "") != "comfy_extras.nodes_dataset":
             continue

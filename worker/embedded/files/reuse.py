@@ -1,13 +1,12 @@
-"""Files of nodes that ComfyUI's cache answers for.
+"""Files of nodes that ComfyUI serves from its cache.
 
-A node that is served from the cache names files of an earlier job, and those have left with it. So they are kept, for
-as long as the cache keeps the node's outputs and within a limit of bytes, and brought back before the next prompt that
-needs them. Where they are gone, that node alone runs again: its entry is taken out of the cache, nothing else changes.
+Such a node names files of an earlier job, and those left with that job. So the files are kept while the cache keeps the
+node's outputs, within a limit of bytes, and are brought back before the next prompt that needs them. If they are gone,
+only that node runs again: its entry is taken out of the cache.
 """
 
 from __future__ import annotations
 
-import gc
 import itertools
 import os
 import re
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from worker.embedded.files.node_cache import NodeCache
 from worker.protocol.prompt_outcome import file_entries
 
 _KEEP_BYTES = 512 * 1024**2
@@ -28,7 +28,7 @@ _NUMBERED = re.compile(r"(.*?)_(\d{5,})_?\.\w+")
 
 @dataclass(frozen=True)
 class _KeptFile:
-    """A second name of a file that a job has saved. ``stamp``: its size and time, by which one sees a later change."""
+    """A second name of a file that a job has saved. ``stamp``: its size and time, which a later change would alter."""
 
     relative: Path
     second: Path
@@ -42,14 +42,14 @@ class _KeptFile:
         return _stamp(self.second) == self.stamp
 
     def counter(self) -> tuple[str, int] | None:
-        """What ``ComfyUI_00002_.png`` is numbered under, and its number."""
+        """The prefix and the number of a name such as ``ComfyUI_00002_.png``."""
         numbered = _NUMBERED.fullmatch(str(self.relative))
         return (numbered[1], int(numbered[2])) if numbered else None
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """A node's files. ``only_saves``: its outputs are the very objects that it was given, so it costs no computing."""
+    """A node's files. ``only_saves``: its outputs are the very objects that it was given, so it computes nothing."""
 
     files: tuple[_KeptFile, ...]
     only_saves: bool
@@ -57,16 +57,17 @@ class _Kept:
 
 @dataclass
 class FileReuse:
-    """Keeps the cache of ``executor`` honest about files.
+    """Keeps files for the nodes in ``cache``.
 
     Args:
-        executor: ComfyUI's ``PromptExecutor``.
+        cache: ComfyUI's.
         output: its output folder.
         temp: its temp folder.
         keep: where files are kept, under second names.
+        limit_bytes: how much is kept.
     """
 
-    executor: Any
+    cache: NodeCache
     output: Path
     temp: Path
     keep: Path
@@ -81,101 +82,75 @@ class FileReuse:
         self._folders = (f"{self.output}/", f"{self.temp}/")
 
     def before(self, cached_nodes: Sequence[str]) -> list[str]:
-        """Bring back the files of ``cached_nodes``; where that cannot be, let the node run again.
+        """Bring back the files of ``cached_nodes``; a node whose files cannot be brought back runs again.
 
-        Called between ComfyUI's look into its cache and its first node. Returns the nodes that stay cached.
+        Called after ComfyUI has looked into its cache and before its first node. Returns the nodes that stay cached.
         """
-        saved = {node_id: self._kept.get(self._key(node_id)) for node_id in cached_nodes if self._saved(node_id)}
+        saved = {node_id: self._kept.get(self.cache.key(node_id)) for node_id in cached_nodes if self._saved(node_id)}
         gone = {node_id for node_id, kept in saved.items() if kept is None}
         found = {node_id: kept for node_id, kept in saved.items() if kept is not None}
         for node_id in gone | _out_of_order(found):
-            self._forget(node_id)
+            self.cache.forget(node_id)
             found.pop(node_id, None)
         self._brought_back = {node_id for node_id, kept in found.items() if self._bring_back(node_id, kept)}
         return [node_id for node_id in cached_nodes if node_id in self._brought_back or node_id not in saved]
 
     def after(self, outputs: Mapping[str, Mapping[str, Any]], graph: Mapping[str, Any]) -> None:
-        """Look at what a prompt left in the cache, while its files still lie in ComfyUI's folders."""
+        """Keep the files of the nodes that a prompt left in the cache, while they still lie in ComfyUI's folders."""
         for node_id in dict.fromkeys([*outputs, *graph]):
             if node_id in self._brought_back:
-                continue  # What is kept of it is right; a node of this job may have overwritten the file.
+                continue  # Its files are kept already. Those that were brought back may be overwritten by now.
             files = self._files(node_id, outputs.get(node_id, {}))
             if files and (node_id not in graph or not self._keep(node_id, files, graph)):
-                self._forget(node_id)
+                self.cache.forget(node_id)
         self._purge()
 
     def forget(self, node_ids: Iterable[str]) -> None:
-        """Let nodes run again in the next job: what they saved and did not name cannot be brought back."""
+        """Let nodes run again in the next job."""
         for node_id in node_ids:
-            self._forget(node_id)
-
-    def after_failure(self, graph: Mapping[str, Any]) -> None:
-        """Let go of nodes that hand on themselves: a batch that was cut short would go on in the next job."""
-        objects = self.executor.caches.objects
-        if not hasattr(objects, "cache_key_set"):
-            return
-        found = False
-        for node_id in graph:
-            key = objects.cache_key_set.get_data_key(node_id)
-            instance, entry = objects.cache.get(key), self._entry(node_id)
-            if instance is None or entry is None or entry.outputs is None:
-                continue
-            if any(item is instance for slot in entry.outputs for item in slot):
-                self._forget(node_id)
-                objects.cache.pop(key)
-                found = True
-        if found:
-            gc.collect()  # What they left open is closed while their files are still the job's.
+            self.cache.forget(node_id)
 
     def _files(self, node_id: str, output: Mapping[str, Any]) -> set[str]:
         """Files of the output and temp folders that a node's ui or its outputs name."""
-        entry = self._entry(node_id)
         folder = str(self.output)
-        # Strings, not paths: this is done for every node of every job.
+        # Strings, since paths are slow and this is done for every node of every job.
         named = {
             os.path.join(folder, str(e.get("subfolder") or ""), str(e["filename"]))  # noqa: PTH118
             for e in _saved_entries(output)
         }
-        return named | set(self._paths(getattr(entry, "outputs", None)))
+        return named | set(self._paths(getattr(self.cache.entry(node_id), "outputs", None)))
 
     def _saved(self, node_id: str) -> bool:
-        ui = getattr(self._entry(node_id), "ui", None) or {}
+        ui = getattr(self.cache.entry(node_id), "ui", None) or {}
         return bool(self._files(node_id, ui.get("output", {})))
 
     def _bring_back(self, node_id: str, kept: _Kept) -> bool:
         try:
             if not all(file.is_unchanged() for file in kept.files):
-                self._forget(node_id)
+                self.cache.forget(node_id)
                 return False
             for file in kept.files:
                 target = self.output / file.relative
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file.second, target)  # No link: this job may write into it, and that one is another's.
-        except OSError:  # No room, for example: then the node shall find that out itself.
-            self._forget(node_id)
+                shutil.copyfile(file.second, target)  # No link: this job may write into its file.
+        except OSError:  # The disk is full, for example. The node runs, and tells that itself.
+            self.cache.forget(node_id)
             return False
-        self._kept.move_to_end(self._key(node_id))
+        self._kept.move_to_end(self.cache.key(node_id))
         return True
 
     def _only_saves(self, node_id: str, graph: Mapping[str, Any]) -> bool:
-        entry = self._entry(node_id)
+        entry = self.cache.entry(node_id)
         if entry is None or entry.outputs is None:
             return True
-        given = {id(item) for link in graph[node_id]["inputs"].values() for item in self._linked(link)}
+        given = {id(item) for link in graph[node_id]["inputs"].values() for item in self.cache.linked(link)}
         return all(id(item) in given for slot in entry.outputs for item in slot)
 
-    def _linked(self, link: Any) -> Sequence[Any]:
-        if not (isinstance(link, list) and len(link) == 2 and isinstance(link[0], str)):
-            return ()
-        entry = self._entry(link[0])
-        outputs = getattr(entry, "outputs", None)
-        return outputs[link[1]] if outputs is not None and link[1] < len(outputs) else ()
-
     def _keep(self, node_id: str, files: Iterable[str], graph: Mapping[str, Any]) -> bool:
-        """Keep ``files``; False where that cannot be: the cache has no entry, a file is gone, no room."""
-        key = self._key(node_id)
+        """Keep ``files``; False if that fails: the cache has no entry, a file is gone, the disk is full."""
+        key = self.cache.key(node_id)
         self._drop(key)
-        if self._entry(node_id) is None:
+        if self.cache.entry(node_id) is None:
             return False
         kept: list[_KeptFile] = []
         try:
@@ -201,10 +176,9 @@ class FileReuse:
         return _KeptFile(Path(source).relative_to(self.output), second, _stamp(second))
 
     def _purge(self) -> None:
-        """Let go of files whose node the cache has forgotten, oldest first, and of the oldest over the limits."""
-        cache = getattr(self.executor.caches.outputs, "cache", {})
+        """Drop files whose node is no longer cached, a few at a time, and the oldest ones over the limits."""
         for key in list(itertools.islice(self._kept, _PURGED_AT_ONCE)):
-            if key not in cache:
+            if not self.cache.holds(key):
                 self._drop(key)
         while self._size > self.limit_bytes or len(self._kept) > _KEEP_NODES:
             self._drop(next(iter(self._kept)))
@@ -216,40 +190,13 @@ class FileReuse:
             self._size -= file.size
 
     def _paths(self, value: Any) -> Iterator[str]:
-        """Paths in ``value`` that lead into folders which are emptied after the job."""
+        """Paths in ``value`` that lead into the output or temp folder, which are emptied after the job."""
         if isinstance(value, str):
             if value.startswith(self._folders):
                 yield value
         elif isinstance(value, dict | list | tuple):
             for inner in value.values() if isinstance(value, dict) else value:
                 yield from self._paths(inner)
-
-    def _entry(self, node_id: str) -> Any:
-        owner = self._owner(node_id)
-        return owner.cache.get(self._key(node_id)) if owner is not None else None
-
-    def _key(self, node_id: str) -> Hashable:
-        owner = self._owner(node_id)
-        key: Hashable = owner.cache_key_set.get_data_key(node_id) if owner is not None else None
-        return key
-
-    def _forget(self, node_id: str) -> None:
-        """Take a node out of the cache, with the nodes whose expansion it came from; nothing else runs again."""
-        dynprompt = getattr(self.executor.caches.outputs, "dynprompt", None)
-        current: str | None = node_id
-        while current is not None:
-            owner = self._owner(current)
-            if owner is not None:
-                owner.cache.pop(self._key(current), None)
-            current = dynprompt.get_parent_node_id(current) if dynprompt is not None else None
-
-    def _owner(self, node_id: str) -> Any:
-        """The cache, or the cache of the expansion, that holds a node; None where nothing is cached."""
-        cache = self.executor.caches.outputs
-        if not hasattr(cache, "cache_key_set"):
-            return None
-        find = getattr(cache, "_get_cache_for", None)
-        return find(node_id) if find is not None else cache
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -258,7 +205,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _out_of_order(found: Mapping[str, _Kept]) -> set[str]:
-    """Nodes that only save, and whose files have numbers that the job would not have given them on its own."""
+    """Nodes that only save, and whose files have other numbers than the job would give them."""
     numbers: dict[str, set[int]] = {}
     counters = {node_id: [c for file in kept.files if (c := file.counter())] for node_id, kept in found.items()}
     for prefix, number in itertools.chain.from_iterable(counters.values()):

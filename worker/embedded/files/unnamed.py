@@ -1,41 +1,39 @@
-"""Files that output nodes save without naming them, as CheckpointSave does: whose they are is seen in the folder."""
+"""Files that output nodes save without naming them, as CheckpointSave does. The output folder shows whose they are."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 
 class UnnamedFiles:
-    """Watches the output folder while a prompt runs: what is new after an output node that names nothing is its.
+    """Watches the output folder while a prompt runs. What is new there after a node that names nothing is that node's.
 
     Args:
         output: ComfyUI's output folder.
-        is_output_node: whether a node class is one that saves.
     """
 
-    def __init__(self, output: Path, is_output_node: Callable[[str], bool]) -> None:
+    def __init__(self, output: Path) -> None:
         self._output = output
-        self._is_output_node = is_output_node
-        self._found: dict[str, tuple[str, ...]] = {}
-        self._node: str | None = None
-        self._before: set[str] = set()
+        self.begin()
 
     def begin(self) -> None:
         """A prompt begins."""
-        self._found, self._node = {}, None
+        self._found: dict[str, tuple[str, ...]] = {}
+        self._watched: str | None = None
+        self._before: set[str] = set()
 
-    def node_starts(self, node_id: str, class_type: str | None) -> None:
-        """A node is about to run, so the one before it is done."""
+    def node_starts(self, watched: str | None) -> None:
+        """The node before is done, and another one is about to run. ``watched``: its id, if it saves files."""
         self._end_node()
-        if class_type is not None and class_type != "SaveImage" and self._is_output_node(class_type):
-            self._node, self._before = node_id, self._files()
+        if watched is not None:
+            self._watched, self._before = watched, self._files()
 
     def node_names(self, node_id: str) -> None:
         """A node has told what it has saved or shown."""
-        if node_id == self._node:
-            self._node = None
+        if node_id == self._watched:
+            self._watched = None
 
     def end(self) -> Mapping[str, tuple[str, ...]]:
         """The prompt has ended: paths in the output folder, by the node that saved them."""
@@ -43,11 +41,11 @@ class UnnamedFiles:
         return self._found
 
     def _end_node(self) -> None:
-        if self._node is not None:
+        if self._watched is not None:
             new = self._files() - self._before
             if new:
-                self._found[self._node] = tuple(sorted(new))
-        self._node = None
+                self._found[self._watched] = tuple(sorted(new))
+        self._watched = None
 
     def _files(self) -> set[str]:
         return {

@@ -1,4 +1,4 @@
-"""ComfyUI's command line: which flags it gets, and what its ``main`` derives from them when it is run as a program."""
+"""ComfyUI's command line: its flags, and what its ``main`` derives from them when it runs as a program."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OUR_FLAGS = ("--output-directory", "--input-directory", "--temp-directory", "--
 
 
 def comfy_flags(settings: Settings, source: ComfySource, state: StateFolder, *, cpu: bool) -> tuple[str, ...]:
-    """ComfyUI's flags. Ours come last where they must win, first where the operator's may.
+    """ComfyUI's flags. Of two flags the later one wins: so ours stand first if the operator may change them, else last.
 
     Raises:
         SettingsError: ``COMFY_ARGS`` has one that the worker sets itself.
@@ -56,7 +56,7 @@ def arguments(flags: tuple[str, ...]) -> Iterator[None]:
 
 
 def parse_flags() -> None:
-    """Let ComfyUI parse its flags, and set the environment that must stand before torch is imported.
+    """Let ComfyUI parse its flags, and set the variables that torch reads when it is imported.
 
     Raises:
         SettingsError: it does not know one of them.
@@ -71,24 +71,23 @@ def parse_flags() -> None:
         raise SettingsError(f"COMFY_ARGS: {lines[-1].removeprefix('main.py: error: ')}") from None
     for name, value in _device_environment(args).items():
         os.environ[name] = value
-    # Chooses torch's allocator; it must be set before torch is imported.
+    # Sets a variable that chooses torch's allocator.
     importlib.import_module("cuda_malloc")
 
 
 def _device_environment(args: Any) -> dict[str, str]:
-    """The variables that ComfyUI's ``main`` derives from its flags when it is run as a program."""
+    """The variables that ComfyUI's ``main`` derives from its flags when it runs as a program."""
     environment = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
     environment["TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL"] = "1"
-    devices = getattr(args, "cuda_device", None)
-    if devices is None and getattr(args, "default_device", None) is not None:
-        first = args.default_device
+    devices, first = args.cuda_device, args.default_device
+    if devices is None and first is not None:
         devices = ",".join(str(index) for index in [first, *(i for i in range(32) if i != first)])
     if devices is not None:
         environment["CUDA_VISIBLE_DEVICES"] = environment["HIP_VISIBLE_DEVICES"] = str(devices)
-        if getattr(args, "cuda_device", None) is not None:
-            environment["ASCEND_RT_VISIBLE_DEVICES"] = str(devices)
-    if getattr(args, "oneapi_device_selector", None) is not None:
+    if args.cuda_device is not None:
+        environment["ASCEND_RT_VISIBLE_DEVICES"] = str(args.cuda_device)
+    if args.oneapi_device_selector is not None:
         environment["ONEAPI_DEVICE_SELECTOR"] = args.oneapi_device_selector
-    if getattr(args, "deterministic", False) and "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
+    if args.deterministic and "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
         environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     return environment

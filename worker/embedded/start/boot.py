@@ -1,7 +1,7 @@
-"""Starting ComfyUI inside this process, through its own ``main`` module.
+"""Starts ComfyUI inside this process, through its own ``main`` module.
 
 What ``main`` does when it is imported (flags, logger, paths, prestart scripts, in newer versions the memory manager) is
-each version's own business. Here stands only what ``main`` skips because its name is not ``__main__``.
+left to each version. Here stands only what ``main`` skips because its name is not ``__main__``.
 """
 
 from __future__ import annotations
@@ -18,11 +18,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from worker.embedded import versions
+from worker.embedded.executor import build_executor
+from worker.embedded.files.fingerprint import JobContent, install_fingerprints
 from worker.embedded.files.folders import ComfyFolders
-from worker.embedded.files.guards import guard_dataset_nodes, guard_lists, guard_paths
+from worker.embedded.files.guards import guard_dataset_nodes, guard_paths, survive_removed_folders
+from worker.embedded.files.job_files import OutputFiles
 from worker.embedded.files.model_folders import add_volume
+from worker.embedded.files.node_cache import NodeCache
+from worker.embedded.files.reuse import FileReuse
+from worker.embedded.memory import DeviceMemory
+from worker.embedded.node_classes import NodeClasses
 from worker.embedded.prompts import PromptRunner
 from worker.embedded.runtime import Runtime
+from worker.embedded.save_image import take_over_save_image
 from worker.embedded.server import make_server
 from worker.embedded.start.device import check_device, cpu_flag, cuda_device_count, device_text, torch_build
 from worker.embedded.start.flags import arguments, comfy_flags, parse_flags
@@ -75,34 +84,49 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     volume = _volume(settings, say)
     folders = ComfyFolders(state, source.base / "input")
     sys.path.insert(0, str(source.path))
-    # Nothing is written under the ComfyUI tree; scripts/install compiles what it fetched.
+    # A run writes nothing under the ComfyUI tree. scripts/install has compiled it.
     sys.dont_write_bytecode = True
-    # Where packs that look for ComfyUI's folder find it, since __main__ is not its main.py.
+    # For packs that look for ComfyUI's folder, and would take that of __main__.
     os.environ["COMFYUI_PATH"] = str(source.path)
     with arguments(flags), own_logging(settings):
         with _step("core", timings, say, f"importing ComfyUI {source.version}"):
             parse_flags()
             folder_paths = importlib.import_module("folder_paths")
             guard_paths(folder_paths, folders.is_static)
-            guard_lists(folder_paths)
+            survive_removed_folders(folder_paths)
             _add_volume(folder_paths, volume, packs=settings.volume_custom_nodes)
             put_manager_offline(folder_paths.get_folder_paths("custom_nodes"), state.user, source.base / "user")
             main = _import_main(source, on_pod=on_pod)
         check_device(importlib.import_module("torch"), main.comfy.model_management.get_torch_device(), on_pod=on_pod)
         with _step("nodes", timings, say, "importing nodes"):
             server, packs = _start_server(main, state)
-        _add_volume(folder_paths, volume, packs=False)  # Packs have brought model folders of their own.
-    # Samplers' own bars on stderr belong to the log; progress is told by events.
+        _add_volume(folder_paths, volume, packs=False)  # For the model folders that packs have added.
+    # The samplers' own bars on stderr are a kind of log. Progress itself is told by events.
     main.comfy.utils.set_progress_bar_enabled(settings.comfy_log_level in ("DEBUG", "INFO"))
     guard_dataset_nodes(main.nodes.NODE_CLASS_MAPPINGS)
     _keep_datasets_apart(main.folder_paths, state)
     folders.mirror_static_input()
-    return Runtime(source, folders, flags, volume, tuple(packs), timings, PromptRunner(main, server, state), main)
+    executor = build_executor(main, server)
+    files = _care_for_files(main, executor, state)
+    memory = DeviceMemory(main.comfy.model_management, importlib.import_module("torch"), executor.reset)
+    prompts = PromptRunner(main, server, executor)
+    return Runtime(source, folders, flags, volume, tuple(packs), timings, main, prompts, files, memory)
+
+
+def _care_for_files(main: Any, executor: Any, state: StateFolder) -> OutputFiles:
+    """Let SaveImage and ComfyUI's cache work on the job that runs."""
+    classes = NodeClasses(main)
+    reuse = FileReuse(NodeCache(executor), state.output, state.temp, state.kept)
+    files = OutputFiles(state.output, reuse, classes)
+    take_over_save_image(main, state.output, lambda: files.current)
+    no_job = JobContent()
+    install_fingerprints(main.execution, classes, lambda: files.current.content if files.current else no_job)
+    return files
 
 
 def _volume(settings: Settings, say: Say) -> Path | None:
     volume = settings.network_volume_path
-    with contextlib.suppress(OSError):  # As of a mount that does not answer.
+    with contextlib.suppress(OSError):  # A mount may not answer.
         if volume.is_dir():
             return volume
     if "network_volume_path" in settings.model_fields_set:
@@ -142,20 +166,20 @@ def _import_main(source: ComfySource, *, on_pod: bool) -> Any:
     except ImportError as error:
         raise StartError(f"ComfyUI {source.version} needs a package that is not installed: {error}") from error
     except (RuntimeError, AssertionError) as error:
-        # What torch raises where the driver shows a device that it cannot use.
+        # This is what torch raises if the driver shows a device that torch cannot use.
         if "cuda" in str(error).lower() or "nvidia" in str(error).lower():
             raise NoDevice(device_text(error, on_pod=on_pod)) from error
         raise StartError(f"ComfyUI {source.version} cannot be imported: {error}") from error
 
 
 def _keep_datasets_apart(folder_paths: Any, state: StateFolder) -> None:
-    """New datasets are written into the first of their folders: let that be one which leaves with the job."""
-    if "datasets" in folder_paths.folder_names_and_paths:
+    """Nodes write datasets into the first dataset folder. Let that be one in the output folder, as other files."""
+    if versions.has_datasets(folder_paths):
         folder_paths.add_model_folder_path("datasets", str(state.output / "datasets"), is_default=True)
 
 
 def _start_server(main: Any, state: StateFolder) -> tuple[Any, list[Any]]:
-    """What ``main.start_comfyui`` does, but for listening and for its thread."""
+    """What ``main.start_comfyui`` does, without listening and without a thread for prompts."""
     main.folder_paths.set_temp_directory(str(state.temp))
     loop = asyncio.new_event_loop()
     server = make_server(main.server.PromptServer, loop)
@@ -163,21 +187,20 @@ def _start_server(main: Any, state: StateFolder) -> tuple[Any, list[Any]]:
     hooks.save_functions()
     args = main.args
     with recording_packs(main.nodes) as packs:
-        # On this thread, as in a stock start: some packs install signal handlers when they are imported.
+        # On this thread, as in a stock start: some packs install signal handlers when they are imported, which only
+        # the main thread may do.
         loop.run_until_complete(
             main.nodes.init_extra_nodes(
                 init_custom_nodes=not args.disable_all_custom_nodes or len(args.whitelist_custom_nodes) > 0,
                 init_api_nodes=not args.disable_api_nodes,
             )
         )
-    if hasattr(main.comfy.model_management, "set_cudnn_benchmark"):
-        main.comfy.model_management.set_cudnn_benchmark()
+    versions.choose_cudnn_algorithms(main)
     hooks.restore_functions()
     main.cuda_malloc = importlib.import_module("cuda_malloc")
     main.cuda_malloc_warning()
-    if getattr(args, "enable_assets", False):
-        main.setup_database()
-    with _no_log():  # It complains of the front-end packages, which nobody needs here.
+    versions.set_up_assets(main)
+    with _no_log():  # It warns that the front-end packages are missing, which are not needed here.
         server.add_routes()
     main.hijack_progress(server)
     loop.run_until_complete(server.setup())

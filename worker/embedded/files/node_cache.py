@@ -1,0 +1,79 @@
+"""ComfyUI's cache of node results, looked at node by node.
+
+With ``--cache-none`` there is no cache, and every node is unknown. Nodes of an expanded subgraph have their own cache,
+below the one of the node that was expanded.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+
+class NodeCache:
+    """The cache of ``executor``, ComfyUI's ``PromptExecutor``, which may get another cache while it lives."""
+
+    def __init__(self, executor: Any) -> None:
+        self.executor = executor
+
+    def entry(self, node_id: str) -> Any:
+        """What is cached of a node, with ``ui`` and ``outputs``; None if nothing is."""
+        owner = self._owner(node_id)
+        return owner.cache.get(self.key(node_id)) if owner is not None else None
+
+    def key(self, node_id: str) -> Hashable:
+        """What the cache knows a node by; None if there is no cache."""
+        owner = self._owner(node_id)
+        key: Hashable = owner.cache_key_set.get_data_key(node_id) if owner is not None else None
+        return key
+
+    def holds(self, key: Hashable) -> bool:
+        """Whether the node of this key is still cached."""
+        return key in getattr(self.executor.caches.outputs, "cache", {})
+
+    def linked(self, link: Any) -> Sequence[Any]:
+        """The cached values that ``link``, ``[node id, index]``, leads to; none for any other input."""
+        if not (isinstance(link, list) and len(link) == 2 and isinstance(link[0], str)):
+            return ()
+        outputs = getattr(self.entry(link[0]), "outputs", None)
+        return outputs[link[1]] if outputs is not None and link[1] < len(outputs) else ()
+
+    def forget(self, node_id: str) -> None:
+        """Let a node run again, with the nodes whose expansion it came from. No other node runs again."""
+        dynprompt = getattr(self.executor.caches.outputs, "dynprompt", None)
+        current: str | None = node_id
+        while current is not None:
+            owner = self._owner(current)
+            if owner is not None:
+                owner.cache.pop(self.key(current), None)
+            current = dynprompt.get_parent_node_id(current) if dynprompt is not None else None
+
+    def forget_objects_handed_on(self, node_ids: Iterable[str]) -> None:
+        """Drop node objects that are among their own outputs, as batch managers are.
+
+        After a failure such an object would go on with the unfinished batch in the next job.
+        """
+        objects = self.executor.caches.objects
+        if not hasattr(objects, "cache_key_set"):
+            return
+        found = False
+        for node_id in node_ids:
+            key = objects.cache_key_set.get_data_key(node_id)
+            instance, entry = objects.cache.get(key), self.entry(node_id)
+            if instance is None or entry is None or entry.outputs is None:
+                continue
+            if any(item is instance for slot in entry.outputs for item in slot):
+                self.forget(node_id)
+                objects.cache.pop(key)
+                found = True
+        if found:
+            gc.collect()  # Closes the files that they have open, while those are still the job's.
+
+    def _owner(self, node_id: str) -> Any:
+        """The cache that holds a node: the main one, or that of an expansion; None if there is no cache."""
+        cache = self.executor.caches.outputs
+        if not hasattr(cache, "cache_key_set"):
+            return None
+        find = getattr(cache, "_get_cache_for", None)
+        return find(node_id) if find is not None else cache
