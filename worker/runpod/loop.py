@@ -6,7 +6,6 @@ import asyncio
 import logging
 import signal
 import time
-from functools import partial
 
 import aiohttp
 
@@ -17,7 +16,7 @@ from worker.logs import job_lines
 from worker.runpod.posts import JobPosts, ProgressReporter, post_result
 from worker.runpod.running import RunningJobs
 from worker.runpod.sdk import JOB_DONE_URL, AsyncClientSession
-from worker.runpod.take import EMPTY_PAUSE_S, Job, JobSource, StopSource
+from worker.runpod.take import EMPTY_PAUSE_S, JobSource, RawJob, StopSource
 from worker.runpod.waiting import first_of
 from worker.worker import Worker
 
@@ -92,7 +91,7 @@ class Loop:
             if not stopped and time.monotonic() - begun < EMPTY_PAUSE_S:
                 await asyncio.sleep(EMPTY_PAUSE_S)
 
-    async def _answer(self, session: aiohttp.ClientSession, job: Job) -> None:
+    async def _answer(self, session: aiohttp.ClientSession, job: RawJob) -> None:
         """Run one job and post its answer. A job that a defunct worker has not begun gets none."""
         job_id = job["id"]
         more = {"stopPod": True} if self._refresh else {}

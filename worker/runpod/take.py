@@ -23,7 +23,7 @@ EMPTY_PAUSE_S = 1.0  # After an answer that came at once and brought nothing: Ru
 _HEADERS_S = 0.05  # For the headers of an answer that may be on its way when the worker is told to leave.
 _ARRIVAL_S = 60.0  # For the job that follows them.
 
-Job = dict[str, Any]
+RawJob = dict[str, Any]  # ``{"id", "input", …}``, as RunPod hands it over.
 
 
 class _Outage:
@@ -66,7 +66,7 @@ class JobSource:
         self.trace = aiohttp.TraceConfig()
         self.trace.on_request_end.append(self._headers_have_come)
 
-    async def take(self, session: aiohttp.ClientSession, count: int, running: Container[str]) -> list[Job]:
+    async def take(self, session: aiohttp.ClientSession, count: int, running: Container[str]) -> list[RawJob]:
         """Ask for ``count`` jobs. Gives none after 90 s, when the worker leaves, or after a pause if RunPod fails.
 
         Args:
@@ -115,9 +115,9 @@ class JobSource:
         await first_of(self._leaving.wait(), seconds=seconds)
 
 
-def _valid_jobs(given: Iterable[object], running: Container[str]) -> list[Job]:
+def _valid_jobs(given: Iterable[object], running: Container[str]) -> list[RawJob]:
     """The jobs in an answer, without those that run already."""
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, RawJob] = {}
     for job in given:
         if not (isinstance(job, dict) and isinstance(job.get("id"), str) and job["id"] and "input" in job):
             _log.warning("RunPod's API gave something that is no job: a %s", type(job).__name__)
