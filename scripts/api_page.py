@@ -12,7 +12,8 @@ from docs_source import PROJECT, DocsProblem, fill, places, shown, table
 
 from worker.local_api.answers import ERROR_TYPES
 from worker.local_api.app import make_app
-from worker.local_api.jobs import LocalJobs, State
+from worker.local_api.job import State
+from worker.local_api.jobs import LocalJobs
 from worker.settings import Settings
 
 _TEMPLATE = "api.md"

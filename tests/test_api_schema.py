@@ -14,16 +14,19 @@ from typing import Any, get_args
 import graphs
 import pytest
 import requests
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
 from local_api import get, post, request, serving, sleeping, until
 from pydantic import SecretStr
 from s3_server import KEYS, s3_server
 
 from worker import Worker
+from worker.bucket.bucket import Bucket, job_bucket
 from worker.errors import ErrorType, InvalidJob
 from worker.handler import make_handler
-from worker.job.parse import parse_job
+from worker.job.job import Job
+from worker.job.parse import LONGEST_S, parse_job
 from worker.local_api.answers import ERROR_TYPES
 
 GRAPH = graphs.solid()
@@ -209,20 +212,118 @@ INPUTS = [
 ]
 
 
-@pytest.mark.parametrize("job_input", INPUTS)
-def test_the_schema_of_a_request_says_what_the_parser_says(project: Path, job_input: Any) -> None:
-    document = json.loads((project / "docs" / "openapi.json").read_text())
-    schema = {"$ref": "#/components/schemas/Input", "components": document["components"]}
-    taken = fits = True
+@pytest.fixture(scope="module")
+def fits(project: Path) -> Callable[[str, Any], bool]:
+    """Whether a value fits one of the published schemas."""
+    components = json.loads((project / "docs" / "openapi.json").read_text())["components"]
+
+    def fits(name: str, value: Any) -> bool:
+        schema = {"$ref": f"#/components/schemas/{name}", "components": components}
+        return bool(Draft202012Validator(schema).is_valid(value))
+
+    return fits
+
+
+def taken(check: Callable[[Any], object], value: Any) -> bool:
+    """Whether ``check`` takes the value."""
     try:
-        parse_job({"id": "a", "input": job_input})
+        check(value)
     except InvalidJob:
-        taken = False
+        return False
+    return True
+
+
+def parse_input(value: Any) -> Job:
+    """The parser, which reads a job."""
+    return parse_job({"id": "a", "input": value})
+
+
+def bucket_of(config: Any) -> Bucket:
+    """The reader of ``s3Config``."""
+    return job_bucket(config, 60)
+
+
+@pytest.mark.parametrize("job_input", INPUTS)
+def test_the_schema_of_a_request_says_what_the_parser_says(fits: Callable[[str, Any], bool], job_input: Any) -> None:
+    assert fits("Input", job_input) is taken(parse_input, job_input)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=5,
+)
+TEXTS = ANYTHING | st.text()
+FIELDS = {
+    "workflow": ANYTHING
+    | st.dictionaries(st.text(), st.fixed_dictionaries({"class_type": TEXTS, "inputs": ANYTHING}), max_size=2)
+    | st.just(GRAPH),
+    "images": ANYTHING
+    | st.lists(st.fixed_dictionaries({"name": st.uuids().map(str) | ANYTHING, "image": TEXTS}, optional={"x": TEXTS})),
+    "output_format": ANYTHING | st.sampled_from(["png", "webp", "jpeg", "gif"]),
+    "output_quality": (ANYTHING | st.integers(-1, 102)).filter(lambda value: not isinstance(value, float)),
+    "timeout_s": ANYTHING | st.floats(-1, LONGEST_S + 1) | st.sampled_from([0, LONGEST_S, LONGEST_S + 1]),
+    "comfy_org_api_key": TEXTS,
+    "api_key_comfy_org": TEXTS,
+}
+
+
+@settings(max_examples=500, derandomize=True, deadline=None)
+@given(data=st.data(), name=st.sampled_from(sorted(FIELDS)))
+def test_whatever_is_sent_the_schema_says_what_the_parser_says(
+    fits: Callable[[str, Any], bool], data: st.DataObject, name: str
+) -> None:
+    """One field at a time. Names that are no path of a file, and 90.0 for 90, are the parser's own matter."""
+    value = data.draw(FIELDS[name])
+    assume(not (name == "images" and _has_odd_name(value)))
+    job_input = {"workflow": GRAPH, name: value}
+    assert fits("Input", job_input) is taken(parse_input, job_input)
+
+
+def _has_odd_name(images: Any) -> bool:
     try:
-        Draft202012Validator(schema).validate(job_input)
-    except ValidationError:
-        fits = False
-    assert fits is taken
+        names = [image["name"] for image in images]
+    except (TypeError, KeyError):
+        return False
+    texts = [name for name in names if isinstance(name, str)]
+    return len(set(texts)) < len(texts) or any(len(name) != 36 for name in texts)
+
+
+S3 = {"accessId": "a", "accessSecret": "b", "bucketName": "c", "endpointUrl": "https://1.1.1.1"}  # No name to look up.
+
+
+@pytest.mark.parametrize("name", S3)
+@pytest.mark.parametrize("value", ["", None, 1, [], {}])
+def test_the_schema_of_a_bucket_says_what_its_reader_says(
+    fits: Callable[[str, Any], bool], name: str, value: Any
+) -> None:
+    assert fits("S3Config", S3)
+    assert taken(bucket_of, S3)
+    for config in (S3 | {name: value}, {key: text for key, text in S3.items() if key != name}):
+        assert not fits("S3Config", config)
+        assert not taken(bucket_of, config)
+
+
+class Asked(dict[str, Any]):
+    """An object of a request, which notes the fields that are asked for."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        super().__init__(content)
+        self.names: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.names.add(key)
+        return super().get(key, default)
+
+
+def test_the_schemas_have_the_fields_that_are_read(url: str) -> None:
+    schemas = get(f"{url}/openapi.json")["components"]["schemas"]
+    image, config = Asked({"name": "a.png", "image": ""}), Asked(S3)
+    given = Asked({"workflow": GRAPH, "images": [image]})
+    parse_input(given)
+    bucket_of(config)
+    for name, asked in {"Input": given, "InputImage": image, "S3Config": config}.items():
+        assert set(schemas[name]["properties"]) == asked.names, name
 
 
 def page(project: Path) -> str:
@@ -235,9 +336,9 @@ def test_the_refusals_in_the_page_are_given_to_the_letter(
 ) -> None:
     rows = re.findall(r"^\| `(.+)` \| `(.+)` \| `(invalid_\w+)` \|$", page(project), re.MULTILINE)
     assert len(rows) >= 16
-    for given, error, error_type in rows:
-        answer = handle(json.loads(re.sub(r"\bW\b", json.dumps(GRAPH), given)))
-        assert (answer["error"], answer["error_type"]) == (error, error_type), given
+    for sent, error, error_type in rows:
+        answer = handle(json.loads(re.sub(r"\bW\b", json.dumps(GRAPH), sent)))
+        assert (answer["error"], answer["error_type"]) == (error, error_type), sent
 
 
 @pytest.mark.parametrize("name", ["api.md", "configuration.md"])

@@ -11,7 +11,9 @@ import pytest
 from worker.answer.reply import Reply
 from worker.events import Listener
 from worker.local_api import jobs as local
-from worker.local_api.jobs import LocalJob, LocalJobs, QueueFull, State
+from worker.local_api import retention
+from worker.local_api.job import LocalJob, State
+from worker.local_api.jobs import LocalJobs, QueueFull
 from worker.local_api.requests import JobRequest, Policy
 
 
@@ -133,7 +135,7 @@ def test_results_are_bounded_in_bytes_and_number(monkeypatch: pytest.MonkeyPatch
         kept = [desk.submit() for _ in range(4)]
         await desk.jobs.wait(kept[-1], 10)
         assert [desk.jobs.get(job.id) is not None for job in kept] == [False, False, True, True]
-        monkeypatch.setattr(local, "_MAX_KEPT", 1)
+        monkeypatch.setattr(retention, "_MAX_RESULTS", 1)
         last = desk.submit()
         await desk.jobs.wait(last, 10)
         assert [desk.jobs.get(job.id) is not None for job in [*kept, last]] == [False] * 4 + [True]

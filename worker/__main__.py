@@ -1,4 +1,4 @@
-"""The command line: ``python -m worker`` serves; ``run FILE`` and ``check`` are for the terminal."""
+"""The command line: ``python -m worker``. ``serve`` is the command if none is named; ``--help`` lists the others."""
 
 from __future__ import annotations
 
@@ -6,189 +6,54 @@ import argparse
 import io
 import os
 import sys
-from pathlib import Path
 
-EXIT_FAILED, EXIT_USAGE, EXIT_CANNOT_START, EXIT_INTERRUPTED = 1, 2, 3, 130
-
-_EPILOG = """\
-exit codes:
-  0    it worked
-  1    the workflow failed, or a job could not run here
-  2    the command line, the workflow or an input file is wrong
-  3    the worker cannot start
-  130  interrupted with Ctrl-C or SIGTERM
-
-Settings come from environment variables; 'python -m worker check' prints them all.
-"""
-
-_RUN_EPILOG = """\
-examples:
-  python -m worker run examples/landscape.json
-  python -m worker run workflow.json --image photo.png --set 3.seed=42 --out results
-  python -m worker run request.json --json | jq '.files[].path'
-"""
-
-
-_SERVE_EPILOG = """\
-examples:
-  SERVE_API_LOCALLY=true python -m worker
-  python -m worker serve --rp_serve_api --rp_api_port 9000
-  python -m worker --test_input '{"input": {"workflow": {…}}}'
-"""
-
-
-_MODELS_EPILOG = """\
-examples:
-  python -m worker models workflow.json
-  NETWORK_VOLUME_PATH=/workspace python -m worker models workflow.json --json | jq -r '.[] | select(.problem) | .name'
-"""
+from worker.cli.exit_code import ExitCode
+from worker.cli.options import parse_options
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; ``arguments`` default to the process's own. Returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # A path may have letters that the terminal's coding lacks.
-    options = _parser().parse_args(_with_command(sys.argv[1:] if arguments is None else arguments))
+            stream.reconfigure(errors="backslashreplace")  # A path may have letters that the terminal cannot show.
+    options = parse_options(sys.argv[1:] if arguments is None else arguments)
     from worker.errors import InvalidJob, StartError
 
     try:
-        if options.command == "check":
-            from worker.cli.check import check
-
-            return check()
-        if options.command == "models":
-            from worker.cli.models import models
-
-            return models(options)
-        if options.command == "serve":
-            from worker.cli.serve import serve
-
-            return serve(options)
-        from worker.cli.run import run
-
-        code = run(options)
+        code = _run(options)
         sys.stdout.flush()
         return code
     except InvalidJob as error:
-        return _fail(error, EXIT_USAGE)
+        return _fail(error, ExitCode.USAGE)
     except StartError as error:
-        return _fail(error, EXIT_CANNOT_START)
+        return _fail(error, ExitCode.CANNOT_START)
     except KeyboardInterrupt:
-        return _fail("interrupted", EXIT_INTERRUPTED)
+        return _fail("interrupted", ExitCode.INTERRUPTED)
     except OSError as error:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - or Python complains again when it ends.
         place = error.filename or "the output cannot be written"
-        return _fail(f"{place}: {error.strerror or error}", EXIT_FAILED)
+        return _fail(f"{place}: {error.strerror or error}", ExitCode.FAILED)
 
 
-def _with_command(arguments: list[str]) -> list[str]:
-    """``serve`` goes without saying, as RunPod's SDK has it: ``python -m worker --test_input '{…}'``."""
-    if arguments and (not arguments[0].startswith("-") or arguments[0] in ("-h", "--help")):
-        return arguments
-    return ["serve", *arguments]
+def _run(options: argparse.Namespace) -> int:
+    """Run a command. Its module is imported now: it takes seconds, which ``--help`` need not wait for."""
+    match options.command:
+        case "check":
+            from worker.cli.check import check
 
+            return check()
+        case "models":
+            from worker.cli.models import models
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m worker",
-        description="Runs ComfyUI workflows inside this process. Without a command it serves.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    _add_run(commands)
-    _add_serve(commands)
-    _add_models(commands)
-    commands.add_parser(
-        "check",
-        help="print settings and what a job would find here; fails where none could run",
-        description="Print every setting, ComfyUI, the device, model folders and node packs. "
-        "Ends with 0 if a job could run, 1 or 3 if not.",
-    )
-    return parser
+            return models(options)
+        case "serve":
+            from worker.cli.serve import serve
 
+            return serve(options)
+        case _:
+            from worker.cli.run import run
 
-def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    run = commands.add_parser(
-        "run",
-        help="run one workflow and write its files",
-        description="Run one workflow and write the files that it saves.",
-        epilog=_RUN_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    run.add_argument(
-        "file",
-        type=Path,
-        metavar="FILE",
-        help="an API-format workflow, a request as sent to the endpoint, or a PNG that carries a workflow",
-    )
-    run.add_argument(
-        "--image",
-        action="append",
-        default=[],
-        metavar="[NAME=]PATH",
-        help="an input file, under the NAME that the workflow uses (default: its file name); may be repeated",
-    )
-    run.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="changes",
-        metavar="NODE.INPUT=VALUE",
-        help="change one input of a node, given by id or title; VALUE is JSON, or else text; may be repeated",
-    )
-    run.add_argument("--out", type=Path, default=Path("output"), metavar="DIR", help="where files go (default: output)")
-    run.add_argument(
-        "--json", action="store_true", help="print the result as JSON on standard output, and nothing else"
-    )
-
-
-def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    serve = commands.add_parser(
-        "serve",
-        help="take jobs from RunPod, or serve its API on this machine (default)",
-        description="On RunPod: take jobs from the platform. With SERVE_API_LOCALLY=true: serve RunPod's API on this "
-        "machine. Otherwise: run the one job of --test_input or test_input.json. The flags are those of RunPod's SDK.",
-        epilog=_SERVE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    serve.add_argument("--test_input", metavar="JSON", help="run this one job, print its answer and end")
-    serve.add_argument("--rp_serve_api", action="store_true", help="serve the local API (SERVE_API_LOCALLY)")
-    serve.add_argument("--rp_api_host", metavar="HOST", help="where it listens (LOCAL_API_HOST)")
-    serve.add_argument("--rp_api_port", metavar="PORT", type=_port, help="where it listens (LOCAL_API_PORT)")
-    for ignored in ("--rp_debugger", "--rp_api_concurrency"):
-        serve.add_argument(
-            ignored, nargs="?", help=argparse.SUPPRESS
-        )  # RunPod's SDK takes them; here they mean nothing.
-    serve.add_argument(
-        "--rp_log_level",
-        type=str.upper,
-        choices=["ERROR", "WARN", "INFO", "DEBUG"],
-        help="how much RunPod's SDK logs (RUNPOD_LOG_LEVEL)",
-    )
-
-
-def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    models = commands.add_parser(
-        "models",
-        help="list the model files that a workflow names: which are there, and where the others belong",
-        description="List the model files that a workflow names, with their sizes on disk; for those that are missing, "
-        "where they would have to lie and what lies nearly there. Ends with 0 if all are there and look well, else 1.",
-        epilog=_MODELS_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    models.add_argument(
-        "file", type=Path, metavar="WORKFLOW", help="an API-format workflow, a request, or a PNG that carries one"
-    )
-    models.add_argument("--json", action="store_true", help="print the list as JSON on standard output")
-
-
-def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{number} is no port number: it takes 0 to 65535")
-    return number
+            return run(options)
 
 
 def _fail(error: object, code: int) -> int:

@@ -1,4 +1,4 @@
-"""``python -m worker check``: everything a job would find here."""
+"""``python -m worker check``: everything that a job would find here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from worker.cli.exit_code import ExitCode
 from worker.embedded.runtime import Runtime
 from worker.engine.node_policy import NodePolicy
 from worker.engine.workspace import StateFolder
@@ -18,7 +19,7 @@ from worker.worker import Worker
 
 
 def check() -> int:
-    """Print settings, ComfyUI, device, model folders and node packs; 0 where a job could run, else 1.
+    """Print settings, ComfyUI, device, model folders and node packs. Returns the exit code: whether a job can run.
 
     Raises:
         StartError: a setting cannot be read, or ComfyUI cannot start.
@@ -26,7 +27,7 @@ def check() -> int:
     console = Console(highlight=False, soft_wrap=True)
     settings = load_settings()
     console.print(_settings_table(settings))
-    # The test job is the operator's own; which classes callers may use says nothing about it.
+    # The lists of node classes limit callers. The test job is the operator's own.
     unlimited = settings.quiet().model_copy(update={"node_allowlist": (), "node_denylist": ()})
     with Worker(unlimited, say=lambda notice: console.print(str(notice), style="dim", markup=False)) as worker:
         if worker.runtime is not None:
@@ -37,9 +38,9 @@ def check() -> int:
         result = worker.run(_PROBE)
     if not result.ok or result.images[0].size != (8, 8):
         console.print("A job cannot run here:", *result.errors, style="bold red", markup=False)
-        return 1
+        return ExitCode.FAILED
     console.print(f"A job can run here: a test job took {result.seconds['run'] * 1000:.1f} ms", style="bold green")
-    return 0
+    return ExitCode.WORKED
 
 
 _PROBE = {

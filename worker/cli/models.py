@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from worker.cli.exit_code import ExitCode
 from worker.embedded.runtime import Runtime
 from worker.errors import StartError
 from worker.job.from_python import make_job
@@ -22,10 +23,10 @@ from worker.worker import Worker
 
 
 def models(options: argparse.Namespace) -> int:
-    """Print the model files of a workflow; 0 where all are there and look well, else 1.
+    """Print the model files of a workflow. Returns the exit code: whether all are there and look well.
 
     Raises:
-        InvalidJob, StartError: told by ``worker.__main__``.
+        InvalidJob, StartError: ``worker.__main__`` prints them.
     """
     workflow = make_job(options.file).workflow
     settings = load_settings().quiet()
@@ -47,12 +48,12 @@ def models(options: argparse.Namespace) -> int:
         print(json.dumps([entry.as_json() for entry in entries], indent=2))
     else:
         _print(entries)
-    return 1 if any(entry.problem for entry in entries) else 0
+    return ExitCode.FAILED if any(entry.problem for entry in entries) else ExitCode.WORKED
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A model file that is named, where it would have to lie, what is wrong with it, and what may have been meant."""
+    """A model file that the workflow names: where it belongs, what is wrong with it, and which file may be meant."""
 
     reference: ModelReference
     places: tuple[Path, ...]
@@ -102,7 +103,7 @@ def _print(entries: list[_Entry]) -> None:
 
 
 def _plain(text: str) -> str:
-    """``text`` with what would steer a terminal spelled out."""
+    """``text`` with its control characters escaped, which could steer a terminal."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

@@ -14,7 +14,7 @@ from worker.progress import JobProgress
 class TerminalProgress:
     """Two bars: nodes of the workflow, and steps of the node that runs. Call it with each event, on any thread.
 
-    Where ``console`` is no terminal it writes one line a node instead.
+    If ``console`` is no terminal, it writes one line for each node instead.
     """
 
     def __init__(self, console: Console) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from worker.answer.result import Result
+from worker.cli.exit_code import ExitCode
 from worker.cli.progress_bar import TerminalProgress
 from worker.errors import InputsRefused, InvalidJob, JobInterrupted, StartError, WorkerError, WorkflowRejected
 from worker.job.from_python import make_job
@@ -24,18 +25,18 @@ from worker.worker import Worker
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command; returns its exit code.
+    """Run one workflow and write its files. Returns the exit code.
 
     Raises:
-        InvalidJob, StartError, KeyboardInterrupt: told by ``worker.__main__``.
+        InvalidJob, StartError, KeyboardInterrupt: ``worker.__main__`` prints them.
     """
     job = _job(options)
     _check_out(options.out)
-    # So that a workflow on a server elsewhere is stopped as well.
+    # SIGTERM acts as Ctrl-C, so that a workflow on a server elsewhere is stopped as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # This very stream: ComfyUI replaces sys.stderr while it starts.
+    # Keep this stream: ComfyUI replaces sys.stderr while it starts.
     console = Console(file=sys.stderr)
-    # Standard output belongs to the result: what nodes print goes to standard error.
+    # Standard output is for the result. What nodes print goes to standard error.
     with contextlib.redirect_stdout(sys.stderr), TerminalProgress(console) as progress:
         start = time.perf_counter()
         with Worker(say=progress.say) as worker:
@@ -47,14 +48,15 @@ def run(options: argparse.Namespace) -> int:
             except StartError:
                 raise
             except WorkerError as error:
-                return _refused(error, options.json)
+                return _print_error(error, options.json)
         paths = result.save(options.out)
     seconds = {"start": started, **result.seconds}
     if options.json:
         print(json.dumps(_as_json(result, paths, seconds), indent=2))
     else:
-        _tell(result, paths, seconds)
-    return 0 if result.status == "success" and (paths or result.texts or not result.errors) else 1
+        _print_result(result, paths, seconds)
+    worked = result.status == "success" and (paths or result.texts or not result.errors)
+    return ExitCode.WORKED if worked else ExitCode.FAILED
 
 
 def _job(options: argparse.Namespace) -> Job:
@@ -66,7 +68,7 @@ def _job(options: argparse.Namespace) -> Job:
 
 
 def _check_out(folder: Path) -> None:
-    """Find out before the work, not after it, that its files cannot be written."""
+    """Check before the work that its files can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -121,13 +123,13 @@ def _value(text: str) -> object:
         return text
 
 
-def _refused(error: WorkerError, as_json: bool) -> int:
+def _print_error(error: WorkerError, as_json: bool) -> int:
     if as_json:
         print(json.dumps(error.answer(), indent=2), file=sys.__stdout__)
     print(f"worker: {error}", file=sys.stderr)
     for detail in error.details if isinstance(error, InputsRefused) else ():
         print(f"  {detail}", file=sys.stderr)
-    return 2 if isinstance(error, InputsRefused | InvalidJob | WorkflowRejected) else 1
+    return ExitCode.USAGE if isinstance(error, InputsRefused | InvalidJob | WorkflowRejected) else ExitCode.FAILED
 
 
 def _as_json(result: Result, paths: list[Path], seconds: Mapping[str, float]) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def _as_json(result: Result, paths: list[Path], seconds: Mapping[str, float]) ->
     }
 
 
-def _tell(result: Result, paths: list[Path], seconds: Mapping[str, float]) -> None:
+def _print_result(result: Result, paths: list[Path], seconds: Mapping[str, float]) -> None:
     for path in paths:
         print(path)
     for text in result.texts:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from worker.bucket.bucket import configured_bucket
+from worker.cli.exit_code import ExitCode
 from worker.errors import BackendFailed, InvalidJob, StartError
 from worker.handler import make_handler
 from worker.logs import set_up_logging
@@ -27,16 +28,16 @@ _SHOWN_LENGTH = 200
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Serve as the settings and ``options`` say; returns the exit code.
+    """Serve as the settings and ``options`` say. Returns the exit code.
 
     Raises:
-        InvalidJob, StartError: told by ``worker.__main__``.
+        InvalidJob, StartError: ``worker.__main__`` prints them.
     """
     settings = _settings(options)
     on_platform = settings.runpod_webhook_get_job is not None
     local = settings.serve_api_locally
     test = None if local else _test_job(options.test_input, on_platform=on_platform)
-    configured_bucket(settings)  # What is wrong with it is said before ComfyUI starts.
+    configured_bucket(settings)  # Raises before ComfyUI starts if its settings are wrong.
     set_up_logging(settings, as_json=on_platform and not local and test is None)
     signal.signal(signal.SIGTERM, _end_start)
     if test is not None:
@@ -53,18 +54,18 @@ def serve(options: argparse.Namespace) -> int:
     except StartError as error:
         if not on_platform:
             raise
-        _log.critical("The worker cannot start: %s", error)  # As a line of the log, which is all that one sees there.
-        return end_process(3)
+        _log.critical("The worker cannot start: %s", error)  # RunPod shows only the log.
+        return end_process(ExitCode.CANNOT_START)
     except BackendFailed as error:
         _log.error("%s", error)
-        return end_process(1)
-    return end_process(0)
+        return end_process(ExitCode.FAILED)
+    return end_process(ExitCode.WORKED)
 
 
 def end_process(code: int) -> NoReturn:
-    """End now: threads that node packs have left running would keep a process alive that has said farewell."""
+    """End the process now: threads that node packs have left running would keep it alive."""
     for child in multiprocessing.active_children():
-        child.kill()  # What Python does by itself, it asks politely for, and waits for an answer.
+        child.kill()  # Python would send SIGTERM, and wait.
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -72,7 +73,7 @@ def end_process(code: int) -> NoReturn:
 
 
 def _end_start(number: int, _frame: object) -> None:
-    """SIGTERM before there is a loop that handles it: process 1 would ignore it, and imports may catch an exception."""
+    """Handle SIGTERM until a loop does: process 1 needs a handler, and an import may catch an exception."""
     end_process(128 + number)
 
 
@@ -87,7 +88,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _test_job(text: str | None, *, on_platform: bool) -> dict[str, Any] | None:
-    """The one job to run instead of serving, as RunPod's SDK has it: ``--test_input``, or ``test_input.json`` here."""
+    """The one job to run instead of serving, from ``--test_input`` or ``test_input.json`` as with RunPod's SDK."""
     source = "--test_input"
     if text is None:
         if on_platform:
@@ -115,11 +116,11 @@ def _run_test(settings: Settings, job: dict[str, Any]) -> int:
     with Worker(settings) as worker:
         answer = asyncio.run(make_handler(worker)(job))
     print(json.dumps(_shortened(answer), indent=2))
-    return 1 if "error" in answer else 0
+    return ExitCode.FAILED if "error" in answer else ExitCode.WORKED
 
 
 def _shortened(value: Any) -> Any:
-    """``value`` with its long texts cut, fit to be looked at."""
+    """``value`` with its long texts cut, for people to read."""
     if isinstance(value, dict):
         return {key: _shortened(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -16,6 +16,7 @@ from worker.job.job import InputImage, Job, Workflow
 _IMAGES_TEXT = "'images' must be a list of objects with 'name' and 'image' keys"
 _MAX_DEPTH = 100
 LONGEST_S = 7 * 86_400  # RunPod's longest.
+LOWEST_QUALITY, HIGHEST_QUALITY = 1, 100
 _ANNOTATION = re.compile(r"\[(input|output|temp)\]\s*$")
 
 
@@ -177,8 +178,10 @@ def _parse_format(given: object) -> FormatName | None:
 def _parse_quality(given: object) -> int | None:
     if given is None:
         return None
-    if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= 100:
-        raise InvalidJob(f"'output_quality' must be a whole number from 1 to 100, not {_quoted(given)}")
+    if not isinstance(given, int) or isinstance(given, bool) or not LOWEST_QUALITY <= given <= HIGHEST_QUALITY:
+        raise InvalidJob(
+            f"'output_quality' must be a whole number from {LOWEST_QUALITY} to {HIGHEST_QUALITY}, not {_quoted(given)}"
+        )
     return given
 
 

@@ -1,1 +1,1 @@
-"""RunPod's endpoint API on this machine: what works here works there."""
+"""RunPod's endpoint API on this machine: a caller that works here works on RunPod."""

@@ -1,4 +1,4 @@
-"""What is answered, for the OpenAPI document; the tests hold every answer against it."""
+"""The schemas of all answers, for the OpenAPI document. The tests compare every answer with them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from worker.errors import ErrorType
-from worker.local_api.jobs import State
+from worker.local_api.job import State
 
 ERROR_TYPES: dict[ErrorType, str] = {
     "invalid_input": "the request breaks a rule of its format",

@@ -1,4 +1,4 @@
-"""Who may talk to the local API: no web page of a stranger, and where a token is set only those who bear it."""
+"""Refuses requests to the local API from web pages of strangers, and, if a token is set, those without it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\d+)?")
-# What a browser needs to show the documentation: these paths, and none below them.
+# What a browser needs to show the documentation. Only these paths need no token, and no path below them.
 _OPEN = {
     "/",
     "/docs",
@@ -27,13 +27,13 @@ _OPEN = {
 class Guard:
     """ASGI middleware that refuses requests by their Host, Origin and Authorization.
 
-    A page that a browser has open can send requests to this machine: under its own name made to point here (Host), or
-    across origins (Origin). Neither reaches a job.
+    A web page that is open in a browser can send requests to this machine: to its own host name, if that name points
+    here (seen in Host), or to another origin (seen in Origin). Neither reaches a job.
 
     Args:
-        app: what is guarded.
-        hosts: further names under which the API is reached.
-        token: the bearer token; None lets everyone in.
+        app: gets the requests that are not refused.
+        hosts: further names of this machine; they may hold ``*``.
+        token: the bearer token; None if none is needed.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str], token: str | None) -> None:
@@ -65,7 +65,7 @@ class Guard:
         return None
 
     def _is_ours(self, name: str) -> bool:
-        """Whether ``name`` cannot be a stranger's: an address, a name of this network, or one that was allowed."""
+        """Whether ``name`` is an address, a name of this network, or an allowed one: no stranger can own it."""
         try:
             ipaddress.ip_address(name)
         except ValueError:
@@ -77,7 +77,7 @@ class Guard:
 
 
 def _hostname(host: str) -> str:
-    """The name in a Host header, without its port; empty where it is none."""
+    """The name in a Host header, without its port; empty if the header is malformed."""
     found = _HOST.fullmatch(host.lower())
     return (found["address"] or found["name"]) if found else ""
 

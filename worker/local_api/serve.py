@@ -17,14 +17,16 @@ from worker.answer.reply import Reply, encode
 from worker.errors import BackendFailed, StartError, WorkerDefunct
 from worker.events import Listener
 from worker.handler import JobHandler
-from worker.local_api.app import make_app, status_body
-from worker.local_api.jobs import LocalJob, LocalJobs
+from worker.local_api.app import make_app
+from worker.local_api.job import LocalJob
+from worker.local_api.jobs import LocalJobs, Run
+from worker.local_api.routes import status_body
 from worker.local_api.webhooks import Webhooks
 from worker.readiness import make_ready
 from worker.settings import Settings
 from worker.worker import Worker
 
-_LAST_ANSWERS_S = 5.0  # For those who ask for the results of a worker that is about to end.
+_LAST_ANSWERS_S = 5.0  # In which callers can still fetch their results from a defunct worker.
 _log = logging.getLogger("worker")
 
 
@@ -34,12 +36,12 @@ def serve_local(settings: Settings) -> None:
     Requests that come while ComfyUI starts wait for it.
 
     Raises:
-        StartError: the address cannot be had, or ComfyUI cannot start.
+        StartError: the worker cannot listen at the address, or ComfyUI cannot start.
         BackendFailed: the worker is defunct, or a node that was stopped does not end.
     """
     with _listen(settings.local_api_host, settings.local_api_port) as listener, Worker(settings) as worker:
         make_ready(worker)
-        # Not asyncio.run: at its end it would wait for threads, of which a node may hold one for ever.
+        # Not asyncio.run: it would wait at its end for all threads, and a node may hold one for ever.
         asyncio.new_event_loop().run_until_complete(serve(worker, listener))
         if worker.life.failure is not None:
             raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}")
@@ -47,33 +49,19 @@ def serve_local(settings: Settings) -> None:
 
 async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | None = None) -> None:
     """Serve the API of an open ``worker`` on ``listener`` until a signal or a cancellation ends it."""
-    webhooks = webhooks or Webhooks()
-    loop = asyncio.get_running_loop()
-    handler, limit = JobHandler(worker), worker.settings.max_response_mb
-
-    async def run(raw: dict[str, Any], on_event: Listener) -> Reply:
-        try:
-            return await handler.reply(raw, on_event, limit)
-        except WorkerDefunct as error:
-            return encode(error.answer())
+    webhooks, settings = webhooks or Webhooks(), worker.settings
 
     def on_end(job: LocalJob) -> None:
         if job.webhook is not None:
             webhooks.post(job.webhook, status_body(job))
 
-    settings = worker.settings
-    jobs = LocalJobs(run, settings.worker_concurrency, settings.local_api_results_mb * 1e6, on_end)
+    jobs = LocalJobs(_runs_with(worker), settings.worker_concurrency, settings.local_api_results_mb * 1e6, on_end)
     config = uvicorn.Config(
         make_app(jobs, settings), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
     )
     server = _Server(config)
     with _signals(server, jobs) as stop:
-
-        def when_defunct() -> None:
-            if worker.life.failure is not None and not loop.is_closed():
-                loop.call_soon_threadsafe(loop.call_later, _LAST_ANSWERS_S, stop)
-
-        worker.life.on_end(when_defunct)
+        _stop_when_defunct(worker, stop)
         host, port = listener.getsockname()[:2]
         seen_as = "localhost" if host in ("0.0.0.0", "::") else host  # noqa: S104
         _log.info("The local API listens on %s:%d; its documentation: http://%s:%d/docs", host, port, seen_as, port)
@@ -82,6 +70,28 @@ async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | No
         finally:
             await jobs.close()
             await webhooks.close()
+
+
+def _runs_with(worker: Worker) -> Run:
+    handler, limit = JobHandler(worker), worker.settings.max_response_mb
+
+    async def run(raw: dict[str, Any], on_event: Listener) -> Reply:
+        try:
+            return await handler.reply(raw, on_event, limit)
+        except WorkerDefunct as error:
+            return encode(error.answer())
+
+    return run
+
+
+def _stop_when_defunct(worker: Worker, stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def on_end() -> None:
+        if worker.life.failure is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(loop.call_later, _LAST_ANSWERS_S, stop)
+
+    worker.life.on_end(on_end)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -96,7 +106,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Signals are ours: uvicorn would raise them once more at its end, and wait for those who wait for a job."""
+    """Leaves signals to ``_signals``: uvicorn would wait for those who wait for a job, and raise the signal again."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -110,10 +120,10 @@ def _signals(server: uvicorn.Server, jobs: LocalJobs) -> Iterator[Callable[[], N
 
     def stop() -> None:
         server.should_exit = True
-        closing.append(asyncio.ensure_future(jobs.close()))  # Those who wait for a job get an answer.
+        closing.append(asyncio.ensure_future(jobs.close()))  # Callers that wait for a job get an answer.
 
     numbers = (signal.SIGTERM, signal.SIGINT)
-    with contextlib.suppress(ValueError, RuntimeError):  # On another thread there are none.
+    with contextlib.suppress(ValueError, RuntimeError):  # Only the main thread can handle signals.
         for number in numbers:
             loop.add_signal_handler(number, stop)
     yield stop

@@ -1,4 +1,4 @@
-"""Webhooks: a job's status, posted to its caller's address when it has ended, three times at most, as RunPod does."""
+"""Webhooks: the status of a job that has ended is posted to its caller's address, in three attempts, as RunPod does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ATTEMPTS = 3
 
 
 class Webhooks:
-    """Posts in the background.
+    """Posts to webhooks in the background.
 
     Args:
         delay_s: seconds between two attempts.
@@ -31,7 +31,7 @@ class Webhooks:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give what is on its way a second, and drop the rest."""
+        """Give the posts that are left one second, and drop them then."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1)
         for task in self._tasks:

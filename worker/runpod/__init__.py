@@ -1,1 +1,1 @@
-"""RunPod: its loop, its posts, and the process that serves it."""
+"""Serving RunPod: a process with a heartbeat, a loop that takes jobs, and the posts of their progress and results."""

@@ -1,9 +1,8 @@
-"""What a worker tells RunPod of a job: its progress, in order and not too often, and its result, until it is taken."""
+"""What a worker posts to RunPod about a job: its progress, in order and once a second, and the result, until taken."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 import logging
@@ -14,26 +13,27 @@ import aiohttp
 
 from worker.events import Event
 from worker.progress import JobProgress
+from worker.runpod.waiting import first_of
 
 _log = logging.getLogger("worker")
 
 # As RunPod's SDK sends it.
 _HEADERS = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
-# Of these, the first two may be a gateway's, or of a key that has just been changed.
+# 401 and 403 may come from a gateway, or for a key that has just been changed.
 _TRANSIENT = {401, 403, 408, 425, 429}
 _UNKNOWN_JOB = {404, 410}
-_RESULT_S = 600.0  # A result has cost more than a wait.
+_RESULT_S = 600.0  # A result cost more to make than this wait.
 _RESULT_PAUSES_S = (0.5, 1, 2, 4, 8)
 _RESULT_MAX_PAUSE_S = 15
 _RESULT_TIMEOUT = aiohttp.ClientTimeout(total=120)
 _PROGRESS_TIMEOUT = aiohttp.ClientTimeout(total=5)
-_PROGRESS_FIRST_S = 0.5  # A job that is over by then reports none.
+_PROGRESS_FIRST_S = 0.5  # A job that ends sooner reports no progress.
 _PROGRESS_INTERVAL_S = 1.0
-_PROGRESS_LAST_S = 1.0  # A report that hangs longer holds up no result.
+_PROGRESS_LAST_S = 1.0  # How long a result waits for a report that hangs.
 
 
 class ResultRefused(Exception):
-    """The platform does not want a result, whatever it says when asked again; ``status`` is its HTTP status."""
+    """RunPod refuses a result, and would do so again. ``status`` is the HTTP status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"HTTP {status}")
@@ -45,8 +45,8 @@ class JobPosts:
 
     Args:
         session: the SDK's HTTP session, which knows the worker's key.
-        url: where they go.
-        job_id: the platform's id of the job.
+        url: where to post.
+        job_id: RunPod's id of the job.
     """
 
     def __init__(self, session: aiohttp.ClientSession, url: str, job_id: str) -> None:
@@ -55,7 +55,7 @@ class JobPosts:
         self._headers = {**_HEADERS, "X-Request-ID": job_id}
 
     async def progress(self, report: dict[str, Any]) -> None:
-        """Post ``report``, once; it does not matter much whether it arrives."""
+        """Post ``report`` once. A report that gets lost does no harm."""
         body = json.dumps({"status": "IN_PROGRESS", "output": report}).encode()
         try:
             await self._post(body, _PROGRESS_TIMEOUT)
@@ -66,8 +66,8 @@ class JobPosts:
         """Post a result until it is taken, for ten minutes at most.
 
         Raises:
-            ResultRefused: the platform refuses this body for good.
-            TimeoutError: it was not reached in ten minutes.
+            ResultRefused: RunPod refuses this body for good.
+            TimeoutError: RunPod did not take it within ten minutes.
         """
         async with asyncio.timeout(_RESULT_S):
             for pause in itertools.chain(_RESULT_PAUSES_S, itertools.repeat(_RESULT_MAX_PAUSE_S)):
@@ -96,9 +96,9 @@ def _reason(error: Exception) -> str:
 
 
 async def post_result(posts: JobPosts, body: bytes, substitute: Callable[[str], bytes]) -> None:
-    """Post ``body``; where the platform refuses it, post what ``substitute`` makes of the reason.
+    """Post ``body``. If RunPod refuses it, post instead what ``substitute`` makes of the reason.
 
-    Raises nothing: there is nobody left to tell but the log.
+    Raises nothing: the log is the only place left for what goes wrong here.
     """
     try:
         await posts.result(body)
@@ -117,12 +117,12 @@ async def post_result(posts: JobPosts, body: bytes, substitute: Callable[[str], 
 
 
 class ProgressReporter:
-    """Sends a job's progress while it runs: the newest state, one post at a time, none after the end.
+    """Posts a job's progress while it runs: the newest state, one post at a time, and none after the end.
 
     ::
 
         async with ProgressReporter(posts.progress) as on_event:
-            ...  # on_event(event), on any thread
+            ...  # on_event(event) may be called on any thread
     """
 
     def __init__(self, post: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
@@ -131,12 +131,12 @@ class ProgressReporter:
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._ending = asyncio.Event()
-        self._told = True
+        self._has_news = False  # Whether an event has come that no post tells.
 
     def _on_event(self, event: Event) -> None:
         self._progress(event)
-        if self._told:
-            self._told = False
+        if not self._has_news:
+            self._has_news = True
             self._loop.call_soon_threadsafe(self._news.set)
 
     async def __aenter__(self) -> Callable[[Event], None]:
@@ -144,7 +144,7 @@ class ProgressReporter:
         return self._on_event
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Let the post that is on its way arrive before the result does; where none follows, drop it."""
+        """Let a post that has begun arrive before the result. After an error no result follows: then drop the post."""
         self._ending.set()
         self._news.set()
         try:
@@ -155,21 +155,15 @@ class ProgressReporter:
 
     async def _report(self) -> None:
         last: dict[str, Any] | None = None
-        await _wait(self._ending, _PROGRESS_FIRST_S)
+        await first_of(self._ending.wait(), seconds=_PROGRESS_FIRST_S)
         while True:
             await self._news.wait()
             self._news.clear()
             if self._ending.is_set():
                 return
-            self._told = True
+            self._has_news = False
             report = self._progress.report()
             if report != last:
                 last = report
                 await self._post(report)
-                await _wait(self._ending, _PROGRESS_INTERVAL_S)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Until ``event``, for ``seconds`` at most."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+                await first_of(self._ending.wait(), seconds=_PROGRESS_INTERVAL_S)

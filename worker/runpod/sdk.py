@@ -1,4 +1,4 @@
-"""What the worker takes from RunPod's SDK; the only module that imports it."""
+"""What the worker uses of RunPod's SDK: functions and small classes. No other module imports the SDK."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def _no_processor_survey() -> Iterator[None]:
-    """The SDK asks for the processor's name when it is imported, which takes a second of programs and nobody reads."""
+    """When the SDK is imported, it asks programs for the processor's name. That takes a second, and nobody reads it."""
     import cpuinfo
 
     survey = cpuinfo.get_cpu_info
@@ -21,19 +21,18 @@ def _no_processor_survey() -> Iterator[None]:
 
 with _no_processor_survey():
     from runpod.http_client import AsyncClientSession, TooManyRequests
-    from runpod.serverless import worker as sdk_worker
     from runpod.serverless.modules.rp_fitness import run_fitness_checks
     from runpod.serverless.modules.rp_http import JOB_DONE_URL
     from runpod.serverless.modules.rp_job import get_job, get_stop_signals
     from runpod.serverless.modules.rp_logger import RunPodLogger
-    from runpod.serverless.modules.rp_scale import JobScaler
+    from runpod.serverless.modules.rp_ping import Heartbeat
     from runpod.serverless.modules.worker_state import JobsProgress, PingJobMirror
     from runpod.serverless.utils import rp_upload
 
 __all__ = [
     "JOB_DONE_URL",
     "AsyncClientSession",
-    "JobScaler",
+    "Heartbeat",
     "JobsProgress",
     "PingJobMirror",
     "RunPodLogger",
@@ -42,5 +41,4 @@ __all__ = [
     "get_stop_signals",
     "rp_upload",
     "run_fitness_checks",
-    "sdk_worker",
 ]

@@ -1,0 +1,108 @@
+"""The schemas of a request, for the OpenAPI document.
+
+They describe and check nothing: ``worker.job.parse`` has the rules of ``Input``, ``worker.bucket.bucket`` those of
+``S3Config``, and ``JobRequest`` its own. The tests compare this description with those rules.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from worker.images.formats import FormatName
+from worker.job.parse import HIGHEST_QUALITY, LONGEST_S, LOWEST_QUALITY
+from worker.local_api.requests import JobRequest
+
+Schema = dict[str, Any]
+_PLACE = "#/components/schemas/"
+
+
+def request_schemas() -> dict[str, Schema]:
+    """``JobRequest`` and all that it refers to, by name, as they stand in the document's components."""
+    request = JobRequest.model_json_schema(ref_template=_PLACE + "{model}")
+    others = request.pop("$defs")
+    request["properties"]["input"] |= {"anyOf": [_named("Input"), {"type": "string"}]}
+    request["properties"]["s3Config"] |= {"anyOf": [_named("S3Config"), {"type": "null"}]}
+    inputs = {"Input": _INPUT, "InputImage": _INPUT_IMAGE, "Node": _NODE, "S3Config": _S3_CONFIG}
+    return {"JobRequest": request, **others, **inputs}
+
+
+def _named(name: str) -> Schema:
+    return {"$ref": _PLACE + name}
+
+
+def _object(description: str, properties: dict[str, Schema]) -> Schema:
+    """An object; a property without a default is required."""
+    required = [name for name, schema in properties.items() if "default" not in schema]
+    return {"type": "object", "description": description, "properties": properties, "required": required}
+
+
+def _optional(schema: Schema, description: str) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}], "default": None, "description": description}
+
+
+def _text(description: str) -> Schema:
+    return {"type": "string", "minLength": 1, "description": description}
+
+
+_NODE = _object(
+    "One node of a workflow. Further keys, such as `_meta`, do no harm.",
+    {
+        "class_type": {"type": "string", "description": "Its class, such as `KSampler`"},
+        "inputs": {
+            "type": "object",
+            "additionalProperties": True,
+            "description": "By name, a value or a link: `[node id, index of its output]`",
+        },
+    },
+)
+_INPUT_IMAGE = _object(
+    "A file that the workflow loads: an image, video, audio, latent or 3D model.",
+    {
+        "name": {
+            "type": "string",
+            "description": "The name by which LoadImage and other loaders find it: a relative path without `..`",
+        },
+        "image": {
+            "type": "string",
+            "description": "base64, with or without a `data:…;base64,` prefix, or an `http(s)` URL",
+        },
+    },
+)
+_INPUT = _object(
+    "A workflow and what it needs. Further fields are ignored; null counts as absent.",
+    {
+        "workflow": {
+            "type": "object",
+            "additionalProperties": _named("Node"),
+            "minProperties": 1,
+            "description": "The graph by node id, in ComfyUI's API format: *Workflow > Export (API)*",
+        },
+        "images": _optional({"type": "array", "items": _named("InputImage")}, "Files that the workflow loads"),
+        "output_format": _optional(
+            {"type": "string", "enum": list(get_args(FormatName))},
+            "Format of this job's images; default: the worker's `OUTPUT_FORMAT`",
+        ),
+        "output_quality": _optional(
+            {"type": "integer", "minimum": LOWEST_QUALITY, "maximum": HIGHEST_QUALITY},
+            "Quality of WebP and JPEG; WebP is lossless at 100. Default: the worker's `OUTPUT_QUALITY`",
+        ),
+        "timeout_s": _optional(
+            {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_S},
+            "Seconds that the job may run, once it has its turn; the worker's `JOB_TIMEOUT_S` caps it. What it has "
+            "finished by then is sent",
+        ),
+        "comfy_org_api_key": _optional(
+            {"type": "string"}, "Key for ComfyUI's API nodes; wins over the worker's `COMFY_ORG_API_KEY`"
+        ),
+        "api_key_comfy_org": _optional({"type": "string"}, "Another name of `comfy_org_api_key`, which wins"),
+    },
+)
+_S3_CONFIG = _object(
+    "A bucket of the caller's, for the files of this job. Its endpoint must be on the public internet.",
+    {
+        "accessId": _text("Access key id"),
+        "accessSecret": _text("Secret access key"),
+        "bucketName": _text("The bucket, where the address does not name it"),
+        "endpointUrl": _text("The service's `http(s)` address"),
+    },
+)
