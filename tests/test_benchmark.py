@@ -137,7 +137,7 @@ def test_a_workflow_that_fails_is_named(tmp_path: Path) -> None:
         (("--workflow", "missing.json"), "missing.json cannot be read"),
         (("--known-worker", "missing"), "there is no handler.py"),
         (("--json", "missing/figures.json"), "there is no such folder"),
-        (("--against", "tests"), "--against tests: no checkout of this project, it has no worker/worker.py"),
+        (("--against", "tests"), "--against tests: no checkout of this project, it has no worker/__init__.py"),
         (("--against", ".", "--backend", "websocket"), "compared with embedded, which --backend leaves out"),
     ],
 )

@@ -17,7 +17,7 @@ STARTS, QUICK_STARTS = 5, 3
 MEMORY_RUNS, QUICK_MEMORY_RUNS = 5, 2
 QUEUE_ROUNDS, QUICK_QUEUE_ROUNDS = 8, 3
 # What a process of another checkout is asked for.
-_CHECKOUT_FILES = ("worker/worker.py", "worker/handler.py", "worker/readiness.py")
+_CHECKOUT_FILES = ("worker/__init__.py", "worker/handler.py", "worker/readiness.py")
 
 _EPILOG = f"""\
 built-in cases: {", ".join(BUILT_IN)}
