@@ -64,7 +64,7 @@ COPY --from=comfyui /comfyui /comfyui
 RUN python -m compileall -q -j 0 /comfyui > /dev/null || true
 COPY scripts/image/comfy scripts/image/comfy-manager-set-mode /usr/local/bin/
 COPY scripts/image/start.sh scripts/image/healthcheck /
-COPY scripts/install-nodes scripts/install_nodes.py /opt/comfy-worker/scripts/
+COPY scripts/install-nodes scripts/install_nodes.py scripts/command_line.py /opt/comfy-worker/scripts/
 COPY scripts/node_packs /opt/comfy-worker/scripts/node_packs
 COPY LICENSE /opt/comfy-worker/
 COPY worker/ /opt/comfy-worker/worker/

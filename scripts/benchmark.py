@@ -12,123 +12,52 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench.cases import BUILT_IN, Case, file_cases
-from bench.contender import EMBEDDED, WEBSOCKET, Place
-from bench.figures import Figures, make_figures
-from bench.memory import measure_memory
-from bench.models import make_models
-from bench.plan import MEMORY, PHASES, START, WARM, Plan
+from bench.contenders.setup import Setup
+from bench.options import counts, parse
+from bench.phases.memory import measure_memory
+from bench.phases.outputs import measure_outputs
+from bench.phases.queue import measure_queue
+from bench.phases.start import measure_starts
+from bench.phases.warm import measure_warm
+from bench.plan import MEMORY, OUTPUTS, QUEUE, START, WARM, Plan
 from bench.progress import Progress
-from bench.report import report
-from bench.start import measure_starts
-from bench.warm import measure_warm
+from bench.report.figures import Figures, Measured, make_figures
+from bench.report.tables import report
+from bench.workload.cases import BUILT_IN, Case, file_cases
+from bench.workload.models import make_models
+from command_line import ExitCode, Failure, finish
 
 from worker.embedded.start.source import find_source
 from worker.errors import InvalidJob, StartError
 from worker.settings import load_settings
 
-EXIT_FAILED, EXIT_USAGE, EXIT_CANNOT_START, EXIT_INTERRUPTED = 1, 2, 3, 130
-RUNS, QUICK_RUNS = 30, 7
-STARTS, QUICK_STARTS = 5, 3
-MEMORY_RUNS, QUICK_MEMORY_RUNS = 5, 2
-
-EPILOG = f"""\
-built-in cases: {", ".join(BUILT_IN)}
-
-examples:
-  scripts/benchmark --quick                                  all of it, within five minutes on two cores
-  scripts/benchmark --json figures.json --plot plots         all of it, thoroughly
-  scripts/benchmark --workflow sdxl.json --runs 20           your workflow, with the models of your ComfyUI
-  scripts/benchmark --only warm --case empty-64,repeat       two cases, nothing else
-  scripts/benchmark --only memory --backend embedded         one contender by itself
-
-Your workflow is an API-format workflow, a request as sent to the endpoint, or a PNG that carries a workflow. Each run
-gets another value for every 'seed' and 'noise_seed'. Models come from COMFY_BASE_DIR, as for the worker itself; the
-warm phase holds them once for each contender.
-
-exit codes:
-  0    it worked
-  1    a contender could not start, or a case failed in one; the rest was measured
-  2    the command line or a workflow file is wrong
-  3    ComfyUI was not found, or cannot be used
-  130  interrupted with Ctrl-C
-"""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns the exit code."""
-    options = parse(arguments)
+    options = parse(__doc__ or "", arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        cases = chosen_cases(options.case, options.workflow or [])
-        with tempfile.TemporaryDirectory(prefix="comfy-benchmark-") as folder, Progress() as progress:
-            place, comfyui = prepare(Path(folder), cases, options, progress)
-            figures = measure(make_plan(options, cases, place, progress), comfyui)
-            write(figures, options, progress)
-    except InvalidJob as error:
-        return fail(error, EXIT_USAGE)
-    except StartError as error:
-        return fail(error, EXIT_CANNOT_START)
-    except subprocess.CalledProcessError as error:
-        last = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        return fail(f"a model for the built-in cases could not be made: {''.join(last)}", EXIT_CANNOT_START)
-    except OSError as error:
-        return fail(error, EXIT_FAILED)
-    except KeyboardInterrupt:
-        return fail("interrupted", EXIT_INTERRUPTED)
-    return EXIT_FAILED if figures["failures"] else 0
+    codes = {InvalidJob: ExitCode.USAGE, StartError: ExitCode.CANNOT_START, OSError: ExitCode.FAILED}
+    return finish("benchmark", lambda: benchmark(options), codes)
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; ends the program where it is wrong."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/benchmark",
-        description=(__doc__ or ""),
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    both, phases = ",".join((EMBEDDED, WEBSOCKET)), ",".join(PHASES)
-    add = parser.add_argument
-    add("--backend", type=names((EMBEDDED, WEBSOCKET)), default=both, help=f"who takes part (default: {both})")
-    add("--only", type=names(PHASES), default=phases, metavar="PHASE,…", help=f"of {phases} (default: all)")
-    add("--case", type=names(tuple(BUILT_IN)), metavar="NAME,…", help="built-in cases (default: all, or none beside "
-        "--workflow)")  # fmt: skip
-    add("--workflow", type=Path, nargs="+", action="extend", metavar="FILE", help="workflows of your own")
-    add("--runs", type=count, help=f"runs of each case (default: {RUNS})")
-    add("--quick", action="store_true", help="fewer runs: within five minutes on two cores")
-    add("--json", type=Path, metavar="FILE", help="write every figure there; docs/performance.md has the schema")
-    add("--plot", type=Path, metavar="DIR", help="draw latency.png, start.png and memory.png there")
-    add("--known-worker", type=Path, metavar="DIR", help="a checkout of the public worker-comfyui, which takes part "
-        "as a third; it needs its own requirements, and port 8188")  # fmt: skip
-    options = parser.parse_args(arguments)
-    if options.known_worker and not (options.known_worker / "handler.py").is_file():
-        parser.error(f"--known-worker {options.known_worker}: there is no handler.py")
-    if options.json and not options.json.absolute().parent.is_dir():
-        parser.error(f"--json {options.json}: there is no such folder")
-    return options
+def benchmark(options: argparse.Namespace) -> ExitCode:
+    """Measure and report.
 
-
-def names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
-    """A reader of names with commas between them."""
-
-    def read(text: str) -> tuple[str, ...]:
-        given = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-        unknown = [name for name in given if name not in known]
-        if unknown or not given:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown) or 'nothing'} is none of {', '.join(known)}")
-        return given
-
-    return read
-
-
-def count(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
+    Raises:
+        InvalidJob: a workflow file cannot be used.
+        StartError, Failure: there is no ComfyUI, or it cannot be used.
+        OSError: a file cannot be written.
+    """
+    cases = chosen_cases(options.case, options.workflow or [])
+    with tempfile.TemporaryDirectory(prefix="comfy-benchmark-") as folder, Progress() as progress:
+        setup = prepare(Path(folder), cases, options, progress)
+        plan = Plan(options.backend, options.only, cases, counts(options), setup, progress)
+        figures = make_figures(plan, measure(plan))
+        write(figures, options, progress)
+    return ExitCode.FAILED if figures["failures"] else ExitCode.OK
 
 
 def chosen_cases(named: Sequence[str] | None, files: Sequence[Path]) -> tuple[Case, ...]:
@@ -137,8 +66,8 @@ def chosen_cases(named: Sequence[str] | None, files: Sequence[Path]) -> tuple[Ca
     return (*(BUILT_IN[name] for name in built_in), *file_cases(files))
 
 
-def prepare(folder: Path, cases: Sequence[Case], options: argparse.Namespace, progress: Progress) -> tuple[Place, str]:
-    """Find ComfyUI, and make the models of ``cases``; where they run, and ComfyUI's version."""
+def prepare(folder: Path, cases: Sequence[Case], options: argparse.Namespace, progress: Progress) -> Setup:
+    """Find ComfyUI, and make the models of ``cases``."""
     settings = load_settings()
     own_base = folder / "base"
     own_base.mkdir()
@@ -147,27 +76,26 @@ def prepare(folder: Path, cases: Sequence[Case], options: argparse.Namespace, pr
     models = sorted({name for case in cases for name in case.models})
     if models and set(options.only) & {WARM, MEMORY}:
         progress.begin("making small models", 1)
-        make_models(own_base / "models", models)
+        try:
+            make_models(own_base / "models", models)
+        except subprocess.CalledProcessError as error:
+            last = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
+            text = f"a model for the built-in cases could not be made: {''.join(last)}"
+            raise Failure(text, ExitCode.CANNOT_START) from None
     further = own_base / "models" if models and not is_own else None
-    known = options.known_worker.absolute() if options.known_worker else None
-    return Place(settings, source.base, further, folder, known), source.version
+    checkouts = (path.absolute() if path else None for path in (options.known_worker, options.against))
+    return Setup(settings, source, further, folder, *checkouts)
 
 
-def make_plan(options: argparse.Namespace, cases: tuple[Case, ...], place: Place, progress: Progress) -> Plan:
-    """What ``options`` ask for."""
-    quick = options.quick
-    runs = options.runs or (QUICK_RUNS if quick else RUNS)
-    starts = min(runs, QUICK_STARTS if quick else STARTS)
-    memory_runs = min(runs, QUICK_MEMORY_RUNS if quick else MEMORY_RUNS)
-    return Plan(options.backend, options.only, cases, runs, starts, memory_runs, place, progress)
-
-
-def measure(plan: Plan, comfyui: str) -> Figures:
+def measure(plan: Plan) -> Measured:
     """Run the phases. Starts come last: by then every file that they read has been read before."""
-    warm = measure_warm(plan) if WARM in plan.phases else {}
-    memory = measure_memory(plan) if MEMORY in plan.phases else {}
-    starts = measure_starts(plan) if START in plan.phases else {}
-    return make_figures(plan, comfyui, starts, warm, memory)
+    phases = plan.phases
+    warm = measure_warm(plan) if WARM in phases else {}
+    memory = measure_memory(plan) if MEMORY in phases else {}
+    outputs = measure_outputs(plan) if OUTPUTS in phases else None
+    queue = measure_queue(plan) if QUEUE in phases else None
+    starts = measure_starts(plan) if START in phases else {}
+    return Measured(starts, warm, memory, outputs, queue)
 
 
 def write(figures: Figures, options: argparse.Namespace, progress: Progress) -> None:
@@ -177,16 +105,10 @@ def write(figures: Figures, options: argparse.Namespace, progress: Progress) -> 
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         progress.tell(str(options.json))
     if options.plot:
-        from bench.plots import draw
+        from bench.report.plots import draw
 
         for path in draw(figures, options.plot):
             progress.tell(str(path))
-
-
-def fail(error: object, code: int) -> int:
-    """Say what is wrong, in one line."""
-    print(f"benchmark: {error}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -13,16 +13,19 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+# ``worker`` tells where ComfyUI is. The Python that gets the packages may have no ``worker`` installed.
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+
+from command_line import ExitCode, Failure, fail, finish
+from node_packs.destination import Destination, NoDestination, find_destination
 from node_packs.failure import PackFailed
 from node_packs.install import Outcome, Plan, install_pack
 from node_packs.packages import read_packages
-from node_packs.place import NoPlace, find_place
 from node_packs.registry import DEFAULT_REGISTRY, registry_address
 from node_packs.source import NoSource, Source, parse_source
 
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-
-EPILOG = f"""\
+_PROGRAM = "install-nodes"
+_EPILOG = f"""\
 a PACK is one of
   comfyui-kjnodes                                  the newest version in the Comfy Registry (https://registry.comfy.org)
   comfyui-kjnodes@1.0.8                            that version
@@ -53,36 +56,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         sources = _sources(options.packs, options.requirements)
-        place = find_place(options.into, os.environ)
-    except (NoSource, NoPlace, OSError, UnicodeDecodeError) as error:
-        print(f"install-nodes: {_text(error)}", file=sys.stderr)
-        return EXIT_USAGE
+        destination = find_destination(options.into, os.environ)
+    except (NoSource, NoDestination, OSError, UnicodeDecodeError) as error:
+        return fail(_PROGRAM, _text(error), ExitCode.USAGE)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    return finish(
+        _PROGRAM,
+        lambda: _install(sources, destination, options),
+        {PackFailed: ExitCode.FAILED},
+        interrupted="interrupted; the pack that was under way is not installed",
+    )
+
+
+def _install(sources: Sequence[Source], destination: Destination, options: argparse.Namespace) -> ExitCode:
     try:
         with tempfile.TemporaryDirectory(prefix="install-nodes-") as scratch:
             if not options.dry_run:
-                place.custom_nodes.mkdir(parents=True, exist_ok=True)
+                destination.custom_nodes.mkdir(parents=True, exist_ok=True)
             packages = read_packages(Path(scratch))
             if "torch" not in packages.protected:
                 _say(f"warning: {sys.executable} has no torch, so packs may install any")
             script = not options.no_install_script
-            plan = Plan(place, packages, registry_address(), options.dry_run, script, _say)
+            plan = Plan(destination, packages, registry_address(), options.dry_run, script, _say)
             outcomes = [install_pack(source, plan) for source in sources]
-    except KeyboardInterrupt:
-        print("install-nodes: interrupted; the pack that was under way is not installed", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except (PackFailed, OSError) as error:
-        print(f"install-nodes: {_text(error)}", file=sys.stderr)
-        return EXIT_FAILED
+    except OSError as error:
+        raise Failure(_text(error)) from None
     return _tell(outcomes, plan)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="install-nodes",
+        prog=_PROGRAM,
         description=__doc__,
-        epilog=EPILOG,
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("packs", metavar="PACK", nargs="*", help="what to install; see below")
@@ -117,16 +124,16 @@ def _text(error: Exception) -> str:
 
 
 def _interrupt(_number: int, _frame: object) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # What is half-done is undone in peace.
+    for number in (signal.SIGINT, signal.SIGTERM):  # Nothing may interrupt the undoing of a half-done step.
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def _say(text: str) -> None:
-    print(f"install-nodes: {text}", flush=True)
+    print(f"{_PROGRAM}: {text}", flush=True)
 
 
-def _tell(outcomes: Sequence[Outcome], plan: Plan) -> int:
+def _tell(outcomes: Sequence[Outcome], plan: Plan) -> ExitCode:
     rows = [("pack", "version", "packages", "outcome")]
     for each in outcomes:
         packages = ", ".join(map(str, each.packages)) if len(each.packages) < 3 else f"{len(each.packages)} packages"
@@ -142,8 +149,8 @@ def _tell(outcomes: Sequence[Outcome], plan: Plan) -> int:
     for each in failed:
         print(f"  {each.source}: {each.outcome}: {each.reason}", file=sys.stderr)
     if len(failed) < len(outcomes) and not plan.dry_run:
-        print(f"\nThey lie in {plan.place.custom_nodes}. Whether they load: python -m worker check")
-    return EXIT_FAILED if failed else 0
+        print(f"\nThey lie in {plan.destination.custom_nodes}. Whether they load: python -m worker check")
+    return ExitCode.FAILED if failed else ExitCode.OK
 
 
 if __name__ == "__main__":

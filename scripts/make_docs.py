@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from api_page import api_pages
+from command_line import ExitCode, fail, finish
 from configuration_page import configuration_pages
 from docs_source import PROJECT, DocsProblem
 
@@ -30,6 +31,11 @@ def main() -> int:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a page is stale")
     options = parser.parse_args()
+    return finish("make_docs", lambda: make(check=options.check))
+
+
+def make(*, check: bool) -> ExitCode:
+    """Write the pages that have changed; with ``check`` write nothing, and tell which are stale."""
     problems: list[str] = []
     pages: dict[Path, str] = {}
     for make in (configuration_pages, api_pages):
@@ -38,13 +44,13 @@ def main() -> int:
         except DocsProblem as problem:
             problems += problem.lines
     stale = {path: text for path, text in pages.items() if not path.exists() or path.read_text("utf-8") != text}
-    if options.check:
+    if check:
         problems += [f"{path.relative_to(PROJECT)} is stale: run scripts/make_docs" for path in stale]
     else:
         write(stale)
     for line in problems:
-        print(f"make_docs: {line}", file=sys.stderr)
-    return 1 if problems else 0
+        fail("make_docs", line)
+    return ExitCode.FAILED if problems else ExitCode.OK
 
 
 def write(pages: dict[Path, str]) -> None:

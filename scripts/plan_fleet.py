@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Sequence
 
+from command_line import ExitCode, fail, finish
 from fleet.options import make_parser, make_plan
 from fleet.plan import Plan, Row, cheapest, evaluate
 from fleet.report import as_json, headline, table, verdict, warnings
@@ -20,7 +21,6 @@ from fleet.traffic import BadInput
 from rich.console import Console
 from rich.progress import Progress
 
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 _TABLE_WIDTH = 140
 
 EPILOG = """\
@@ -45,20 +45,23 @@ exit codes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Simulate and report; returns the exit code."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
-    try:
-        plan = make_plan(options)
-        rows = simulate(plan)
-        if options.plot and any(row.runs for row in rows):
-            from fleet.plot import draw
+    return finish("plan_fleet", lambda: compare(options), {BadInput: ExitCode.USAGE, OSError: ExitCode.FAILED})
 
-            draw(rows, cheapest(rows, options.target_p95), options.target_p95, headline(plan), options.plot)
-        return tell(plan, rows, options)
-    except BadInput as error:
-        return fail(error, EXIT_USAGE)
-    except OSError as error:
-        return fail(error, EXIT_FAILED)
-    except KeyboardInterrupt:
-        return fail("interrupted", EXIT_INTERRUPTED)
+
+def compare(options: argparse.Namespace) -> ExitCode:
+    """Simulate every choice, and tell what came of it.
+
+    Raises:
+        BadInput: options do not go together, or a file cannot be used.
+        OSError: the picture cannot be written.
+    """
+    plan = make_plan(options)
+    rows = simulate(plan)
+    if options.plot and any(row.runs for row in rows):
+        from fleet.plot import draw
+
+        draw(rows, cheapest(rows, options.target_p95), options.target_p95, headline(plan), options.plot)
+    return tell(plan, rows, options)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -80,7 +83,7 @@ def simulate(plan: Plan) -> list[Row]:
         return evaluate(plan, lambda: progress.advance(task))
 
 
-def tell(plan: Plan, rows: Sequence[Row], options: argparse.Namespace) -> int:
+def tell(plan: Plan, rows: Sequence[Row], options: argparse.Namespace) -> ExitCode:
     """Print the table or JSON, and warnings on standard error; the exit code."""
     target = options.target_p95
     chosen = cheapest(rows, target)
@@ -92,9 +95,9 @@ def tell(plan: Plan, rows: Sequence[Row], options: argparse.Namespace) -> int:
         if target is not None:
             print(verdict(chosen, target, plan.repeats))
     for line in warnings(rows, plan.workers_needed):
-        print(f"plan_fleet: {line}", file=sys.stderr)
+        fail("plan_fleet", line)
     is_met = any(row.runs for row in rows) if target is None else chosen is not None
-    return 0 if is_met else EXIT_FAILED
+    return ExitCode.OK if is_met else ExitCode.FAILED
 
 
 def inputs(plan: Plan, target_p95_s: float | None) -> dict[str, object]:
@@ -110,12 +113,6 @@ def inputs(plan: Plan, target_p95_s: float | None) -> dict[str, object]:
         "seed": plan.seed,
         "target_p95_s": target_p95_s,
     }
-
-
-def fail(error: object, code: int) -> int:
-    """Say what is wrong, in one line."""
-    print(f"plan_fleet: {error}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

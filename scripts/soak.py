@@ -17,13 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.progress import Progress
+from command_line import ExitCode, Failure, check_output_files, finish, read_count, read_number
 from soaking.course import Course, Plan, run_course
 from soaking.drive import WorkerGone
 from soaking.reference import ReferenceFailed, references
 from soaking.report import report, write_json
 from soaking.verdict import Check, judge, of_pixels
-
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 EPILOG = """\
 examples:
@@ -43,19 +42,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the soak; returns the exit code."""
     options = parse(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with tempfile.TemporaryDirectory(prefix="comfy-soak-") as folder, Progress() as progress:
+    return finish("soak", lambda: soak(options), {WorkerGone: ExitCode.FAILED, OSError: ExitCode.FAILED})
+
+
+def soak(options: argparse.Namespace) -> ExitCode:
+    """Run it, and judge.
+
+    Raises:
+        WorkerGone: the worker did not start, or ended.
+        Failure: the small checkpoint could not be made.
+    """
+    with tempfile.TemporaryDirectory(prefix="comfy-soak-") as folder, Progress() as progress:
+        try:
             course = run_course(make_plan(options, Path(folder)), progress)
-            checks = [*judge(course), fresh(course, options, progress)]
-            write(course, checks, options, progress)
-    except (WorkerGone, OSError) as error:
-        return fail(error, EXIT_FAILED)
-    except subprocess.CalledProcessError as error:
-        last = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        return fail(f"the small checkpoint could not be made: {''.join(last)}", EXIT_FAILED)
-    except KeyboardInterrupt:
-        return fail("interrupted", EXIT_INTERRUPTED)
-    return EXIT_FAILED if any(check.held is False for check in checks) else 0
+        except subprocess.CalledProcessError as error:
+            last = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
+            raise Failure(f"the small checkpoint could not be made: {''.join(last)}") from None
+        checks = [*judge(course), fresh(course, options, progress)]
+        write(course, checks, options, progress)
+    return ExitCode.FAILED if any(check.held is False for check in checks) else ExitCode.OK
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -67,7 +72,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--jobs", type=count, default=2000, help="how many (default: 2000)")
+    add("--jobs", type=jobs, default=2000, help="how many (default: 2000)")
     add("--seed", type=int, default=1, help="of the order of jobs and faults (default: 1)")
     add("--concurrency", type=int, choices=(1, 2), default=2, help="WORKER_CONCURRENCY (default: 2)")
     add("--backend", choices=("embedded",), default="embedded", help="COMFY_BACKEND (default: embedded)")
@@ -77,30 +82,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--plot", type=Path, metavar="FILE.png", help="draw memory, latency, open files and threads there")
     add("--json", type=Path, metavar="FILE", help="write every figure there")
     options = parser.parse_args(arguments)
-    for name in ("plot", "json"):
-        path = getattr(options, name)
-        if path and not path.absolute().parent.is_dir():
-            parser.error(f"--{name} {path}: there is no such folder")
+    check_output_files(parser, options, "plot", "json")
     if options.plot and options.plot.suffix.lower() != ".png":
         parser.error(f"--plot {options.plot}: its name must end with .png")
     return options
 
 
-def count(text: str) -> int:
+def jobs(text: str) -> int:
     """A whole number, 10 or above."""
-    if not text.isdecimal() or int(text) < 10:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 10 or above")
-    return int(text)
+    return read_count(text, 10, "no whole number, 10 or above")
 
 
 def minutes(text: str) -> float:
     """A number above 0."""
-    try:
-        if 0 < float(text) < 1e6:
-            return float(text)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
+    return read_number(text, "no number of minutes above 0", lambda value: 0 < value < 1e6)
 
 
 def make_plan(options: argparse.Namespace, folder: Path) -> Plan:
@@ -130,12 +125,6 @@ def write(course: Course, checks: Sequence[Check], options: argparse.Namespace, 
 
         draw(course, options.plot)
         progress.tell(str(options.plot))
-
-
-def fail(error: object, code: int) -> int:
-    """Say what is wrong, in one line."""
-    print(f"soak: {error}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

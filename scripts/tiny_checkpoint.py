@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from command_line import ExitCode, finish
+
 from worker.embedded.start.source import ComfySource, find_source
 from worker.errors import WorkerError
 from worker.settings import load_settings
@@ -32,17 +34,22 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
     options = parser.parse_args()
-    try:
-        settings = load_settings()
-        source = find_source(settings.comfyui_path, settings.comfy_base_dir)
-    except WorkerError as error:
-        print(f"make_tiny_checkpoint: {error}", file=sys.stderr)
-        return 3
+    return finish("make_tiny_checkpoint", lambda: make(options), {WorkerError: ExitCode.CANNOT_START})
+
+
+def make(options: argparse.Namespace) -> ExitCode:
+    """Make what ``options`` ask for, and print its path.
+
+    Raises:
+        WorkerError: there is no ComfyUI, or a setting cannot be used.
+    """
+    settings = load_settings()
+    source = find_source(settings.comfyui_path, settings.comfy_base_dir)
     path = options.out or source.base / "models" / "checkpoints" / DEFAULT_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     write_checkpoint(source, path, options.seed)
     print(path)
-    return 0
+    return ExitCode.OK
 
 
 def write_checkpoint(source: ComfySource, path: Path, seed: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
@@ -11,19 +13,23 @@ from pathlib import Path
 
 import psutil
 import pytest
-from bench.cases import BUILT_IN, file_cases, with_seed
-from bench.comparison import Ratio, median_difference, ratio, spread
-from bench.contender import Place, Run
-from bench.figures import make_figures
-from bench.gpu import GpuSample, GpuUse, GpuWatch, gpu_use, parse_sample
-from bench.memory import Memory, sample_memory
-from bench.plan import PHASES, Plan
-from bench.plots import draw
+from bench.contenders.contender import Run
+from bench.contenders.setup import Setup
+from bench.phases.gpu import GpuSample, GpuUse, GpuWatch, gpu_use, parse_sample
+from bench.phases.memory import Memory, sample_memory
+from bench.phases.outputs import Outputs
+from bench.phases.queue import Queue
+from bench.phases.start import Start
+from bench.plan import PHASES, Counts, Plan
 from bench.progress import Progress
-from bench.report import report
-from bench.start import Start
+from bench.report.comparison import Change, Estimate, Ratio, difference, ratio, spread
+from bench.report.figures import Measured, make_figures
+from bench.report.plots import draw
+from bench.report.tables import report
+from bench.workload.cases import BUILT_IN, file_cases, with_seed
 from graphs import solid, text_to_image
 
+from worker.embedded.start.source import ComfySource
 from worker.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,10 +40,11 @@ def benchmark(*arguments: str | Path, **environment: str) -> subprocess.Complete
     """``scripts/benchmark ARGUMENTS``."""
     return subprocess.run(
         [ROOT / "scripts" / "benchmark", *arguments],
+        cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=200,
         check=False,
     )
 
@@ -57,6 +64,54 @@ def test_a_small_run(tmp_path: Path) -> None:
     assert measured["overhead_ms"] is not None
     assert figures["ratios"] == figures["start"] == figures["memory"] == {}
     assert (plots / "latency.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Another checkout of this project, with names of its own inside."""
+    tree = tmp_path / "before"
+    shutil.copytree(ROOT / "worker", tree / "worker", ignore=shutil.ignore_patterns("__pycache__"))
+    (tree / "worker" / "redact.py").rename(tree / "worker" / "old_redact.py")
+    for path in (tree / "worker").rglob("*.py"):
+        path.write_text(path.read_text().replace("worker.redact", "worker.old_redact"))
+    return tree
+
+
+def test_another_checkout_takes_part(checkout: Path, tmp_path: Path) -> None:
+    figures_file, plots = tmp_path / "figures.json", tmp_path / "plots"
+    done = benchmark(*MINIMAL, "--against", checkout, "--json", figures_file, "--plot", plots)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(figures_file.read_text())
+    assert figures["warm"]["empty-64"].keys() == {"embedded", "against", "bare"}
+    assert figures["ratios_against"]["empty-64"] > 0
+    assert figures["changes"]["empty-64"].keys() == {"difference_ms", "interval_ms", "is_within", "is_sure"}
+    assert "embedded ÷ against" in done.stdout
+    assert (plots / "latency.png").exists()
+
+
+def test_a_checkout_that_cannot_start_is_told(checkout: Path) -> None:
+    (checkout / "worker" / "old_redact.py").write_text("raise RuntimeError('broken on purpose')\n")
+    done = benchmark(*MINIMAL, "--against", checkout)
+    assert done.returncode == 1
+    assert "failed: warm, against: broken on purpose" in done.stdout
+    assert "embedded" in done.stdout
+
+
+def test_outputs_and_the_queue(tmp_path: Path) -> None:
+    """With a single run, of which there is no spread."""
+    figures_file = tmp_path / "figures.json"
+    done = benchmark("--only", "outputs,queue", "--runs", "1", "--json", figures_file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(figures_file.read_text())
+    cases = figures["outputs"]["cases"]
+    assert cases.keys() == {"photo-1024", "photo-1024-batch4", "upload-4"}
+    assert all(len(case[lane]["ms"]) == 1 for case in cases.values() for lane in ("worker", "other"))
+    assert figures["outputs"]["peak_rss_mb"] > 50
+    pauses = figures["queue"]["pauses"]
+    assert [len(each["ms"]) for each in pauses.values()] == [5, 5, 5]
+    assert pauses["RunPod's loop"]["median"] > pauses["worker, 1 at once"]["median"]
+    assert "RunPod's uploader" in done.stdout
+    assert "worker, 2 at once" in done.stdout
 
 
 def test_a_workflow_that_fails_is_named(tmp_path: Path) -> None:
@@ -82,6 +137,8 @@ def test_a_workflow_that_fails_is_named(tmp_path: Path) -> None:
         (("--workflow", "missing.json"), "missing.json cannot be read"),
         (("--known-worker", "missing"), "there is no handler.py"),
         (("--json", "missing/figures.json"), "there is no such folder"),
+        (("--against", "tests"), "--against tests: no checkout of this project, it has no worker/__init__.py"),
+        (("--against", ".", "--backend", "websocket"), "compared with embedded, which --backend leaves out"),
     ],
 )
 def test_a_wrong_command_line_is_refused(arguments: tuple[str, ...], text: str) -> None:
@@ -121,7 +178,7 @@ def test_no_child_outlives_it(number: signal.Signals, code: int, tmp_path: Path)
 
 def test_spread_and_ratio() -> None:
     assert vars(spread([1, 2, 3, 4, 100])) == {"median": 3, "p95": pytest.approx(80.8), "minimum": 1}
-    assert median_difference([3, 5, 9], [1, 2, 3]) == 3
+    assert difference([3, 5, 9], [1, 2, 3]) == Estimate(3, (2, 6))
     clear = ratio([1.0, 1.1, 0.9, 1.0, 1.05], [2.0] * 5)
     assert clear.median == 0.5
     assert clear.interval is not None
@@ -132,6 +189,23 @@ def test_spread_and_ratio() -> None:
     assert ratio([1.0, 2.0, 4.0], [8.0] * 3).is_noisy  # The interval is wide.
     assert ratio([1.0, 1.0], [2.0, 2.0]) == Ratio(0.5, None)
     assert ratio([1.0, 1.0], [2.0, 2.0]).is_noisy
+
+
+@pytest.mark.parametrize(
+    ("ours", "before", "is_within", "is_sure"),
+    [
+        ([100.0] * 5, [100.0] * 5, True, True),
+        ([104.0] * 5, [100.0] * 5, True, True),
+        ([106.0] * 5, [100.0] * 5, False, True),
+        ([1.25] * 5, [1.0] * 5, True, True),  # A quarter more, but of a millisecond.
+        ([104.0, 103.0, 120.0, 104.0, 130.0], [100.0] * 5, True, False),
+        ([104.0, 103.0, 107.0, 120.0, 130.0], [100.0] * 5, False, False),
+        ([100.0] * 2, [100.0] * 2, True, False),
+    ],
+)
+def test_the_verdict_on_a_change(ours: list[float], before: list[float], is_within: bool, is_sure: bool) -> None:
+    change = Change(ratio(ours, before), difference(ours, before))
+    assert (change.is_within, change.is_sure) == (is_within, is_sure)
 
 
 def test_every_run_differs() -> None:
@@ -203,14 +277,17 @@ def run(milliseconds: float) -> Run:
 
 def test_a_comparison_is_reported_and_drawn(tmp_path: Path) -> None:
     cases = (BUILT_IN["empty-64"], BUILT_IN["repeat"])
-    place = Place(load_settings(), tmp_path, None, tmp_path, known=tmp_path)
+    source = ComfySource(tmp_path, tmp_path, "1.2.3", "COMFYUI_PATH")
+    setup = Setup(load_settings(), source, None, tmp_path, known=tmp_path, against=tmp_path)
     failures = [("repeat", "known", "it ended with 1")]
-    plan = Plan(("embedded", "websocket"), PHASES, cases, 4, 3, 2, place, Progress(), failures)
+    plan = Plan(("embedded", "websocket"), PHASES, cases, Counts(4, 3, 2, 1), setup, Progress(), failures)
+    assert plan.contenders == ("embedded", "against", "websocket", "known")
     starts = {
         "embedded": [Start(6.0, {"process": 1.0, "core": 3.0, "nodes": 1.0, "rest": 0.5, "first result": 0.5})] * 3,
         "websocket": [Start(12.0, {"server": 11.0, "handler": 0.0, "first result": 1.0})] * 3,
     }
-    times = {"embedded": 5, "websocket": 10, "known": 20, "bare": 2}
+    starts["against"] = [Start(4.0, {"process": 1.0, "rest": 2.5, "first result": 0.5})] * 2
+    times = {"embedded": 5, "against": 4, "websocket": 10, "known": 20, "bare": 2}
     warm = {
         "empty-64": {name: [run(each)] * 4 for name, each in times.items()},
         "repeat": {"embedded": [run(9), run(10), run(11), run(10)], "websocket": [run(10)] * 4},
@@ -219,7 +296,9 @@ def test_a_comparison_is_reported_and_drawn(tmp_path: Path) -> None:
         "embedded": Memory(900, 880, {"worker": 1000}, {"worker": 990}, GpuUse(5000, 2.5), 1000),
         "websocket": Memory(950, 930, {"server": 1000, "worker": 100}, {"server": 990, "worker": 110}, None, None),
     }
-    figures = json.loads(json.dumps(make_figures(plan, "1.2.3", starts, warm, memory)))
+    outputs = Outputs({"upload-4": {"worker": [10.0], "other": [40.0]}}, 30e6, 20_000_000)
+    queue = Queue(0.05, {"worker, 1 at once": [0.052, 0.053, 0.049]})
+    figures = json.loads(json.dumps(make_figures(plan, Measured(starts, warm, memory, outputs, queue))))
     assert figures["ratios"] == {"empty-64": 0.5, "repeat": 1.0, "start": 0.5, "memory": 0.9}
     assert figures["intervals"]["empty-64"] == [0.5, 0.5]
     assert figures["noisy"] == ["repeat"]
@@ -227,7 +306,16 @@ def test_a_comparison_is_reported_and_drawn(tmp_path: Path) -> None:
     assert figures["warm"]["empty-64"]["websocket"]["overhead_ms"] == 8
     assert figures["warm"]["empty-64"]["websocket"]["images_per_s"] == 100
     assert figures["memory"]["embedded"]["gpu"] == {"peak_mb": 5000, "before_mb": 1000, "busy_s": 2.5}
+    assert figures["ratios_against"] == {"empty-64": 1.25, "start": 1.5}
+    assert figures["changes"]["empty-64"] == {
+        "difference_ms": 1, "interval_ms": [1, 1], "is_within": False, "is_sure": True,
+    }  # fmt: skip
+    assert figures["changes"]["start"] == {"difference_ms": 2000, "interval_ms": None}
+    assert figures["outputs"]["cases"]["upload-4"]["ratio"] == 0.25
+    assert figures["queue"]["pauses"]["worker, 1 at once"]["median"] == pytest.approx(2)
     text = report(figures)
+    assert re.search(r"^empty-64 +1\.25 +\(1\.25–1\.25\) +\+1\.00 +SLOWER$", text, re.MULTILINE)
+    assert "peak RSS above idle: 30 MB for a tensor of 20 MB, 1.50 times as much" in text
     assert "too noisy to tell who is ahead: repeat" in text
     assert "failed: repeat, known worker: it ended with 1" in text
     assert [path.name for path in draw(figures, tmp_path)] == ["latency.png", "start.png", "memory.png"]
@@ -235,6 +323,7 @@ def test_a_comparison_is_reported_and_drawn(tmp_path: Path) -> None:
 
 def test_the_schema_is_documented() -> None:
     documented = (ROOT / "docs" / "performance.md").read_text()
-    plan_keys = ("schema", "machine", "versions", "settings", "start", "warm", "memory", "failures")
-    for key in (*plan_keys, "ratios", "intervals", "noisy", "ratios_known", *BUILT_IN):
+    phases = ("start", "warm", "memory", "outputs", "queue")
+    others = ("schema", "machine", "versions", "settings", "failures", "changes")
+    for key in (*phases, *others, "ratios", "intervals", "noisy", "ratios_known", "ratios_against", *BUILT_IN):
         assert f"`{key}`" in documented, key

@@ -16,7 +16,7 @@ import pytest
 from comfy_registry import ComfyRegistry, make_zip
 from comfy_server import free_port
 from git_command import GIT
-from node_packs.place import NoPlace, find_place
+from node_packs.destination import NoDestination, find_destination
 from node_packs.source import GitSource, NoSource, RegistrySource, Source, parse_source
 from wheels import make_wheel
 
@@ -459,12 +459,17 @@ def test_wrong_use(install: Install, tmp_path: Path) -> None:
 def test_the_command_works_through_a_link(
     install: Install, project: Path, variables: Mapping[str, str], custom_nodes: Path, tmp_path: Path
 ) -> None:
-    """As the image has it: under another name, with Python on the path alone, and no file of the project beside."""
+    """As the image has it: under another name, with Python on the path alone, and nothing but what is copied."""
+    copies = re.findall(r"^COPY (.*) /opt/comfy-worker(\S*)$", (project / "Dockerfile").read_text(), re.MULTILINE)
+    for sources, target in copies:
+        for source in sources.split():
+            into = tmp_path / "opt" / target.strip("/")
+            if (project / source).is_dir():
+                shutil.copytree(project / source, into, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                into.mkdir(parents=True, exist_ok=True)
+                shutil.copy(project / source, into)
     scripts = tmp_path / "opt" / "scripts"
-    scripts.mkdir(parents=True)
-    for name in ("install-nodes", "install_nodes.py"):
-        shutil.copy(project / "scripts" / name, scripts)
-    shutil.copytree(project / "scripts" / "node_packs", scripts / "node_packs")
     (tmp_path / "comfy-node-install").symlink_to(scripts / "install-nodes")
     url, _ = pack(tmp_path / "pack", "tiny-one\n")
     plain = {name: value for name, value in variables.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
@@ -517,9 +522,9 @@ def test_packs_go_where_the_worker_looks(tmp_path: Path) -> None:
         (tree / name).write_text("")
     for path, chosen in ((None, None), (tree, None), (None, base), (tree, base)):
         named = {"COMFYUI_PATH": path, "COMFY_BASE_DIR": chosen}
-        place = find_place(None, {name: str(value) for name, value in named.items() if value})
+        found = find_destination(None, {name: str(value) for name, value in named.items() if value})
         source = find_source(path, chosen)
-        assert (place.custom_nodes, place.comfyui) == (source.base / "custom_nodes", source.path)
-    with pytest.raises(NoPlace, match="is no folder"):
-        find_place(None, {"COMFY_BASE_DIR": str(tmp_path / "none")})
-    assert find_place(tmp_path / "into", {}).custom_nodes == tmp_path / "into"
+        assert (found.custom_nodes, found.comfyui) == (source.base / "custom_nodes", source.path)
+    with pytest.raises(NoDestination, match="is no folder"):
+        find_destination(None, {"COMFY_BASE_DIR": str(tmp_path / "none")})
+    assert find_destination(tmp_path / "into", {}).custom_nodes == tmp_path / "into"

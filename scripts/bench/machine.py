@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from bench.gpu import gpu_name
+from bench.phases.gpu import gpu_name
 
 
 def machine() -> dict[str, Any]:

@@ -6,14 +6,33 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from bench.cases import Case
-from bench.contender import KNOWN, Place
-from bench.process import ContenderFailed
+from bench.contenders.contender import AGAINST, KNOWN
+from bench.contenders.process import ContenderFailed
+from bench.contenders.setup import EMBEDDED, WEBSOCKET, Setup
 from bench.progress import Progress
+from bench.workload.cases import Case
 
 T = TypeVar("T")
-START, WARM, MEMORY = "start", "warm", "memory"
-PHASES = (START, WARM, MEMORY)
+START, WARM, MEMORY, OUTPUTS, QUEUE = "start", "warm", "memory", "outputs", "queue"
+DEFAULT_PHASES = (START, WARM, MEMORY)
+PHASES = (*DEFAULT_PHASES, OUTPUTS, QUEUE)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How often each thing is measured.
+
+    Attributes:
+        runs: of each case, in ``warm`` and ``outputs``.
+        starts: of each contender.
+        memory_runs: of each case while memory is watched.
+        queue_rounds: batches of each worker in ``queue``.
+    """
+
+    runs: int
+    starts: int
+    memory_runs: int
+    queue_rounds: int
 
 
 @dataclass(frozen=True)
@@ -24,10 +43,8 @@ class Plan:
         backends: ``embedded``, ``websocket``.
         phases: of ``PHASES``.
         cases: what is run.
-        runs: measured runs of each case, warm.
-        starts: measured starts of each contender.
-        memory_runs: runs of each case while memory is watched.
-        place: where it happens.
+        counts: how often.
+        setup: what all contenders share.
         progress: told of each step.
         failures: ``(phase or case, contender, text)``, as they happen.
     """
@@ -35,20 +52,20 @@ class Plan:
     backends: tuple[str, ...]
     phases: tuple[str, ...]
     cases: tuple[Case, ...]
-    runs: int
-    starts: int
-    memory_runs: int
-    place: Place
+    counts: Counts
+    setup: Setup
     progress: Progress
     failures: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
     def contenders(self) -> tuple[str, ...]:
-        """Names of all contenders."""
-        return (*self.backends, KNOWN) if self.place.known else self.backends
+        """Names of all contenders, in their order; ``against`` comes right after ``embedded``."""
+        checkouts = {AGAINST: self.setup.against, KNOWN: self.setup.known}
+        given = {*self.backends, *(name for name, checkout in checkouts.items() if checkout)}
+        return tuple(name for name in (EMBEDDED, AGAINST, WEBSOCKET, KNOWN) if name in given)
 
     def attempt(self, what: str, contender: str, action: Callable[[], T]) -> T | None:
-        """What ``action`` returns; None where ``contender`` fails in it, which ``failures`` tells."""
+        """What ``action`` returns. Where ``contender`` fails in it: None, and the failure is noted."""
         try:
             return action()
         except ContenderFailed as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from pathlib import Path
+
+from command_line import read_number
 
 from fleet.endpoint import Scaler, Start
 from fleet.plan import Plan, Prices, choices
@@ -153,34 +154,24 @@ def _scaler(options: argparse.Namespace) -> Scaler:
     return Scaler("queue-delay", QUEUE_DELAY_S if options.queue_delay is None else options.queue_delay)
 
 
-def _read(text: str, wants: str, accepts: Callable[[float], bool]) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or not accepts(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wants}")
-    return value
-
-
 def _natural(text: str) -> float:
-    return _read(text, "a number, 0 or above", lambda value: value >= 0)
+    return read_number(text, "not a number, 0 or above", lambda value: value >= 0)
 
 
 def _positive(text: str) -> float:
-    return _read(text, "a number above 0", lambda value: value > 0)
+    return read_number(text, "not a number above 0", lambda value: value > 0)
 
 
 def _share(text: str) -> float:
-    return _read(text, "a share from 0 to 1", lambda value: 0 <= value <= 1)
+    return read_number(text, "not a share from 0 to 1", lambda value: 0 <= value <= 1)
 
 
 def _whole(text: str) -> int:
-    return int(_read(text, "a whole number, 0 or above", lambda value: value >= 0 and value.is_integer()))
+    return int(read_number(text, "not a whole number, 0 or above", lambda value: value >= 0 and value.is_integer()))
 
 
 def _count(text: str) -> int:
-    return int(_read(text, "a whole number above 0", lambda value: value > 0 and value.is_integer()))
+    return int(read_number(text, "not a whole number above 0", lambda value: value > 0 and value.is_integer()))
 
 
 def _listed(read: Callable[[str], float]) -> Callable[[str], list[float]]:

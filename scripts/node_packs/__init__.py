@@ -1,1 +1,1 @@
-"""Installs node packs with their requirements. Needs the standard library, pip and git alone."""
+"""Installs node packs with their requirements. Needs the standard library, pip, git and the sources of ``worker``."""

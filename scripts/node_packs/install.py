@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from node_packs.destination import Destination, stage, swapped
 from node_packs.failure import PackFailed, PackRefused
 from node_packs.git import check_out, has_changes, head
 from node_packs.packages import Change, Packages, pip_arguments
-from node_packs.place import Place, stage, swapped
 from node_packs.process import run
 from node_packs.registry import find_release, installed_version, unpack_release
 from node_packs.source import GitSource, Source
@@ -21,7 +21,7 @@ from node_packs.source import GitSource, Source
 class Plan:
     """How to install: where, with which packages, and what to leave out."""
 
-    place: Place
+    destination: Destination
     packages: Packages
     registry: str
     dry_run: bool
@@ -45,9 +45,9 @@ def install_pack(source: Source, plan: Plan) -> Outcome:
     version = ""
     try:
         plan.packages.check_protected()
-        parent = None if plan.dry_run else plan.place.custom_nodes
+        parent = None if plan.dry_run else plan.destination.custom_nodes
         with stage(parent) as folder:
-            new, target = folder / "pack", plan.place.folder(source.folder)
+            new, target = folder / "pack", plan.destination.folder(source.folder)
             version, pin = _fetch(source, new, folder, plan.registry)
             if pin:
                 plan.say(f"{source}: to get the same again, write {pin}")
@@ -100,6 +100,9 @@ def _install(source: Source, new: Path, target: Path, folder: Path, plan: Plan) 
 
 def _run_install_script(target: Path, plan: Plan) -> int:
     """Run ``install.py`` as ComfyUI-Manager does: in the pack's folder, with ComfyUI's in the environment."""
-    comfyui = {"COMFYUI_PATH": plan.place.comfyui, "COMFYUI_FOLDERS_BASE_PATH": plan.place.custom_nodes.parent}
+    comfyui = {
+        "COMFYUI_PATH": plan.destination.comfyui,
+        "COMFYUI_FOLDERS_BASE_PATH": plan.destination.custom_nodes.parent,
+    }
     environment = {name: os.environ.get(name) or str(path) for name, path in comfyui.items()}
     return run((sys.executable, "install.py"), target, plan.packages.environment | environment, show=True).code

@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bench.machine import machine, versions
-from bench.models import CHECKPOINT, make_models
 from bench.progress import Progress
+from bench.workload.models import CHECKPOINT, make_models
 from runpod_worker import WorkerProcess, runpod_worker
 from s3_server import KEYS, FaultyS3, s3_server
 

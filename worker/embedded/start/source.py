@@ -31,13 +31,18 @@ def find_source(comfyui_path: Path | None, base_dir: Path | None) -> ComfySource
         ComfyNotFound: there is none, or ``comfyui_path`` is none.
         StartError: the base directory cannot be used.
     """
-    path, origin, default_base = _locate(comfyui_path)
+    path, origin, default_base = find_tree(comfyui_path)
     base = (base_dir or default_base).absolute()
     _prepare_base(base, chosen=base_dir is not None)
     return ComfySource(path, base, _version(path), origin)
 
 
-def _locate(comfyui_path: Path | None) -> tuple[Path, str, Path]:
+def find_tree(comfyui_path: Path | None) -> tuple[Path, str, Path]:
+    """The tree, its origin and its default base directory. Writes nothing.
+
+    Raises:
+        ComfyNotFound: there is none, or ``comfyui_path`` is none.
+    """
     if comfyui_path is not None:
         path = comfyui_path.expanduser().absolute()
         if not _is_tree(path):

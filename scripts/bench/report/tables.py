@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.contender import BARE, KNOWN, WEBSOCKET
-from bench.figures import Figures
+from bench.contenders.contender import AGAINST, BARE, KNOWN
 from bench.plan import MEMORY, START
+from bench.report.comparison import LIMIT_MS, LIMIT_RATIO
+from bench.report.figures import SUFFIXES, Figures
 
 _NAMES = {BARE: "bare executor", KNOWN: "known worker"}
 
@@ -21,6 +22,12 @@ def report(figures: Figures) -> str:
         parts.append(_table(_START_HEAD, _start_rows(figures)))
     if figures["memory"]:
         parts.append(_table(_MEMORY_HEAD, _memory_rows(figures)))
+    if figures["outputs"]:
+        parts.append(_table(_OUTPUTS_HEAD, _outputs_rows(figures["outputs"])) + "\n" + _peak(figures["outputs"]))
+    if figures["queue"]:
+        parts.append(_table(_QUEUE_HEAD, _queue_rows(figures["queue"])))
+    if figures.get("changes"):
+        parts.append(_table(_CHANGES_HEAD, _change_rows(figures)) + "\n" + _LIMITS)
     return "\n\n".join([*parts, "\n".join(_remarks(figures))]).rstrip()
 
 
@@ -70,24 +77,72 @@ def _memory_rows(figures: Figures) -> Iterator[Sequence[str]]:
         yield (_NAMES.get(name, name), *(f"{size:.0f}" for size in sizes), *vram, *_ratio(figures, MEMORY, name))
 
 
+_OUTPUTS_HEAD = ("outputs, ms", "", "median", "p95", "min", "ratio", "")
+
+
+def _outputs_rows(outputs: Figures) -> Iterator[Sequence[str]]:
+    for name, case in outputs["cases"].items():
+        for shown, who, lane, compared in (
+            (name, "worker", case["worker"], (f"{case['ratio']:.2f}", _between(case["interval"]))),
+            ("", case["other_is"], case["other"], ("", "")),
+        ):
+            yield (shown, who, *(_ms(lane[key]) for key in ("median", "p95", "minimum")), *compared)
+
+
+def _peak(outputs: Figures) -> str:
+    peak, tensor = outputs["peak_rss_mb"], outputs["tensor_mb"]
+    return f"peak RSS above idle: {peak:.0f} MB for a tensor of {tensor:.0f} MB, {peak / tensor:.2f} times as much"
+
+
+_QUEUE_HEAD = ("pause between two jobs, ms", "median", "p95", "min", "a job by itself")
+
+
+def _queue_rows(queue: Figures) -> Iterator[Sequence[str]]:
+    job = _ms(queue["job_ms"])
+    for name, pauses in queue["pauses"].items():
+        yield (name, *(_ms(pauses[key]) for key in ("median", "p95", "minimum")), job)
+        job = ""
+
+
+_CHANGES_HEAD = ("embedded beside against", "ratio", "", "difference, ms", "")
+_LIMITS = f"ok: at most {LIMIT_RATIO} × or {LIMIT_MS} ms slower; ? the intervals leave it open"
+
+
+def _change_rows(figures: Figures) -> Iterator[Sequence[str]]:
+    """The verdict on each warm case; starts have none."""
+    for what, change in figures["changes"].items():
+        verdict = ""
+        if "is_within" in change:
+            verdict = ("ok" if change["is_within"] else "SLOWER") + ("" if change["is_sure"] else " ?")
+        between = _between(figures["intervals_against"][what])
+        yield (what, f"{figures['ratios_against'][what]:.2f}", between, f"{change['difference_ms']:+.2f}", verdict)
+
+
 def _ratio(figures: Figures, what: str, name: str) -> tuple[str, str]:
-    """Embedded ÷ the contender ``name``: the ratio and its interval, marked where it says nothing."""
-    suffix = {WEBSOCKET: "", KNOWN: "_known"}.get(name)
+    """Embedded ÷ the contender ``name``: the ratio and its interval, marked where it says nothing.
+
+    Two checkouts are expected to be equally fast. Theirs has no mark: the verdicts say more.
+    """
+    suffix = SUFFIXES.get(name)
     if suffix is None or what not in figures.get("ratios" + suffix, {}):
         return "", ""
-    interval = figures["intervals" + suffix].get(what)
-    between = f"({interval[0]:.2f}–{interval[1]:.2f})" if interval else ""
-    mark = " ?" if what in figures["noisy" + suffix] else ""
-    return f"{figures['ratios' + suffix][what]:.2f}", between + mark
+    mark = " ?" if name != AGAINST and what in figures["noisy" + suffix] else ""
+    return f"{figures['ratios' + suffix][what]:.2f}", _between(figures["intervals" + suffix].get(what)) + mark
+
+
+def _between(interval: Sequence[float] | None) -> str:
+    return f"({interval[0]:.2f}–{interval[1]:.2f})" if interval else ""
 
 
 def _remarks(figures: Figures) -> Iterator[str]:
     """How to read the ratios, and what stands against them."""
-    for suffix, other in (("", WEBSOCKET), ("_known", "known worker")):
+    for other, suffix in SUFFIXES.items():
         if not figures.get("ratios" + suffix):
             continue
-        yield f"ratio: embedded ÷ {other}, the median of the pairs, with its 95 % interval; below 1 embedded is ahead"
-        yield from _noise(figures["noisy" + suffix], figures["intervals" + suffix])
+        shown = _NAMES.get(other, other)
+        yield f"ratio: embedded ÷ {shown}, the median of the pairs, with its 95 % interval; below 1 embedded is ahead"
+        if other != AGAINST:
+            yield from _noise(figures["noisy" + suffix], figures["intervals" + suffix])
     cached = [name for name in figures["settings"]["cached_cases"] if name != "repeat"]
     if cached:
         yield f"no seed to vary in {', '.join(cached)}: measured answers from ComfyUI's cache"

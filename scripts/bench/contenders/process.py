@@ -12,11 +12,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.pipe import Message
+from bench.contenders.pipe import Message
 
 _END_S = 5
-_SCRIPTS = Path(__file__).resolve().parents[1]
-_PATHS = (_SCRIPTS, _SCRIPTS.parent / "tests" / "support", _SCRIPTS.parent)
+PROJECT = Path(__file__).resolve().parents[3]
+_OWN_PATHS = (PROJECT / "scripts", PROJECT / "tests" / "support")
 
 
 class ContenderFailed(Exception):
@@ -27,19 +27,30 @@ class Child:
     """``python -m MODULE ARGUMENT…``, in a session of its own, so that Ctrl-C reaches the benchmark alone.
 
     Args:
-        module: what it runs.
+        module: what it runs, of this checkout.
         arguments: its arguments.
-        environment: all of its variables, but for PYTHONPATH, which is set here.
+        environment: all of its variables. Only PYTHONPATH is set here.
         log: where its output goes.
+        project: the checkout whose ``worker`` it imports.
     """
 
-    def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        given = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        project: Path = PROJECT,
+    ) -> None:
+        paths = os.pathsep.join(map(str, (*_OWN_PATHS, project)))
+        if environment.get("PYTHONPATH"):
+            paths += os.pathsep + environment["PYTHONPATH"]
         self._log = log
         with log.open("ab") as stream:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                env={**environment, "PYTHONPATH": os.pathsep.join([*map(str, _PATHS), *given])},
+                # -P: without it the working directory would come before PYTHONPATH, and with it perhaps its ``worker``.
+                [sys.executable, "-P", "-m", module, *arguments],
+                env={**environment, "PYTHONPATH": paths},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stream,

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import psutil
 
-from bench.cases import Case
-from bench.contender import Contender
-from bench.gpu import GpuUse, GpuWatch
+from bench.contenders.contender import Contender
+from bench.phases.gpu import GpuUse, GpuWatch
+from bench.phases.warm import run_case
 from bench.plan import MEMORY, Plan
-from bench.warm import run_case
+from bench.workload.cases import Case
 
 _INTERVAL_S = 0.02
 _SETTLE_S, _IDLE_S = 1.0, 1.0
@@ -58,7 +58,7 @@ def measure_memory(plan: Plan) -> dict[str, Memory]:
 
 def _measured(plan: Plan, name: str) -> Memory:
     plan.progress.begin(f"memory: {name}", len(plan.cases))
-    with GpuWatch() as gpu, Contender(name, plan.place) as contender:
+    with GpuWatch() as gpu, Contender(name, plan.setup) as contender:
         time.sleep(_SETTLE_S)
         before = gpu.use(0)
         contender.start()
@@ -83,7 +83,7 @@ def _measured(plan: Plan, name: str) -> Memory:
 
 def _run_often(plan: Plan, contender: Contender, case: Case) -> None:
     numbers = itertools.count(1 + 1000 * plan.cases.index(case))
-    for _ in range(plan.memory_runs):
+    for _ in range(plan.counts.memory_runs):
         run_case(contender, case, numbers)
 
 

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
-from bench.cases import FIRST
-from bench.contender import Contender
+from bench.contenders.contender import Contender
 from bench.plan import START, Plan
+from bench.workload.cases import FIRST
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ def measure_starts(plan: Plan) -> dict[str, list[Start]]:
     unmeasured = int(plan.phases == (START,))
     starts: dict[str, list[Start]] = {name: [] for name in plan.contenders}
     numbers = itertools.count(1)
-    plan.progress.begin("cold starts", (plan.starts + unmeasured) * len(starts))
-    for turn in range(-unmeasured, plan.starts):
+    plan.progress.begin("cold starts", (plan.counts.starts + unmeasured) * len(starts))
+    for turn in range(-unmeasured, plan.counts.starts):
         for name in list(starts):
-            with Contender(name, plan.place) as contender:
+            with Contender(name, plan.setup) as contender:
                 start = plan.attempt(START, name, partial(_measured, contender, next(numbers)))
             if start is None:
                 del starts[name]

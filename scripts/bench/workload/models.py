@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 CHECKPOINT = "checkpoints/tiny-sd.safetensors"
 UPSCALER = "upscale_models/tiny-esrgan.safetensors"
 _FEATURES, _CONVOLUTIONS, _SCALE = 16, 4, 4
-_PROGRAM = Path(__file__).resolve().parents[1] / "tiny_checkpoint.py"
+_PROGRAM = Path(__file__).resolve().parents[2] / "tiny_checkpoint.py"
 
 
 def make_models(folder: Path, names: Iterable[str]) -> None:

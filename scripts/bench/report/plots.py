@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import matplotlib as mpl
@@ -13,14 +13,16 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bench.contender import BARE, EMBEDDED, KNOWN, WEBSOCKET
-from bench.figures import Figures
+from bench.contenders.contender import AGAINST, BARE, KNOWN
+from bench.contenders.setup import EMBEDDED, WEBSOCKET
+from bench.report.figures import SUFFIXES, Figures
 
 _DPI, _WIDTH = 100, 10.0
 # The colours of Okabe and Ito, which stay apart for the colour-blind.
-_COLORS = {EMBEDDED: "#0072B2", WEBSOCKET: "#E69F00", KNOWN: "#CC79A7", BARE: "#8C8C8C"}
-_LABELS = {EMBEDDED: "embedded", WEBSOCKET: "websocket", KNOWN: "known worker", BARE: "bare executor"}
-_SUFFIXES = {WEBSOCKET: "", KNOWN: "_known"}
+_COLORS = {EMBEDDED: "#0072B2", AGAINST: "#009E73", WEBSOCKET: "#E69F00", KNOWN: "#CC79A7", BARE: "#8C8C8C"}
+_LABELS = {
+    EMBEDDED: "embedded", AGAINST: "against", WEBSOCKET: "websocket", KNOWN: "known worker", BARE: "bare executor",
+}  # fmt: skip
 _STEPS = {
     "process": ("Python and imports", "#56B4E9"),
     "core": ("ComfyUI's core", "#0072B2"),
@@ -66,8 +68,9 @@ def _latency(figures: Figures, path: Path) -> None:
     for name in lanes:
         axes.plot([], [], color=_COLORS[name], linewidth=6, label=_LABELS[name])
     figure.legend(loc="outside lower center", ncols=len(lanes), frameon=False)
-    for other in [name for name in lanes if name in _SUFFIXES]:
-        _annotate(axes, figures, other, list(cases), ticks)
+    compared = [name for name in SUFFIXES if figures.get("ratios" + SUFFIXES[name])]
+    for number, other in enumerate(compared):
+        _annotate(axes, figures, other, 1.02 + 0.15 * number, dict(zip(cases, ticks, strict=True)))
     unit = "milliseconds, logarithmic; a dot is one run, a box goes from p25 to p75"
     if figures.get("noisy") or figures.get("noisy_known"):
         unit += "; ? is too noisy to tell"
@@ -94,18 +97,15 @@ def _log_scale(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _annotate(axes: Axes, figures: Figures, other: str, cases: list[str], ticks: list[float]) -> None:
-    """Ratios in a column of their own, right of the plot."""
-    suffix = _SUFFIXES[other]
-    column = 1.02 + (0.15 if other == KNOWN and figures["ratios"] else 0)
-    if not figures.get("ratios" + suffix):
-        return
+def _annotate(axes: Axes, figures: Figures, other: str, column: float, ticks: Mapping[str, float]) -> None:
+    """Ratios in a column of their own, right of the plot. ``ticks``: where each case is."""
+    suffix = SUFFIXES[other]
     head = f"embedded ÷\n{_LABELS[other]}  "
     axes.annotate(head, (column, 1), xycoords="axes fraction", va="bottom", fontsize=9)
-    for case, tick in zip(cases, ticks, strict=True):
+    for case, tick in ticks.items():
         value = figures["ratios" + suffix].get(case)
         if value is not None:
-            mark = " ?" if case in figures["noisy" + suffix] else ""
+            mark = " ?" if other != AGAINST and case in figures["noisy" + suffix] else ""
             axes.annotate(
                 f"{value:.2f}{mark}", (column, tick), xycoords=("axes fraction", "data"), va="center", weight="bold"
             )  # fmt: skip

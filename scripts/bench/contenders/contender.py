@@ -3,54 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psutil
 from comfy_server import free_port
 
-from bench.cases import Request
-from bench.process import Child, ContenderFailed
-from worker.settings import Settings
+from bench.contenders.process import PROJECT, Child, ContenderFailed
+from bench.contenders.setup import EMBEDDED, WEBSOCKET, Setup
+from bench.workload.cases import Request
 
-EMBEDDED, WEBSOCKET, KNOWN, BARE = "embedded", "websocket", "known", "bare"
+KNOWN, AGAINST, BARE = "known", "against", "bare"
 _KNOWN_PORT = 8188
 _START_S, _JOB_S = 300, 1800
-# Whatever the user's worker does with buckets and jobs of the platform, the benchmark's runs stay on this machine.
-_LEFT_OUT = ("BUCKET_", "RUNPOD_", "COMFY_BACKEND", "COMFY_HOST", "SAVE_METADATA", "OUTPUT_", "MAX_RESPONSE_MB")
-
-
-@dataclass(frozen=True)
-class Place:
-    """What all contenders share.
-
-    Attributes:
-        settings: the environment's.
-        base: the base directory.
-        models: a folder with further models.
-        folder: where logs go.
-        known: checkout of the public worker-comfyui.
-    """
-
-    settings: Settings
-    base: Path
-    models: Path | None
-    folder: Path
-    known: Path | None
-
-    def flags(self) -> tuple[str, ...]:
-        """ComfyUI's flags, but for those that all of them get anyway."""
-        if self.models is None:
-            return self.settings.comfy_args
-        config = self.folder / "model_paths.yaml"
-        paths = {path.name: path.name for path in self.models.iterdir()}
-        config.write_text(json.dumps({"benchmark": {"base_path": str(self.models), **paths}}))  # YAML, too.
-        return (*self.settings.comfy_args, "--extra-model-paths-config", str(config))
 
 
 @dataclass(frozen=True)
@@ -59,14 +28,13 @@ class StartUp:
 
     began: float
     steps: dict[str, float]
-    device: str | None
 
 
 @dataclass(frozen=True)
 class Run:
     """One job: milliseconds from the job's dict to the answer's dict, inside the contender's process, and its sizes.
 
-    ``loopback_bytes`` is what the whole machine sent over loopback meanwhile; None where that cannot be known.
+    ``loopback_bytes`` is what the whole machine sent over loopback during the job; None where that cannot be known.
     """
 
     ms: float
@@ -81,14 +49,14 @@ class Contender:
     """Starts with ``start``, ends on leaving ``with``.
 
     Args:
-        name: ``EMBEDDED``, ``WEBSOCKET`` or ``KNOWN``.
-        place: where it runs.
+        name: ``EMBEDDED``, ``WEBSOCKET``, ``AGAINST`` or ``KNOWN``.
+        setup: what it shares with the others.
     """
 
-    def __init__(self, name: str, place: Place) -> None:
+    def __init__(self, name: str, setup: Setup) -> None:
         self.name = name
-        self._place = place
-        self._log = place.folder / f"{name}.log"
+        self._setup = setup
+        self._project = setup.against if name == AGAINST and setup.against else PROJECT
         self._server: Child | None = None
         self._child: Child | None = None
         self._server_pid = 0
@@ -114,21 +82,22 @@ class Contender:
 
     def begin(self) -> Self:
         """Start its processes, all at the same moment, and return at once."""
-        port = 0
-        if self.name != EMBEDDED:
+        setup, environment = self._setup, self._setup.environment(EMBEDDED)
+        if self.name in (WEBSOCKET, KNOWN):
             port = _known_port() if self.name == KNOWN else free_port()
-            level = self._place.settings.quiet().comfy_log_level
-            flags = ("--disable-metadata", "--verbose", level, *self._place.flags())
+            environment = setup.environment(WEBSOCKET, COMFY_HOST=f"127.0.0.1:{port}")
+            flags = ("--disable-metadata", "--verbose", environment["COMFY_LOG_LEVEL"], *setup.flags())
             self._server = Child(
-                "bench.server", [str(self._place.base), str(port), *flags], self._environment(port),
-                self._place.folder / f"{self.name}-server.log",
+                "bench.contenders.server", [str(setup.comfyui.base), str(port), *flags], environment,
+                setup.folder / f"{self.name}-server.log",
             )  # fmt: skip
             self._server.receive(_START_S)
         self._began = time.monotonic()
         if self._server:
             self._server.send({"start": True})
-        known = [str(self._place.known)] if self.name == KNOWN else []
-        self._child = Child("bench.child", known, self._environment(port), self._log)
+        known = [str(setup.known)] if self.name == KNOWN else []
+        log = setup.folder / f"{self.name}.log"
+        self._child = Child("bench.contenders.child", known, environment, log, self._project)
         return self
 
     def ready(self) -> StartUp:
@@ -146,12 +115,20 @@ class Contender:
         opened = self._child.receive(_START_S)
         ready = opened["opened"] - self._began
         if self._server:
-            steps = {"server": up, "handler": max(0.0, ready - up)}
-        else:
-            timings = opened["timings"]
-            steps = {"process": opened["imported"] - self._began, "core": timings["core"], "nodes": timings["nodes"]}
-            steps["rest"] = ready - sum(steps.values())
-        return StartUp(self._began, steps, opened.get("device"))
+            return StartUp(self._began, {"server": up, "handler": max(0.0, ready - up)})
+        self._check_origin(opened)
+        return StartUp(self._began, self._embedded_steps(opened, ready))
+
+    def _check_origin(self, opened: Mapping[str, Any]) -> None:
+        """Otherwise a checkout could be compared with itself."""
+        if Path(opened["worker"]) != self._project.resolve() / "worker":
+            raise ContenderFailed(f"its process imported {opened['worker']} instead of {self._project}/worker")
+
+    def _embedded_steps(self, opened: Mapping[str, Any], ready: float) -> dict[str, float]:
+        """Seconds from its beginning to ``ready``. An older checkout may not have timed all of the steps."""
+        steps = {"process": opened["imported"] - self._began}
+        steps |= {name: opened["timings"][name] for name in ("core", "nodes") if name in opened["timings"]}
+        return {**steps, "rest": ready - sum(steps.values())}
 
     def start(self) -> StartUp:
         """``begin`` and ``ready``."""
@@ -163,7 +140,7 @@ class Contender:
         Args:
             request: its input.
             way: ``bare``: with the bare executor of the embedded contender's process.
-            just_before: a job like it, which is run right before it and not measured.
+            just_before: a job like it, which is run right before it and is not measured.
 
         Raises:
             ContenderFailed: the job failed, or the contender did.
@@ -180,16 +157,6 @@ class Contender:
         moved = None if before is None or after is None else (after - before) // len(jobs)
         sizes = {name: answer[name] for name in ("answer_bytes", "images", "files")}
         return Run(answer["ms"], len(json.dumps(jobs[-1])), loopback_bytes=moved, **sizes)
-
-    def _environment(self, port: int) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_LEFT_OUT)}
-        kept |= {
-            "COMFY_BASE_DIR": str(self._place.base),
-            "COMFY_ARGS": shlex.join(self._place.flags()),
-            "COMFY_LOG_LEVEL": self._place.settings.quiet().comfy_log_level,
-            "COMFY_BACKEND": EMBEDDED if self.name == EMBEDDED else WEBSOCKET,
-        }
-        return kept if self.name == EMBEDDED else kept | {"COMFY_HOST": f"127.0.0.1:{port}"}
 
 
 def _known_port() -> int:

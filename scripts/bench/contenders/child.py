@@ -1,4 +1,9 @@
-"""A contender's process: ``python -m bench.child [DIR]`` holds this worker, or the handler of another's checkout."""
+"""A contender's process: ``python -m bench.contenders.child [DIR]``.
+
+Without DIR it holds the ``worker`` that PYTHONPATH finds. That may be of an older checkout, so nothing but ``Worker``,
+``make_handler``, ``make_ready`` and public attributes may be used of it. With DIR it holds the handler of a checkout of
+the public worker-comfyui.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import time
 
 _BEGAN = time.monotonic()
 
-import asyncio  # noqa: E402 - what comes before them is to be measured, too.
+import asyncio  # noqa: E402 - these imports are measured, too.
 import base64  # noqa: E402
 import importlib  # noqa: E402
 import json  # noqa: E402
@@ -16,7 +21,7 @@ from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-from bench.pipe import Message, Pipe, die_with_parent  # noqa: E402
+from bench.contenders.pipe import Message, Pipe, die_with_parent  # noqa: E402
 
 Run = Callable[[dict[str, Any]], Any]
 
@@ -28,14 +33,14 @@ def main() -> None:
     ways: dict[str, Run]
     try:
         ways, opened = open_known(Path(sys.argv[1])) if len(sys.argv) > 1 else open_worker()
-    except Exception as error:  # noqa: BLE001 - the benchmark tells it.
+    except Exception as error:  # noqa: BLE001 - the benchmark reports it.
         pipe.send({"error": one_line(error)})
         return
     pipe.send({"began": _BEGAN, "opened": time.monotonic(), **opened})
     while (message := pipe.receive()) is not None:
         try:
             pipe.send(measured(ways[message["way"]], message["jobs"]))
-        except Exception as error:  # noqa: BLE001 - the benchmark tells it.
+        except Exception as error:  # noqa: BLE001 - the benchmark reports it.
             pipe.send({"error": one_line(error)})
 
 
@@ -50,7 +55,7 @@ def measured(run: Run, jobs: list[dict[str, Any]]) -> Message:
     if isinstance(problem, list):
         problem = problem[0]
     return {
-        "ms": answer.pop("ms", milliseconds),  # What was timed elsewhere says so.
+        "ms": answer.pop("ms", milliseconds),  # The bare executor takes the time itself.
         "answer_bytes": len(json.dumps(answer)),
         "images": len(answer.get("images", [])),
         "files": len(answer.get("images", [])) + len(answer.get("files", [])),
@@ -59,20 +64,22 @@ def measured(run: Run, jobs: list[dict[str, Any]]) -> Message:
 
 
 def open_worker() -> tuple[dict[str, Run], Message]:
-    """This worker, on the backend that the environment names, and the bare executor where ComfyUI is embedded."""
+    """The worker on the backend that the environment names, and the bare executor where ComfyUI is embedded."""
+    import worker as package
     from worker import Worker
     from worker.handler import make_handler
     from worker.readiness import make_ready
 
     imported = time.monotonic()
     worker = Worker().start()
-    make_ready(worker)  # As one that serves does.
+    make_ready(worker)  # As a worker that serves does.
     handle, loop = make_handler(worker), asyncio.new_event_loop()
     ways: dict[str, Run] = {"handler": lambda job: loop.run_until_complete(handle(job))}
-    if worker.runtime is None:
-        return ways, {"imported": imported}
-    ways["bare"] = bare_way(worker)
-    return ways, {"imported": imported, "timings": worker.runtime.timings, "device": worker.runtime.device()["name"]}
+    opened = {"imported": imported, "worker": str(Path(package.__file__ or "").resolve().parent)}
+    if worker.runtime is not None:
+        ways["bare"] = bare_way(worker)
+        opened["timings"] = getattr(worker.runtime, "timings", {})
+    return ways, opened
 
 
 def bare_way(worker: Any) -> Run:
@@ -87,7 +94,7 @@ def bare_way(worker: Any) -> Run:
 
     def first(job: dict[str, Any]) -> Message:
         if not built:
-            from bench.bare import bare_executor
+            from bench.contenders.bare import bare_executor
 
             built.append(bare_executor(worker))
         return run(job)

@@ -10,8 +10,8 @@ from typing import Any
 
 from graphs import Graph, solid, text_to_image
 
-from bench.models import CHECKPOINT, UPSCALER
-from bench.workflows import blend, input_photo, upscale
+from bench.workload.models import CHECKPOINT, UPSCALER
+from bench.workload.workflows import blend, input_photo, upscale
 from worker.job.from_python import make_job
 
 _SEED_NAMES = ("seed", "noise_seed")

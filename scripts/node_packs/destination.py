@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 
-_PROJECT = Path(__file__).resolve().parents[2]
+from worker.embedded.start.source import find_tree
+from worker.errors import ComfyNotFound
 
 
-class NoPlace(Exception):
-    """There is no ComfyUI to install into; says how to name one."""
+class NoDestination(Exception):
+    """There is no ComfyUI to install into. The text says how to name one."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """``custom_nodes``: the folder that gets the packs. ``comfyui``: ComfyUI's own, which their scripts may ask for."""
+class Destination:
+    """``custom_nodes`` gets the packs. ``comfyui`` is ComfyUI's tree, which their scripts may ask for."""
 
     custom_nodes: Path
     comfyui: Path
@@ -34,50 +35,47 @@ class Place:
         return next((path for path in found if path.name.lower() == name.lower()), self.custom_nodes / name)
 
 
-def find_place(into: Path | None, environment: Mapping[str, str]) -> Place:
+def find_destination(into: Path | None, environment: Mapping[str, str]) -> Destination:
     """``into``, or ``custom_nodes`` of ``COMFY_BASE_DIR``, of ``COMFYUI_PATH``, or of the tree that the worker finds.
 
     Raises:
-        NoPlace: there is none of them.
+        NoDestination: there is none of them.
     """
     comfyui, base = _find_comfyui(environment)
     if chosen := environment.get("COMFY_BASE_DIR"):
         base = Path(chosen).absolute()
         if into is None and not base.is_dir():
-            raise NoPlace(f"COMFY_BASE_DIR={chosen!r} is no folder")
+            raise NoDestination(f"COMFY_BASE_DIR={chosen!r} is no folder")
     if into is None and base is None:
-        raise NoPlace("ComfyUI was not found: set COMFYUI_PATH to its folder, or name the packs' folder with --into")
+        raise NoDestination(
+            "ComfyUI was not found: set COMFYUI_PATH to its folder, or name the packs' folder with --into"
+        )
     custom_nodes = into.expanduser().absolute() if into else (base or Path()) / "custom_nodes"
-    return Place(custom_nodes, comfyui or custom_nodes.parent)
+    return Destination(custom_nodes, comfyui or custom_nodes.parent)
 
 
 def _find_comfyui(environment: Mapping[str, str]) -> tuple[Path, Path] | tuple[None, None]:
-    """The tree and its base folder, found as ``worker/embedded/start/source.py`` finds them."""
-    if chosen := environment.get("COMFYUI_PATH"):
-        path = Path(chosen).expanduser().absolute()
-        if not _is_comfyui(path):
-            raise NoPlace(f"COMFYUI_PATH={chosen!r} is no ComfyUI: it has no main.py and execution.py")
-        return path, path
-    submodule, packaged = _PROJECT / "vendor" / "ComfyUI", _PROJECT / "vendor" / "ComfyUI-packaged"
-    if _is_comfyui(submodule):
-        return submodule, submodule
-    return (packaged, _PROJECT / "comfy_base") if _is_comfyui(packaged) else (None, None)
-
-
-def _is_comfyui(path: Path) -> bool:
-    return (path / "main.py").is_file() and (path / "execution.py").is_file()
+    """The tree that the worker runs, and its base folder; None where there is none, which ``into`` makes up for."""
+    chosen = environment.get("COMFYUI_PATH")
+    try:
+        path, _, base = find_tree(Path(chosen) if chosen else None)
+    except ComfyNotFound as error:
+        if chosen:
+            raise NoDestination(str(error)) from None
+        return None, None
+    return path, base
 
 
 @contextmanager
 def stage(parent: Path | None) -> Iterator[Path]:
-    """A folder in ``parent`` that is removed at the end. ComfyUI loads nothing whose name ends in ``.disabled``."""
+    """A folder in ``parent``, removed at the end. Its name ends in ``.disabled``, so ComfyUI does not load it."""
     with tempfile.TemporaryDirectory(prefix=".installing-", suffix=".disabled", dir=parent) as folder:
         yield Path(folder)
 
 
 @contextmanager
 def swapped(new: Path, target: Path, aside: Path) -> Iterator[None]:
-    """``new`` stands at ``target`` and what was there ``aside``; where the block fails, all is as before."""
+    """Move ``target`` to ``aside`` and ``new`` to ``target``. Where the block fails, all is as before."""
     try:
         if os.path.lexists(target):
             target.rename(aside)

@@ -1,4 +1,4 @@
-"""Holds a stock ComfyUI server, which ends with it: ``python -m bench.server BASE PORT FLAG…``."""
+"""Holds a stock ComfyUI server, which ends with it: ``python -m bench.contenders.server BASE PORT FLAG…``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from comfy_server import ComfyServer
 
-from bench.pipe import Pipe, die_with_parent
+from bench.contenders.pipe import Pipe, die_with_parent
 
 
 def main() -> None:

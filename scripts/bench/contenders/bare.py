@@ -34,9 +34,8 @@ Bare = Callable[..., BareRun]
 def bare_executor(worker: Worker) -> Bare:
     """A second ``PromptExecutor``, without anything of the worker around it.
 
-    The function takes a workflow and its input files by name; it writes these, runs the workflow with ComfyUI's own
-    SaveImage, and encodes what was saved. It does so on the worker's executor thread, and takes the time there: on
-    another one, OpenMP would have threads for both, and let those of neither spin.
+    The function takes a workflow and its input files by name. It works on the worker's executor thread, and takes the
+    time there: with a second thread, OpenMP would have threads for both, which would hinder each other.
     """
     runtime, backend = worker.runtime, worker._backend
     if runtime is None or not isinstance(backend, EmbeddedBackend):

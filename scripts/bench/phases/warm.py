@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from bench.cases import Case
-from bench.contender import BARE, EMBEDDED, Contender, Run
+from bench.contenders.contender import BARE, Contender, Run
+from bench.contenders.setup import EMBEDDED
 from bench.plan import WARM, Plan
+from bench.workload.cases import Case
 
 _WARM_UPS = 2
 _SHORT_MS = 50.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Lane:
-    """A way to run a job. ``is_short``: jobs of this case take so little that each is run after an unmeasured one."""
+    """A way to run a job: with a contender's handler, or with the bare executor in its process."""
 
     name: str
     contender: Contender
     way: str = "handler"
-    is_short: bool = False
 
 
 def measure_warm(plan: Plan) -> dict[str, dict[str, list[Run]]]:
-    """The runs of each case, by contender; the n-th of all of them are one turn. A contender that fails is left out."""
+    """The runs of each case, by contender. The n-th runs of all contenders are one turn. One that fails is left out."""
     numbers = itertools.count(1)
     with contextlib.ExitStack() as stack:
         contenders = started(plan, stack)
@@ -39,7 +40,7 @@ def started(plan: Plan, stack: contextlib.ExitStack) -> list[Contender]:
     plan.progress.begin("starting " + ", ".join(plan.contenders), 1)
     begun = []
     for name in plan.contenders:
-        contender = stack.enter_context(Contender(name, plan.place))
+        contender = stack.enter_context(Contender(name, plan.setup))
         begun.append(plan.attempt(WARM, name, contender.begin))
     return [each for each in begun if each and plan.attempt(WARM, each.name, each.ready)]
 
@@ -47,7 +48,9 @@ def started(plan: Plan, stack: contextlib.ExitStack) -> list[Contender]:
 def run_case(
     contender: Contender, case: Case, numbers: Iterator[int], way: str = "handler", *, twice: bool = False
 ) -> Run:
-    """One run of ``case``: its jobs one after the other, added up. ``twice``: each comes right after one like it.
+    """One run of ``case``: the sum of its jobs, which run one after the other.
+
+    With ``twice`` a job like it, which is not measured, runs right before each of them.
 
     Raises:
         ContenderFailed: a job failed, or the contender did.
@@ -72,19 +75,23 @@ def _measured(plan: Plan, case: Case, contenders: list[Contender], numbers: Iter
     if case.has_bare:
         lanes += [_Lane(BARE, lane.contender, BARE) for lane in lanes if lane.name == EMBEDDED]
     runs: dict[str, list[Run]] = {lane.name: [] for lane in lanes}
-    plan.progress.begin(f"warm: {case.name}", plan.runs + _WARM_UPS)
-    for turn in range(-_WARM_UPS, plan.runs):
-        # Whoever comes second may profit or suffer from the first.
+    plan.progress.begin(f"warm: {case.name}", plan.counts.runs + _WARM_UPS)
+    fastest_ms = math.inf
+    for turn in range(-_WARM_UPS, plan.counts.runs):
+        # The second may profit or suffer from the first, so the order changes from turn to turn.
         for lane in list(lanes) if turn % 2 else lanes[::-1]:
-            measure = partial(run_case, lane.contender, case, numbers, lane.way, twice=lane.is_short)
-            run = plan.attempt(case.name, lane.name, measure)
+            # The others have filled the processor's caches. A short job would take up to three times as long, so it is
+            # run twice. All lanes of a case are treated alike.
+            twice = fastest_ms < _SHORT_MS
+            run = plan.attempt(
+                case.name, lane.name, partial(run_case, lane.contender, case, numbers, lane.way, twice=twice)
+            )
             if run is None:
                 lanes.remove(lane)
                 del runs[lane.name]
             elif turn >= 0:
                 runs[lane.name].append(run)
             else:
-                # The processor's caches are the others' before it; in a job as short as this, that is half of it.
-                lane.is_short = run.ms < _SHORT_MS
+                fastest_ms = min(fastest_ms, run.ms)
         plan.progress.advance()
     return runs

@@ -1,0 +1,1 @@
+"""Who takes part: each contender and its processes."""

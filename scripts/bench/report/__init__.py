@@ -1,0 +1,1 @@
+"""What is made of the measurements: statistics, JSON, tables and plots."""

@@ -1,0 +1,166 @@
+"""The figures as JSON. docs/performance.md documents the schema."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bench.contenders.contender import AGAINST, BARE, KNOWN, Run
+from bench.contenders.setup import EMBEDDED, WEBSOCKET
+from bench.machine import machine, versions
+from bench.phases.memory import Memory
+from bench.phases.outputs import CASES, Outputs
+from bench.phases.queue import Queue
+from bench.phases.start import Start
+from bench.plan import MEMORY, START, Plan
+from bench.report.comparison import Change, Ratio, difference, ratio, spread
+
+SCHEMA = 1
+SUFFIXES = {WEBSOCKET: "", AGAINST: "_against", KNOWN: "_known"}
+"""What the names of ratios end with, by whom embedded is compared with."""
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the phases gave; empty or None where a phase did not run."""
+
+    starts: Mapping[str, Sequence[Start]] = field(default_factory=dict)
+    warm: Mapping[str, Mapping[str, Sequence[Run]]] = field(default_factory=dict)
+    memory: Mapping[str, Memory] = field(default_factory=dict)
+    outputs: Outputs | None = None
+    queue: Queue | None = None
+
+
+def make_figures(plan: Plan, measured: Measured) -> Figures:
+    """Everything that was measured."""
+    figures = {
+        "schema": SCHEMA,
+        "machine": machine(),
+        "versions": versions(plan.setup.comfyui.version),
+        "settings": _settings(plan),
+        "start": {name: _start(runs) for name, runs in measured.starts.items() if runs},
+        "warm": {case: _case(runs) for case, runs in measured.warm.items()},
+        "memory": {name: _memory(taken) for name, taken in measured.memory.items()},
+        "outputs": _outputs(measured.outputs) if measured.outputs else {},
+        "queue": _queue(measured.queue) if measured.queue else {},
+        "failures": [dict(zip(("what", "contender", "error"), each, strict=True)) for each in plan.failures],
+    }
+    for other, suffix in SUFFIXES.items():
+        if other == WEBSOCKET or other in plan.contenders:
+            figures |= {name + suffix: value for name, value in _compared(figures, other).items()}
+    if AGAINST in plan.contenders:
+        figures["changes"] = _changes(figures)
+    return figures
+
+
+def _settings(plan: Plan) -> Figures:
+    return {
+        "backends": list(plan.backends),
+        "against": str(plan.setup.against) if plan.setup.against else None,
+        "known_worker": plan.setup.known is not None,
+        "phases": list(plan.phases),
+        "cases": [case.name for case in plan.cases],
+        "cached_cases": [case.name for case in plan.cases if not case.is_varied],
+        **asdict(plan.counts),
+        "comfy_args": list(plan.setup.settings.comfy_args),
+    }
+
+
+def _start(starts: Sequence[Start]) -> Figures:
+    seconds = [start.seconds for start in starts]
+    steps = {name: statistics.median(start.steps[name] for start in starts) for name in starts[0].steps}
+    return {"seconds": seconds, **asdict(spread(seconds)), "steps": steps}
+
+
+def _case(runs: Mapping[str, Sequence[Run]]) -> Figures:
+    return {name: _contender(lane, runs.get(BARE) if name != BARE else None) for name, lane in runs.items() if lane}
+
+
+def _contender(runs: Sequence[Run], bare: Sequence[Run] | None) -> Figures:
+    milliseconds = [run.ms for run in runs]
+    moved = [run.loopback_bytes for run in runs if run.loopback_bytes is not None]
+    return {
+        "ms": milliseconds,
+        **asdict(spread(milliseconds)),
+        "overhead_ms": difference(milliseconds, [run.ms for run in bare]).median if bare else None,
+        "images_per_s": sum(run.images for run in runs) / sum(milliseconds) * 1000,
+        "images": statistics.median(run.images for run in runs),
+        "files": statistics.median(run.files for run in runs),
+        "request_bytes": statistics.median(run.request_bytes for run in runs),
+        "answer_bytes": statistics.median(run.answer_bytes for run in runs),
+        "loopback_bytes": statistics.median(moved) if moved else None,
+    }
+
+
+def _memory(taken: Memory) -> Figures:
+    gpu = None
+    if taken.gpu and taken.gpu_before_mb is not None:
+        gpu = {"peak_mb": taken.gpu.peak_mb, "before_mb": taken.gpu_before_mb, "busy_s": taken.gpu.busy_s}
+    return {
+        "idle": {"rss_mb": taken.idle_rss, "pss_mb": taken.idle_pss},
+        "peak": {"rss_mb": sum(taken.peak_rss.values()), "pss_mb": sum(taken.peak_pss.values())},
+        "peak_pss_mb_of": taken.peak_pss,
+        "gpu": gpu,
+    }
+
+
+def _outputs(outputs: Outputs) -> Figures:
+    cases: Figures = {}
+    for case, times in outputs.ms.items():
+        found = ratio(times["worker"], times["other"])
+        lanes = {name: {"ms": ms, **asdict(spread(ms))} for name, ms in times.items()}
+        cases[case] = {**lanes, "other_is": CASES[case], "ratio": found.median, "interval": found.interval}
+    return {"cases": cases, "peak_rss_mb": outputs.peak_rss / 1e6, "tensor_mb": outputs.tensor / 1e6}
+
+
+def _queue(queue: Queue) -> Figures:
+    pauses = {name: queue.pauses_ms(name) for name in queue.intervals_s}
+    return {
+        "job_ms": queue.job_s * 1000,
+        "pauses": {name: {"ms": ms, **asdict(spread(ms))} for name, ms in pauses.items()},
+    }
+
+
+def _compared(figures: Figures, other: str) -> Figures:
+    """Embedded ÷ ``other``: ratios, their intervals, and which of them are too noisy."""
+    found: dict[str, Ratio] = {what: ratio(*pairs) for what, pairs in _pairs(figures, other).items()}
+    ratios, memory = {name: each.median for name, each in found.items()}, figures["memory"]
+    if EMBEDDED in memory and other in memory:
+        ratios[MEMORY] = memory[EMBEDDED]["peak"]["pss_mb"] / memory[other]["peak"]["pss_mb"]
+    return {
+        "ratios": ratios,
+        "intervals": {name: each.interval for name, each in found.items()},
+        "noisy": [name for name, each in found.items() if each.is_noisy],
+    }
+
+
+def _pairs(figures: Figures, other: str) -> dict[str, tuple[list[float], list[float]]]:
+    """What embedded and ``other`` took, turn by turn: milliseconds of each warm case, and seconds of the starts."""
+    found = {
+        case: (lanes[EMBEDDED]["ms"], lanes[other]["ms"])
+        for case, lanes in figures["warm"].items()
+        if EMBEDDED in lanes and other in lanes
+    }
+    starts = figures["start"]
+    if EMBEDDED in starts and other in starts:
+        seconds = zip(starts[EMBEDDED]["seconds"], starts[other]["seconds"], strict=False)  # One may have failed.
+        ours, theirs = zip(*seconds, strict=True)
+        found[START] = (list(ours), list(theirs))
+    return found
+
+
+def _changes(figures: Figures) -> Figures:
+    """Embedded beside the other checkout. Only warm cases have a limit."""
+    changes: Figures = {}
+    for what, (ours, other) in _pairs(figures, AGAINST).items():
+        scale = 1000 if what == START else 1
+        change = Change(
+            ratio(ours, other), difference([scale * each for each in ours], [scale * each for each in other])
+        )
+        changes[what] = {"difference_ms": change.difference_ms.median, "interval_ms": change.difference_ms.interval}
+        if what != START:
+            changes[what] |= {"is_within": change.is_within, "is_sure": change.is_sure}
+    return changes
