@@ -1,15 +1,15 @@
-# The worker's image: ComfyUI without models, and the worker that runs it in its own process.
+# The worker's image. It has ComfyUI without models, and the worker, which runs ComfyUI in its own process.
 #
 #   docker build -t comfy-worker .                     the whole image
 #   docker build --build-arg BASE_IMAGE=…              on another Debian or Ubuntu with Python 3.11 or newer
 #   docker buildx bake -f docker-bake.hcl all          the variants of docker-bake.hcl
-#   scripts/build_image                                without Docker, by buildah
+#   scripts/build_image                                without Docker, with buildah
 #
-# No CUDA image is needed below: torch brings CUDA's libraries, and the container runtime the driver's.
+# No CUDA base image is needed: torch brings CUDA's libraries, and the container runtime brings the driver's.
 ARG BASE_IMAGE=ubuntu:24.04
 
-# ComfyUI's tree. COMFYUI_REVISION=context takes vendor/ of the build context instead of fetching one.
-# (Each cache of apt has a name of its own: buildah holds its lock until the build ends.)
+# ComfyUI's tree. COMFYUI_REVISION=context takes it from vendor/ of the build context and fetches nothing.
+# The caches of apt have different names, because buildah locks a cache until the build ends.
 FROM ${BASE_IMAGE} AS comfyui
 ARG COMFYUI_REPOSITORY=https://github.com/comfyanonymous/ComfyUI.git
 ARG COMFYUI_REVISION=2f35f4a08176d993cded35dac3332be4f7287f41
@@ -23,7 +23,7 @@ COPY scripts/image/get-comfyui /usr/local/bin/
 RUN get-comfyui
 
 FROM ${BASE_IMAGE} AS base
-# What node packs of image and video need is here as well: ffmpeg, and the libraries that OpenCV links.
+# ffmpeg and OpenCV's libraries are for node packs that work with images and videos.
 RUN --mount=type=cache,id=base-apt,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,id=base-lists,target=/var/lib/apt,sharing=locked \
     if [ -f /etc/apt/apt.conf.d/docker-clean ]; then mv /etc/apt/apt.conf.d/docker-clean /etc/docker-clean; fi \
@@ -46,7 +46,7 @@ ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
 
-# torch in a layer of its own: it is most of the image, and changes least.
+# torch has its own layer, because it is the largest part of the image and changes least.
 ARG TORCH_VERSION=
 ARG TORCHVISION_VERSION=
 ARG TORCH_INDEX_URL=
@@ -56,7 +56,8 @@ RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,t
     install-packages torch
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     install-packages rest
-# For `comfy model download` in images built on this one; apart, so that its packages do not meet ComfyUI's.
+# comfy-cli is for `comfy model download` in images on top of this one. It has its own environment, so that its packages
+# do not conflict with ComfyUI's.
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     install-packages comfy-cli
 
@@ -76,11 +77,11 @@ RUN ln -s /opt/comfy-worker/scripts/install-nodes /usr/local/bin/comfy-node-inst
     && comfy --skip-prompt set-default /comfyui
 
 ENV COMFYUI_PATH=/comfyui
-# For sessions by SSH, which get none of the container's environment.
+# SSH sessions do not get the container's environment, so they read it from these files.
 RUN printf '%s\n' "PATH=$PATH" "VIRTUAL_ENV=$VIRTUAL_ENV" "COMFYUI_PATH=$COMFYUI_PATH" > /etc/environment \
     && sed 's/^/export /' /etc/environment > /etc/profile.d/comfy-worker.sh
 WORKDIR /
-# On the local API; RunPod asks for none.
+# Asks the local API. RunPod does not use it.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=180s CMD ["/healthcheck"]
 ARG VERSION=dev
 ARG REVISION=unknown

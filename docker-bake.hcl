@@ -1,7 +1,7 @@
 // docker buildx bake -f docker-bake.hcl            builds comfy-worker:dev
-// docker buildx bake -f docker-bake.hcl all        and the variant for drivers of CUDA 12
+// docker buildx bake -f docker-bake.hcl all        also builds the variant for CUDA 12 drivers
 // IMAGE=me/comfy-worker VERSION=1.2.0 docker buildx bake -f docker-bake.hcl --push all
-// (Without -f, bake reads docker-compose.yml as well.)
+// Without -f, bake also reads docker-compose.yml.
 
 variable "IMAGE" {
   default = "comfy-worker"
@@ -44,7 +44,7 @@ target "base" {
   }
 }
 
-// PyPI's torch is built for CUDA 13, which wants a driver of version 580 or newer; this one runs on older drivers.
+// PyPI's torch is built for CUDA 13 and needs a driver of version 580 or newer. This variant runs on older drivers.
 target "cuda12" {
   inherits = ["base"]
   tags     = ["${IMAGE}:${VERSION}-cuda12"]

@@ -1,4 +1,4 @@
-"""RunPod's Hub asks for a file of this name. What serves jobs is the worker itself; see ``/start.sh`` of the image."""
+"""RunPod's Hub requires a file of this name. The image does not use it: ``/start.sh`` starts the worker."""
 
 import sys
 

@@ -170,12 +170,49 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def tracked(project: Path) -> list[Path]:
+    """The files of the repository."""
+    command = ["git", "ls-files", "-z"]
+    names = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout.split("\0")
+    return [project / name for name in names if name and (project / name).is_file()]
+
+
+def pages(project: Path) -> list[Path]:
+    """Every page. The texts in docs/source/ are looked at in the pages that are made of them."""
+    found = [path for path in tracked(project) if path.suffix == ".md" and path.parent.name != "source"]
+    assert len(found) > 15
+    return found
+
+
 def test_every_link_leads_somewhere(project: Path) -> None:
-    pages = [*project.glob("*.md"), *project.glob("docs/*.md"), *project.glob("docs/id/*.md")]
-    assert len(pages) > 8
-    for page in pages:
+    for page in pages(project):
         links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text())
         for target, anchor in links:
             path = (page.parent / target).resolve() if target else page
             assert path.exists(), f"{page.name}: {target}"
             assert not anchor or anchor in anchors(path.read_text()), f"{page.name}: {target}#{anchor}"
+
+
+def test_every_file_that_a_page_names_is_there(project: Path) -> None:
+    """Also in code and commands, which have no links."""
+    missing = [
+        f"{page.relative_to(project)}: {name}"
+        for page in pages(project)
+        for name in re.findall(r"(?<![\w./-])(?:docs|examples|scripts|tests|worker)/[\w./-]*[\w/]", page.read_text())
+        if not (project / name).exists()
+    ]
+    assert missing == []
+
+
+def test_every_page_that_is_named_anywhere_is_there(project: Path) -> None:
+    """In help texts, errors and comments, with the heading that may follow its name."""
+    named = [
+        (path.relative_to(project), name, anchor)
+        for path in tracked(project)
+        if path.suffix in ("", ".hcl", ".md", ".mjs", ".py", ".sh", ".toml", ".yml")
+        for name, anchor in re.findall(r"(?<![\w./-])(docs/[\w/.-]+\.md)(?:#([\w-]+))?", path.read_text())
+    ]
+    assert len(named) > 50
+    for path, name, anchor in named:
+        assert (project / name).exists(), f"{path}: {name}"
+        assert not anchor or anchor in anchors((project / name).read_text()), f"{path}: {name}#{anchor}"

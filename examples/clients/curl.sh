@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a ComfyUI workflow on an endpoint, with curl and jq, and saves what comes back. See --help.
+# Runs a ComfyUI workflow on an endpoint, with curl and jq, and saves the results. See --help.
 set -euo pipefail
 
 usage() {
@@ -21,7 +21,7 @@ EOF
 
 fail() { echo "$1" >&2; exit "${2:-1}"; }
 
-# call METHOD PATH [CURL ARGUMENT ...]: the answer is then in $temporary/answer.
+# call METHOD PATH [CURL ARGUMENT ...]: writes the answer to $temporary/answer.
 call() {
   local code
   code=$(curl -sS --max-time 60 -X "$1" -H "@$temporary/headers" -o "$temporary/answer" -w '%{http_code}' \
@@ -30,7 +30,7 @@ call() {
     || head -c 500 "$temporary/answer")"
 }
 
-# answer FILTER: of what the last call has answered.
+# answer FILTER: applies a filter of jq to the answer of the last call.
 answer() { jq -r "$1" "$temporary/answer"; }
 
 write_request() { # WORKFLOW [NAME=FILE ...]
@@ -68,7 +68,7 @@ save() { # FOLDER
     done
     if [ "$(answer "$files[$index].type")" = base64 ]; then
       answer "$files[$index].data" | base64 -d > "$path"
-    else # Presigned: the API key is not sent there.
+    else # The URL is presigned: it needs no API key.
       curl -fsSg --max-time 300 -o "$path" "$(answer "$files[$index].data")" || fail "a file in the bucket cannot be had"
     fi
     echo "$path"

@@ -1,4 +1,4 @@
-// What the JavaScript clients have in common: their arguments, and the files of a request and of an answer.
+// The common part of the JavaScript clients: their arguments, and the files of a request and of an answer.
 import { access, mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 
@@ -19,7 +19,7 @@ example:
   node ${process.argv[1]} examples/scale.json results in.png=photo.png
 `;
 
-/** The job's `input`, and the folder for its results. What is wrong ends the program with 2. */
+/** The job's `input`, and the folder for its results. Wrong arguments end the program with 2. */
 export async function readArguments() {
   const [workflow, folder, ...images] = process.argv.slice(2);
   if (process.argv.slice(2).some((argument) => argument === "-h" || argument === "--help")) {
@@ -43,7 +43,7 @@ async function image(argument) {
   return { name: argument.slice(0, at), image: (await readFile(argument.slice(at + 1))).toString("base64") };
 }
 
-/** Run `send`, ask `status` once a second until the job has ended, and save what it gave; Ctrl-C calls `cancel`. */
+/** Run `send`, ask `status` once a second until the job has ended, and save the results. Ctrl-C calls `cancel`. */
 export async function follow(folder, { send, status, cancel }) {
   try {
     let job = await send();
@@ -84,12 +84,12 @@ async function finish({ status, error, ...job }, folder) {
 
 async function content({ type, data }) {
   if (type === "base64") return Buffer.from(data, "base64");
-  const response = await fetch(data); // Presigned: the API key is not sent there.
+  const response = await fetch(data); // The URL is presigned: it needs no API key.
   if (!response.ok) throw new Error(`HTTP ${response.status} for a file in the bucket`);
   return Buffer.from(await response.arrayBuffer());
 }
 
-/** `file`, or with a number where a file is already: nothing is overwritten. */
+/** `file`, or the same with a number if there is a file already, so that nothing is overwritten. */
 async function free(file) {
   const { dir, name, ext } = path.parse(file);
   for (let count = 1, candidate = file; ; candidate = path.join(dir, `${name}-${++count}${ext}`)) {

@@ -1,4 +1,4 @@
-"""What the Python clients have in common: their arguments, and the files of a request and of an answer."""
+"""The common part of the Python clients: their arguments, and the files of a request and of an answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ example:
 
 
 def read_arguments(description: str | None) -> tuple[dict[str, Any], Path]:
-    """The job's ``input``, and the folder for its results. What is wrong ends the program with 2."""
+    """The job's ``input``, and the folder for its results. Wrong arguments end the program with 2."""
     parser = argparse.ArgumentParser(
         description=description,
         epilog=_EPILOG.format(program=sys.argv[0]),
@@ -55,14 +55,14 @@ def _image(name: str, equals: str, path: str) -> dict[str, str]:
 
 
 def show(job: dict[str, Any]) -> None:
-    """Tell where ``job`` is."""
+    """Print the state and progress of ``job``."""
     progress = job.get("output") or {}
     where = f" {progress['percent']:.0f} % {progress['message']}" if "percent" in progress else ""
     print(f"{job['status']}{where}", file=sys.stderr)
 
 
 def finish(job: dict[str, Any], folder: Path) -> int:
-    """Save what ``job`` gave and print the paths, or say why it gave nothing; returns the exit code."""
+    """Save the results of ``job`` and print their paths, or say why there are none; returns the exit code."""
     output = job.get("output") or {}
     for line in [*output.get("errors", []), *output.get("details", [])]:
         print(line, file=sys.stderr)
@@ -81,13 +81,13 @@ def finish(job: dict[str, Any], folder: Path) -> int:
 def _content(entry: dict[str, str]) -> bytes:
     if entry["type"] == "base64":
         return base64.b64decode(entry["data"])
-    response = requests.get(entry["data"], timeout=300)  # Presigned: the API key is not sent there.
+    response = requests.get(entry["data"], timeout=300)  # The URL is presigned: it needs no API key.
     response.raise_for_status()
     return response.content
 
 
 def _free(path: Path) -> Path:
-    """``path``, or with a number where a file is already: nothing is overwritten."""
+    """``path``, or the same with a number if there is a file already, so that nothing is overwritten."""
     candidate, count = path, 1
     while candidate.exists():
         count += 1
@@ -96,7 +96,7 @@ def _free(path: Path) -> Path:
 
 
 def reason(error: Exception) -> str:
-    """What the server says of a request that failed, or what went wrong on the way."""
+    """What the server says about a request that failed, or why there was no answer."""
     response = getattr(error, "response", None)
     if response is None:
         return str(error)

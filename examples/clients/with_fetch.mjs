@@ -1,4 +1,4 @@
-// Runs a ComfyUI workflow on an endpoint, with Node's own fetch, and saves what comes back. See --help.
+// Runs a ComfyUI workflow on an endpoint, with Node's own fetch, and saves the results. See --help.
 import { API_KEY, ENDPOINT_URL, follow, readArguments } from "./files.mjs";
 
 const { input, folder } = await readArguments();

@@ -13,7 +13,7 @@ from urllib3.util import Retry
 
 
 def main() -> int:
-    """Run it; returns the exit code: 0, 1 where the job gave nothing, 2 for wrong arguments, 130 for Ctrl-C."""
+    """Run it; returns the exit code: 0, 1 if there is no result, 2 for wrong arguments, 130 for Ctrl-C."""
     job_input, folder = read_arguments(__doc__)
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {API_KEY}"

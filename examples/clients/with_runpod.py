@@ -12,7 +12,7 @@ from files import API_KEY, ENDPOINT_URL, FINAL, finish, read_arguments, reason, 
 
 
 def main() -> int:
-    """Run it; returns the exit code: 0, 1 where the job gave nothing, 2 for wrong arguments, 130 for Ctrl-C."""
+    """Run it; returns the exit code: 0, 1 if there is no result, 2 for wrong arguments, 130 for Ctrl-C."""
     job_input, folder = read_arguments(__doc__)
     runpod.endpoint_url_base, _, endpoint_id = ENDPOINT_URL.rpartition("/")
     endpoint = runpod.Endpoint(endpoint_id, api_key=API_KEY)
@@ -30,7 +30,7 @@ def run(endpoint: runpod.Endpoint, job_input: dict[str, Any]) -> dict[str, Any]:
     job = endpoint.run({"input": job_input})
     try:
         while True:
-            # job.status() and job.output() give neither the progress nor the error.
+            # job.status() and job.output() do not return the progress or the error.
             state: dict[str, Any] = endpoint.rp_client.get(f"{endpoint.endpoint_id}/status/{job.job_id}")
             if state["status"] in FINAL:
                 return state
