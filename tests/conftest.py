@@ -140,6 +140,23 @@ def start(base_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
 
 
 @pytest.fixture(scope="session")
+def as_client(comfy_server: ComfyServer) -> dict[str, str]:
+    """Variables that make a worker a client of the stock server.
+
+    Such a process starts in one second, because it loads no ComfyUI; with ComfyUI it takes eight. So tests of commands,
+    signals and answers that are the same for both backends use it.
+    """
+    return {"COMFY_BACKEND": "websocket", "COMFY_HOST": comfy_server.host}
+
+
+@pytest.fixture(params=["websocket", pytest.param("embedded", marks=pytest.mark.full)])
+def start_either(request: pytest.FixtureRequest, start: Start) -> Start:
+    """``start`` for tests that must pass with both backends. The short form has the quicker one."""
+    variables = request.getfixturevalue("as_client") if request.param == "websocket" else {}
+    return lambda *prefix, **options: start(*prefix, **{**variables, **options})
+
+
+@pytest.fixture(scope="session")
 def png() -> Callable[..., bytes]:
     """Makes a PNG of one colour: ``png(color, size)``."""
     return pictures.png

@@ -196,15 +196,12 @@ def test_what_is_neither_stored_nor_fits_is_named(worker: Worker, s3: str) -> No
     with FaultyS3(s3, lambda *_: 403) as faulty, asking(worker, faulty.url) as ask:
         answer = ask(graph, "both", limit_mb=1.0)
         assert [entry["filename"] for entry in answer["images"]] == ["ComfyUI_00001_.png"]
-        assert (
-            answer["errors"][1]
-            == ("noise_00001_.png could not be stored in the bucket (403), and 1.5 MB do not fit in here")
-            or "and 1.5 MB do not fit in here" in answer["errors"][1]
-        )
+        sent, unsent = answer["errors"]
+        assert sent == "ComfyUI_00001_.png could not be stored in the bucket (Ordered): it is sent as base64 instead"
+        assert unsent == "noise_00001_.png could not be stored in the bucket (Ordered), and 1.5 MB do not fit in here"
         graph.pop("2")
         failed = ask(graph, "nothing", limit_mb=1.0)
-    assert failed["error"] == "Job processing failed"
-    assert failed["error_type"] == "delivery"
+    assert failed == {"error": "Job processing failed", "error_type": "delivery", "details": [unsent]}
 
 
 # What was given → the endpoint without its bucket, the bucket, the region, how URLs name it.

@@ -16,7 +16,7 @@ import graphs
 import pytest
 import requests
 from local_server import local_server, until_it_listens
-from runpod_worker import Start
+from runpod_worker import Start, WorkerProcess
 
 from worker import Worker
 from worker.engine.life import Life
@@ -70,17 +70,17 @@ def test_a_limit_that_is_none(worker: Worker, given: object) -> None:
     assert answer["error"].startswith("'timeout_s' must be a number of seconds, above 0")
 
 
-def test_the_operators_limit_caps_the_callers(command: Command) -> None:
+def test_the_operators_limit_caps_the_callers(command: Command, as_client: dict[str, str]) -> None:
     job = {"input": {"workflow": graphs.through("TestSleeps", steps=5000), "timeout_s": 600}}
-    answer = command("--test_input", json.dumps(job), JOB_TIMEOUT_S="1", COMFY_LOG_LEVEL="ERROR")
+    answer = command("--test_input", json.dumps(job), JOB_TIMEOUT_S="1", COMFY_LOG_LEVEL="ERROR", **as_client)
     assert "its limit (JOB_TIMEOUT_S)" in answer.stdout
     assert answer.returncode == 1
 
 
-def test_run_keeps_the_limit_too(command: Command, tmp_path: Path) -> None:
+def test_run_keeps_the_limit_too(command: Command, tmp_path: Path, as_client: dict[str, str]) -> None:
     path = tmp_path / "workflow.json"
     path.write_text(json.dumps(graphs.through("TestSleeps", steps=5000)))
-    answer = command("run", path, "--out", tmp_path / "out", JOB_TIMEOUT_S="1")
+    answer = command("run", path, "--out", tmp_path / "out", JOB_TIMEOUT_S="1", **as_client)
     assert answer.returncode == 1
     assert "The job ran for 1 s, which is its limit (JOB_TIMEOUT_S), and was stopped" in answer.stderr
 
@@ -97,39 +97,45 @@ def test_run_ends_also_where_a_node_does_not(command: Command, tmp_path: Path) -
 
 @pytest.fixture
 def silent_server() -> Iterator[str]:
-    """A server that takes connections and says nothing for six seconds; its address."""
+    """A server that takes connections and says nothing for four seconds; its address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
             connection, _ = server.accept()
             with connection:
-                time.sleep(6)
+                time.sleep(4)
 
         threading.Thread(target=serve, daemon=True).start()
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def stalling(command: Command, **inputs: Any) -> subprocess.CompletedProcess[str]:
-    """A job with the node that hangs, in a worker that gives it two seconds."""
-    job = {"input": {"workflow": graphs.through("TestHangs", **inputs)}}
-    return command("--test_input", json.dumps(job), JOB_STALL_TIMEOUT_S="2", COMFY_LOG_LEVEL="ERROR")
+@pytest.fixture(scope="module")
+def watched(start: Start) -> Iterator[WorkerProcess]:
+    """A worker that gives a job two seconds without a sign of life."""
+    with start(JOB_STALL_TIMEOUT_S="2") as process:
+        yield process
 
 
-def test_a_job_in_which_nothing_moves_counts_as_hung(command: Command) -> None:
-    start = time.monotonic()
-    answer = stalling(command, kind="sleep", seconds=60)
-    assert time.monotonic() - start < 50
-    assert answer.returncode == 1
-    assert '"error_type": "stalled"' in answer.stdout
-    assert "The job hung and was stopped: for 2 s (JOB_STALL_TIMEOUT_S)" in answer.stdout
+def hanging(**inputs: Any) -> dict[str, Any]:
+    """A job with the node that shows no sign of life."""
+    return {"workflow": graphs.through("TestHangs", **inputs)}
 
 
-def test_a_job_that_computes_is_not_hung(command: Command) -> None:
-    assert stalling(command, kind="compute", seconds=5).returncode == 0
+def test_a_job_in_which_nothing_moves_counts_as_hung(watched: WorkerProcess) -> None:
+    watched.api.give("hung", hanging(kind="sleep", seconds=60))
+    body = watched.api.result("hung")
+    assert body["output"]["error_type"] == "stalled"
+    assert body["error"].startswith("The job hung and was stopped: for 2 s (JOB_STALL_TIMEOUT_S)")
 
 
-def test_a_job_that_waits_for_the_network_is_not_hung(command: Command, silent_server: str) -> None:
-    assert stalling(command, kind="network", seconds=0, address=silent_server).returncode == 0
+def test_a_job_that_computes_is_not_hung(watched: WorkerProcess) -> None:
+    watched.api.give("computes", hanging(kind="compute", seconds=4))
+    assert set(watched.api.result("computes")["output"]) == {"images"}
+
+
+def test_a_job_that_waits_for_the_network_is_not_hung(watched: WorkerProcess, silent_server: str) -> None:
+    watched.api.give("waits", hanging(kind="network", seconds=0, address=silent_server))
+    assert set(watched.api.result("waits")["output"]) == {"images"}
 
 
 def test_a_node_that_does_not_stop_is_answered_and_the_worker_ends(start: Start) -> None:
@@ -175,20 +181,20 @@ def test_on_the_local_server_too(project: Path, base_dir: Path) -> None:
         assert process.wait(30) == 1
 
 
-def test_a_warm_up_comes_before_the_first_job(start: Start, tmp_path: Path) -> None:
+def test_a_warm_up_comes_before_the_first_job(start_either: Start, tmp_path: Path) -> None:
     path = tmp_path / "warm.json"
     path.write_text(json.dumps(graphs.solid()))
-    with start(WARMUP_WORKFLOW=str(path)) as process:
+    with start_either(WARMUP_WORKFLOW=str(path)) as process:
         assert process.log().index("warmed up in") < process.log().index("Ready for jobs")
     path.write_text(json.dumps(graphs.through("TestRaises")))
-    with start(WARMUP_WORKFLOW=str(path)) as process:
+    with start_either(WARMUP_WORKFLOW=str(path)) as process:
         assert "WARMUP_WORKFLOW failed: Workflow execution error" in process.log()
         process.api.give("job", {"workflow": graphs.solid()})
         assert "images" in process.api.result("job")["output"], "other workflows may run"
 
 
-def test_a_warm_up_that_is_none(start: Start, tmp_path: Path) -> None:
-    with start(WARMUP_WORKFLOW=str(tmp_path / "none.json"), wait=False) as process:
+def test_a_warm_up_that_is_none(start_either: Start, tmp_path: Path) -> None:
+    with start_either(WARMUP_WORKFLOW=str(tmp_path / "none.json"), wait=False) as process:
         assert process.end(60) == 3
         assert "WARMUP_WORKFLOW: " in process.log()
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
 import types
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import graphs
@@ -18,8 +15,6 @@ from worker import Worker
 from worker.embedded.memory import DeviceMemory, MemoryFigures, ran_out
 from worker.handler import make_handler
 from worker.protocol.prompt_outcome import NodeFailure
-
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def ask(worker: Worker, workflow: graphs.Graph) -> Any:
@@ -48,11 +43,11 @@ def test_twice_out_of_memory_is_an_error_with_figures(worker: Worker) -> None:
 
 
 def test_what_was_saved_before_is_sent_once(worker: Worker) -> None:
-    """The second attempt saves it again, under the same name."""
+    """Both attempts save it, under one name."""
     graph = running_out(2)
     graph["4"] = graphs.node("SaveImage", images=["1", 0], filename_prefix="before")
     answer = ask(worker, graph)
-    assert [image["filename"] for image in answer.get("images", [])] in ([], ["before_00001_.png"])
+    assert [image["filename"] for image in answer["images"]] == ["before_00001_.png"]
     assert answer["error_type"] == "out_of_memory"
 
 
@@ -175,10 +170,3 @@ def test_a_process_that_has_grown_makes_room_and_then_leaves(start: Start) -> No
         assert process.end() == 0, "it is no failure: the platform starts another"
         assert "Memory was over MAX_RSS_MB" in process.log()
         assert "takes no more jobs" in process.log()
-
-
-def test_a_process_that_is_small_enough_stays(command: Command) -> None:
-    job = {"input": {"workflow": graphs.solid()}}
-    answer = command("--test_input", json.dumps(job), MAX_RSS_MB="100000", COMFY_LOG_LEVEL="ERROR")
-    assert answer.returncode == 0
-    assert "MAX_RSS_MB" not in answer.stdout + answer.stderr

@@ -24,11 +24,33 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 PLATFORM = {"RUNPOD_WEBHOOK_GET_JOB": "", "RUNPOD_POD_ID": ""}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_server_ends_with_its_job_and_answers_who_waits(project: Path, base_dir: Path, number: int) -> None:
-    with local_server(project, base_dir) as (process, url):
+def leave_a_thread(process: subprocess.Popen[str], url: str) -> None:
+    """Run a node that leaves a thread behind, in a server that is its own ComfyUI."""
+    threads = psutil.Process(process.pid).num_threads()
+    body = {"input": {"workflow": graphs.through("TestLeavesThread")}}
+    assert requests.post(f"{url}/runsync", json=body, timeout=60).json()["status"] == "COMPLETED"
+    assert psutil.Process(process.pid).num_threads() > threads
+
+
+@pytest.mark.parametrize(
+    ("number", "backend"),
+    [
+        (signal.SIGTERM, "embedded"),
+        (signal.SIGINT, "websocket"),
+        pytest.param(signal.SIGTERM, "websocket", marks=pytest.mark.full),
+        pytest.param(signal.SIGINT, "embedded", marks=pytest.mark.full),
+    ],
+)
+def test_a_server_ends_with_its_job_and_answers_who_waits(
+    project: Path, base_dir: Path, request: pytest.FixtureRequest, number: int, backend: str
+) -> None:
+    """Threads that a node has left running do not keep the process."""
+    variables = request.getfixturevalue("as_client") if backend == "websocket" else {}
+    with local_server(project, base_dir, **variables) as (process, url):
         until_it_listens(url)
         assert "jobs" in requests.get(f"{url}/health", timeout=60).json(), "a request waits while ComfyUI starts"
+        if backend == "embedded":
+            leave_a_thread(process, url)
         answers: list[Any] = []
         body = {"input": {"workflow": graphs.through("TestSleeps", steps=5000)}}
         waiting = threading.Thread(
@@ -59,16 +81,6 @@ def test_a_port_that_is_taken(command: Command) -> None:
     )
 
 
-def test_threads_that_nodes_leave_do_not_keep_the_process(project: Path, base_dir: Path) -> None:
-    with local_server(project, base_dir) as (process, url):
-        body = {"input": {"workflow": graphs.through("TestLeavesThread")}}
-        until_it_listens(url)
-        assert requests.post(f"{url}/runsync", json=body, timeout=60).json()["status"] == "COMPLETED"
-        assert psutil.Process(process.pid).num_threads() > 1
-        process.terminate()
-        assert process.wait(10) == 0
-
-
 def test_a_test_input_runs_once(command: Command) -> None:
     job = {"input": {"workflow": graphs.solid(width=512, height=512)}}
     answer = command("--test_input", json.dumps(job), **PLATFORM)
@@ -79,19 +91,19 @@ def test_a_test_input_runs_once(command: Command) -> None:
     assert "Job local_test: completed in " in answer.stderr
 
 
-def test_a_failed_test_input_has_its_exit_code(command: Command) -> None:
-    answer = command("serve", "--test_input", json.dumps({"id": "mine", "input": {}}), **PLATFORM)
+def test_a_failed_test_input_has_its_exit_code(command: Command, as_client: dict[str, str]) -> None:
+    answer = command("serve", "--test_input", json.dumps({"id": "mine", "input": {}}), **PLATFORM, **as_client)
     assert answer.returncode == 1
     assert json.loads(answer.stdout) == {"error": "Missing 'workflow' parameter", "error_type": "invalid_input"}
-    assert "Job mine" in answer.stderr or "A job: invalid_input" in answer.stderr
+    assert "[mine] INFO A job: invalid_input in " in answer.stderr
 
 
-def test_a_test_input_in_a_file(project: Path, base_dir: Path, tmp_path: Path) -> None:
+def test_a_test_input_in_a_file(project: Path, as_client: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "test_input.json").write_text(json.dumps({"input": {"workflow": graphs.solid()}}))
     answer = subprocess.run(
         [sys.executable, "-m", "worker"],
         cwd=tmp_path,
-        env=os.environ | {"COMFY_BASE_DIR": str(base_dir), "PYTHONPATH": str(project)} | PLATFORM,
+        env=os.environ | {"PYTHONPATH": str(project)} | PLATFORM | as_client,
         capture_output=True,
         text=True,
         check=False,

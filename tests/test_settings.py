@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from worker.errors import SettingsError
@@ -15,12 +17,64 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def test_defaults_are_the_documented_ones() -> None:
-    settings = load_settings()
-    assert settings.comfy_log_level == "DEBUG"
-    assert settings.save_metadata is False
-    assert settings.comfy_args == ()
-    assert settings.comfy_org_api_key is None
+DEFAULTS: dict[str, object] = {
+    "comfy_log_level": "DEBUG",
+    "comfy_org_api_key": None,
+    "comfy_backend": "embedded",
+    "comfy_host": "127.0.0.1:8188",
+    "websocket_reconnect_attempts": 5,
+    "websocket_reconnect_delay_s": 3.0,
+    "websocket_trace": False,
+    "comfy_api_available_interval_ms": 50,
+    "comfy_api_available_max_retries": 0,
+    "comfyui_path": None,
+    "comfy_base_dir": None,
+    "comfy_args": (),
+    "save_metadata": False,
+    "output_format": "png",
+    "output_quality": 90,
+    "worker_state_dir": None,
+    "max_input_mb": 100.0,
+    "max_image_pixels": 178_956_970,
+    "max_response_mb": None,
+    "input_urls": "public",
+    "warmup_workflow": None,
+    "job_timeout_s": 0.0,
+    "job_stall_timeout_s": 0.0,
+    "max_rss_mb": 0.0,
+    "node_allowlist": (),
+    "node_denylist": (),
+    "network_volume_path": Path("/runpod-volume"),
+    "network_volume_debug": False,
+    "volume_custom_nodes": False,
+    "bucket_endpoint_url": None,
+    "bucket_access_key_id": None,
+    "bucket_secret_access_key": None,
+    "bucket_name": None,
+    "bucket_region": None,
+    "bucket_prefix": None,
+    "bucket_url_expiry_s": 604_800,
+    "bucket_uploader": "worker",
+    "refresh_worker": False,
+    "worker_concurrency": 1,
+    "serve_api_locally": False,
+    "local_api_host": "0.0.0.0",  # noqa: S104 - what is published is said by Docker.
+    "local_api_port": 8000,
+    "local_api_token": None,
+    "local_api_hosts": (),
+    "local_api_max_request_mb": None,
+    "local_api_results_mb": 1024.0,
+    "runpod_log_level": "WARN",
+    "public_key": None,
+    "runpod_pod_id": None,
+    "runpod_ai_api_key": None,
+    "runpod_webhook_get_job": None,
+}
+
+
+def test_every_default() -> None:
+    """Operators rely on them: a change is one of the contract, and must be made here as well."""
+    assert load_settings().model_dump() == DEFAULTS
 
 
 @pytest.mark.parametrize(
