@@ -26,7 +26,7 @@ from worker.engine.graph_run import GraphRun, RunResult
 from worker.errors import BackendFailed, JobInterrupted, SettingsError, StartError, WorkflowRejected
 from worker.events import NodeOutput, NodeProgress, NodeStarted, Preview, PromptEnded
 from worker.protocol.prompt_outcome import PromptOutcome
-from worker.remote.names import job_folder, place, renamed
+from worker.remote.names import job_folder, renamed, upload_target
 from worker.remote.transfer import fetch_outputs
 from worker.settings import load_settings
 
@@ -190,7 +190,7 @@ def test_names_in_a_graph_become_those_on_the_server() -> None:
     assert folder.startswith("worker-")
     assert folder == job_folder(dict(reversed(staged.items())))
     assert folder != job_folder(staged | {"in.png": "ab"}) != job_folder(staged)
-    names = {name: "/".join(place(name, folder)) for name in staged}
+    names = {name: "/".join(upload_target(name, folder)) for name in staged}
     assert names == {
         "in.png": f"{folder}/in.png",
         "sub/a b.png": f"{folder}/sub/a b.png",

@@ -89,7 +89,8 @@ def _print_policy(console: Console, policy: NodePolicy, runtime: Runtime) -> Non
 
 
 def _print_server(console: Console, host: str, state: StateFolder) -> None:
-    from worker.remote.api import ComfyApi, ServerRefused, ServerUnreachable
+    from worker.remote.api import ComfyApi
+    from worker.remote.http import ServerRefused, ServerUnreachable
 
     api = ComfyApi(host)
     try:

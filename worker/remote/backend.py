@@ -23,23 +23,24 @@ from worker.protocol.prompt_outcome import PromptOutcome, blocked
 from worker.protocol.rejection import explain_rejection
 from worker.protocol.results import dropped_lines, make_result, own_graph
 from worker.redact import public_text
-from worker.remote.api import ComfyApi, ServerRefused, ServerUnreachable
+from worker.remote.api import ComfyApi
 from worker.remote.follow import Follower, Reconnecting
+from worker.remote.http import ServerRefused, ServerUnreachable
 from worker.remote.leftovers import Leftovers
 from worker.remote.socket import EventSocket, Frame, SocketClosed, Text, trace_frames
 from worker.remote.transfer import fetch_outputs, upload_inputs
 from worker.remote.waiting import begun, pause, result_of
 from worker.settings import Settings
 
-_PATIENCE_S = 120.0  # For a server that is down when a job comes: as long as one takes to start.
+_PATIENCE_S = 120.0  # How long a job waits for a server that is down. It may be starting.
 _SAY_EVERY_S = 10.0
-_REST_AFTER_S = 0.05  # The next job need not wait until the server has forgotten this one.
+_REST_AFTER_S = 0.05  # A job that comes within this time need not wait until the server has forgotten the last one.
 _MISUNDERSTOOD = (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 _log = logging.getLogger("worker")
 
 
 class WebsocketBackend:
-    """A client of the server at ``COMFY_HOST``; its jobs run there one after the other."""
+    """A client of the ComfyUI server at ``COMFY_HOST``. Jobs run there one after the other."""
 
     def __init__(self, settings: Settings, life: Life | None = None) -> None:
         self._settings = settings
@@ -53,10 +54,10 @@ class WebsocketBackend:
         )
 
     def start(self, say: Say) -> None:
-        """Wait for the server, and start the thread that talks to it.
+        """Wait for the server, then start the thread that runs jobs on it.
 
         Raises:
-            StartError: it does not answer, in as many attempts as the settings allow.
+            StartError: it did not answer in as many attempts as the settings allow.
         """
         if self._settings.websocket_trace:
             trace_frames()
@@ -104,8 +105,8 @@ class WebsocketBackend:
     def _run_on_server(self, turn: Turn) -> RunResult:
         run, is_interrupted = turn.run, lambda: turn.interrupted
         self._connect(turn)
-        if self._leftovers.may_run:
-            self._leftovers.remove()  # They would hold up this job.
+        if self._leftovers.has_strays:
+            self._leftovers.remove()  # This job would wait for them.
         graph = own_graph(run.workflow)
         if run.staged:
             graph = upload_inputs(self.api, graph, run.staged, run.workspace.input, is_interrupted)
@@ -123,7 +124,7 @@ class WebsocketBackend:
                 tell(run.on_event, frame.event())
 
         def on_end(outcome: PromptOutcome) -> None:
-            self._leftovers.ended(outcome.prompt_id)
+            self._leftovers.note_ended(outcome.prompt_id)
             outcomes.append(outcome)
             tell(run.on_event, PromptEnded(outcome.prompt_id, outcome.status))
 
@@ -132,19 +133,19 @@ class WebsocketBackend:
             follower.follow(prompt_id, on_end)
         finally:
             if not (outcomes and outcomes[-1].status == "success"):
-                self._leave(follower.prompt_ids, outcomes)
+                self._abandon(follower.prompt_ids, outcomes)
         missing = fetch_outputs(self.api, outcomes, run.workspace, is_interrupted)
         return make_result(run, [*outcomes, *blocks], [*dropped_lines(node_errors, run), *missing])
 
-    def _leave(self, prompt_ids: Iterable[str], ended: Iterable[PromptOutcome]) -> None:
-        """What may come of this job from now on is nobody's, and least of all the next one's."""
+    def _abandon(self, prompt_ids: Iterable[str], ended: Iterable[PromptOutcome]) -> None:
+        """Note what the job may still run on the server, and become another client: the next job hears none of it."""
         for prompt_id in {*prompt_ids} - {outcome.prompt_id for outcome in ended}:
-            self._leftovers.stray(prompt_id)
-        self._leftovers.client(self._socket.client_id)
+            self._leftovers.note_stray(prompt_id)
+        self._leftovers.note_client(self._socket.client_id)
         self._socket.renew()
 
     def _connect(self, turn: Turn) -> None:
-        """See that the connection stands; waits for a server that starts."""
+        """Make sure that the connection is open. Waits for a server that is down."""
         with contextlib.suppress(SocketClosed):
             self._socket.drain()
             return
@@ -157,7 +158,11 @@ class WebsocketBackend:
     def _attempts(
         self, patience_s: float = float("inf"), is_interrupted: Callable[[], bool] = lambda: False
     ) -> Iterable[int]:
-        """Counts attempts, with the pause between them that the settings want, until there shall be no more."""
+        """Yield once for each attempt to reach the server, with a pause between them, until the settings allow no more.
+
+        Raises:
+            JobInterrupted: the job is to stop.
+        """
         most = self._settings.comfy_api_available_max_retries
         pause_s = self._settings.comfy_api_available_interval_ms / 1000
         give_up = time.monotonic() + max(patience_s, most * pause_s)
@@ -174,7 +179,7 @@ class WebsocketBackend:
         return f"ComfyUI server ({self._settings.comfy_host}) not reachable after multiple retries."
 
     def _queue(self, turn: Turn, graph: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-        """Post the graph: its prompt's id, and what validation says of outputs that it dropped."""
+        """Post the graph. Returns the id of its prompt, and what validation says of outputs that it dropped."""
         run, prompt_id = turn.run, str(uuid.uuid4())
         key = {"api_key_comfy_org": run.api_key} if run.api_key else {}
         body = {
@@ -185,20 +190,20 @@ class WebsocketBackend:
         }
         try:
             accepted, answer = self._posted(turn, body)
-        except BaseException:  # Whatever it is: the server may have the prompt.
-            self._leave([], [])
+        except BaseException:  # Whatever went wrong, the server may have the prompt.
+            self._abandon([], [])
             raise
         if not accepted:
-            self._leftovers.refused(prompt_id)
+            self._leftovers.note_refused(prompt_id)
             raise WorkflowRejected(self._explain(answer, run))
         given_id, errors = str(answer.get("prompt_id") or prompt_id), answer.get("node_errors")
-        if given_id != prompt_id:  # Older versions choose it themselves.
-            self._leftovers.refused(prompt_id)
-            self._leftovers.stray(given_id)
+        if given_id != prompt_id:  # Older versions of ComfyUI choose the id themselves.
+            self._leftovers.note_refused(prompt_id)
+            self._leftovers.note_stray(given_id)
         return given_id, errors if isinstance(errors, dict) else {}
 
     def _posted(self, turn: Turn, body: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
-        """Post ``body``, again where the connection was cut and the server has not got it."""
+        """Post ``body``. Post it again if the connection was cut and the server did not get it."""
         prompt_id = body["prompt_id"]
         try:
             return self._post(turn, body)
@@ -206,7 +211,7 @@ class WebsocketBackend:
             self._connect(turn)
             if self.api.history(prompt_id) is not None or prompt_id in self.api.queue():
                 return True, {}
-            if error.is_silent:  # It may still be at it.
+            if error.is_silent:  # It may still be validating.
                 raise
             return self._post(turn, body)
 
@@ -214,7 +219,7 @@ class WebsocketBackend:
         if turn.interrupted:
             raise JobInterrupted
         posting = begun(lambda: self.api.queue_prompt(body))
-        self._leftovers.stray(body["prompt_id"], posting)
+        self._leftovers.note_stray(body["prompt_id"], posting)
         return result_of(posting, lambda: turn.interrupted)
 
     def _explain(self, answer: Mapping[str, Any], run: GraphRun) -> str:
@@ -235,5 +240,5 @@ class WebsocketBackend:
     def _has_node_class(self, class_type: str) -> bool:
         try:
             return self.api.has_node_class(class_type)
-        except (ServerRefused, ServerUnreachable):  # Its INPUT_TYPES raise, for example; it is there.
+        except (ServerRefused, ServerUnreachable):  # For example, its INPUT_TYPES raises. Then the class is there.
             return True

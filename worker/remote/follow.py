@@ -1,51 +1,35 @@
-"""Follows prompts on a server to their end, whatever becomes of the connection meanwhile."""
+"""Follows a job's prompts on a server until they end, also if the connection is lost meanwhile."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from worker.errors import BackendFailed, JobInterrupted
-from worker.protocol.prompt_outcome import PromptOutcome, outcome_of
-from worker.remote.api import ComfyApi, ServerRefused, ServerUnreachable
-from worker.remote.socket import Binary, EventSocket, Frame, SocketClosed, Text
+from worker.protocol.prompt_outcome import PromptOutcome
+from worker.remote.api import ComfyApi
+from worker.remote.heard import HeardJob
+from worker.remote.history import outcome_in_history
+from worker.remote.http import ServerRefused, ServerUnreachable
+from worker.remote.socket import Binary, EventSocket, Frame, SocketClosed
 from worker.remote.waiting import pause
 
 _TICK_S = 0.25
-_LOOK_S = 1.0  # Of silence, until the server is asked whether the prompt has ended; an event may have gone astray.
-_LOOK_AT_QUEUE_S = 5.0  # Of silence, until it is asked whether the prompt is still there.
+_ASK_HISTORY_S = 1.0  # After so much silence, ask whether the prompt has ended: a message may have been lost.
+_ASK_QUEUE_S = 5.0  # After so much silence, ask also whether the prompt is still in the queue.
 _STOP_AGAIN_S = 1.0
-_SHORT_LIVED_S, _PAUSE_S = 1.0, 0.1  # A connection that is cut at once is not made again at once.
+_SHORT_LIVED_S, _PAUSE_S = 1.0, 0.1  # Pause before connecting again if the last connection lived this short.
 _LAST_FRAMES_S = 0.05
-_ENDINGS = ("execution_success", "execution_error", "execution_interrupted")
 _log = logging.getLogger("worker")
-
-
-@dataclass
-class _Heard:
-    """What the websocket has told of one prompt, in the shape of the server's history."""
-
-    outputs: dict[str, Any] = field(default_factory=dict)
-    meta: dict[str, Any] = field(default_factory=dict)
-    ending: list[Any] | None = None
-
-    def add(self, frame: Text) -> None:
-        data = frame.data
-        if frame.name in _ENDINGS and data.get("exception_type") != "ExecutionBlocked":
-            self.ending = [frame.name, data]
-        if frame.name == "executed" and isinstance(data.get("output"), dict):
-            node_id = str(data.get("node"))
-            self.outputs[node_id] = data["output"]
-            self.meta[node_id] = {"display_node": data.get("display_node", node_id)}
 
 
 @dataclass(frozen=True)
 class Reconnecting:
-    """How often, and how many seconds apart, a lost connection is made again."""
+    """How often to connect again when the connection is lost, and the seconds between these attempts."""
 
     attempts: int
     delay_s: float
@@ -56,10 +40,10 @@ class Follower:
 
     Args:
         api: the server.
-        socket: the connection; what is queued under its client id is the job's.
+        socket: the connection. Every prompt that is queued under its client id belongs to the job.
         reconnecting: what to do when the connection is lost.
-        is_interrupted: whether the job shall stop.
-        on_frame: gets every frame that is the job's.
+        is_interrupted: whether the job is to stop.
+        on_frame: called with every frame that belongs to the job.
     """
 
     def __init__(
@@ -74,16 +58,18 @@ class Follower:
         self._reconnecting = reconnecting
         self._is_interrupted = is_interrupted
         self._on_frame = on_frame
-        self._heard: dict[str, _Heard] = {}
-        self._told: set[str] = set()  # Prompts whose end the websocket has told.
+        self._heard = HeardJob()
         self._ended_ids: set[str] = set()
-        self._waiting = 0
-        self._failed_looks = 0
+        self._failures = 0
         self._connected_at = self._stopped_at = float("-inf")
-        self.prompt_ids: list[str] = []
+
+    @property
+    def prompt_ids(self) -> list[str]:
+        """The job's prompts that are known so far."""
+        return self._heard.prompt_ids
 
     def follow(self, prompt_id: str, on_end: Callable[[PromptOutcome], None]) -> None:
-        """Wait until the job has ended; ``on_end`` is told of each of its prompts.
+        """Wait until the job has ended. ``on_end`` is called with the outcome of each of its prompts.
 
         Raises:
             JobInterrupted: it was stopped before it began.
@@ -91,88 +77,75 @@ class Follower:
         """
         current: str | None = prompt_id
         while current is not None:
-            self._add([current])
-            outcome = self._followed(current)
+            self._heard.add([current])
+            outcome = self._wait_for_end(current)
             self._ended_ids.add(current)
             on_end(outcome)
             if outcome.status != "success":
                 return
             current = self._next()
 
-    def _followed(self, prompt_id: str) -> PromptOutcome:
-        looked = looked_at_queue = time.monotonic()
-        while prompt_id not in self._told:
-            self._stop_if_told(prompt_id)
+    def _wait_for_end(self, prompt_id: str) -> PromptOutcome:
+        asked = asked_queue = time.monotonic()
+        while not self._heard.prompt(prompt_id).is_over:
+            self._stop_if_interrupted(prompt_id)
             try:
                 frame = self._socket.receive(_TICK_S)
             except SocketClosed as closed:
                 self._reconnect(closed)
-                entry = self._look(prompt_id, at_queue=True)
+                entry = self._ask(prompt_id, with_queue=True)
                 if entry is not None:
-                    return _outcome(prompt_id, entry)
-                looked = looked_at_queue = time.monotonic()
+                    return outcome_in_history(prompt_id, entry)
+                asked = asked_queue = time.monotonic()
                 continue
             now = time.monotonic()
             if frame is not None and self._take(frame):
-                looked = looked_at_queue = now
-            elif now - looked > _LOOK_S or (frame is None and self._is_interrupted()):
-                at_queue = now - looked_at_queue > _LOOK_AT_QUEUE_S or self._is_interrupted()
-                entry = self._look(prompt_id, at_queue=at_queue)
+                asked = asked_queue = now
+            elif now - asked > _ASK_HISTORY_S or (frame is None and self._is_interrupted()):
+                with_queue = now - asked_queue > _ASK_QUEUE_S or self._is_interrupted()
+                entry = self._ask(prompt_id, with_queue=with_queue)
                 if entry is not None:
-                    self._socket.close()  # It did not tell, so nobody may be at its other end.
-                    return _outcome(prompt_id, entry)
-                looked, looked_at_queue = now, now if at_queue else looked_at_queue
-        return self._as_told(prompt_id)
+                    self._socket.close()  # It told nothing of this, so it may be dead.
+                    return outcome_in_history(prompt_id, entry)
+                asked, asked_queue = now, now if with_queue else asked_queue
+        return self._outcome(prompt_id)
 
     def _take(self, frame: Frame) -> bool:
-        """Hand on a frame that is the job's, and note what it tells. Whether it tells of the job's prompts."""
+        """Note what a frame tells, and hand it on if it is the job's. True if it tells of one of the job's prompts."""
         if isinstance(frame, Binary) or not isinstance(frame.data, dict):
             self._on_frame(frame)
             return isinstance(frame, Binary)
-        data = frame.data
-        if frame.name == "status":
-            self._waiting = _queue_remaining(data)
-        given_id = data.get("prompt_id")
-        if frame.name == "execution_start" and isinstance(given_id, str):
-            self._add([given_id])
-        if given_id is not None and given_id not in self.prompt_ids:
-            return False  # Another client's, told to all.
-        if given_id is not None:
-            self._heard.setdefault(given_id, _Heard()).add(frame)
-            if frame.name == "executing" and data.get("node") is None:
-                self._told.add(given_id)
+        if not self._heard.note(frame):
+            return False
         self._on_frame(frame)
-        return given_id is not None
+        return frame.data.get("prompt_id") is not None
 
-    def _add(self, prompt_ids: Iterable[str]) -> None:
-        self.prompt_ids += [prompt_id for prompt_id in prompt_ids if prompt_id not in self.prompt_ids]
-
-    def _as_told(self, prompt_id: str) -> PromptOutcome:
-        """The outcome of a prompt whose end was told: as heard, where all was; otherwise as its history has it."""
-        heard = self._heard.get(prompt_id, _Heard())
-        as_heard = {"outputs": heard.outputs, "meta": heard.meta}
-        all_heard = self._connected_at == float("-inf")  # The connection never broke.
-        if all_heard and heard.outputs and heard.ending is not None and heard.ending[0] == "execution_success":
-            return outcome_of(prompt_id, as_heard, [heard.ending])
+    def _outcome(self, prompt_id: str) -> PromptOutcome:
+        """The outcome of a prompt that is over. The history tells it if the websocket may have missed something."""
+        heard = self._heard.prompt(prompt_id)
+        told = heard.outcome(prompt_id)
+        never_broken = self._connected_at == float("-inf")
+        if never_broken and heard.outputs and told is not None and told.status == "success":
+            return told
         try:
             entry = self._api.history(prompt_id)
         except (ServerUnreachable, ServerRefused):
-            if heard.ending is None:
+            if told is None:
                 raise
-            entry = None
+            return told
         if entry is not None:
-            return _outcome(prompt_id, entry)
-        if heard.ending is None:
+            return outcome_in_history(prompt_id, entry)
+        if told is None:
             raise _lost()
-        return outcome_of(prompt_id, as_heard, [heard.ending])
+        return told
 
     def _next(self) -> str | None:
-        """The next prompt of the job, which a node has queued."""
-        if self._waiting and self._ended_ids.issuperset(self.prompt_ids):
+        """The next prompt of the job, which a node has queued; None if there is none."""
+        if self._heard.queue_length and self._ended_ids.issuperset(self.prompt_ids):
             with contextlib.suppress(ServerUnreachable, ServerRefused, SocketClosed):
                 waiting = self._api.queue().of_client(self._socket.client_id)
-                self._add(waiting)
-                # One that is done already is told of in frames that are on their way.
+                self._heard.add(waiting)
+                # If it has already ended, it is not in the queue, but its frames are on their way.
                 give_up = time.monotonic() + (0 if waiting else _LAST_FRAMES_S)
                 while (left := give_up - time.monotonic()) > 0:
                     frame = self._socket.receive(left)
@@ -180,36 +153,38 @@ class Follower:
                         self._take(frame)
         return next((prompt_id for prompt_id in self.prompt_ids if prompt_id not in self._ended_ids), None)
 
-    def _look(self, prompt_id: str, *, at_queue: bool) -> dict[str, Any] | None:
-        """Ask the server: the prompt's history where it has ended, None where it goes on.
+    def _ask(self, prompt_id: str, *, with_queue: bool) -> dict[str, Any] | None:
+        """Ask the server for the prompt: its entry in the history if it has ended, None if it goes on.
+
+        ``with_queue``: also check that it is still in the queue.
 
         Raises:
-            JobInterrupted: it is gone, as it was told to.
-            BackendFailed: it is gone.
+            JobInterrupted: it is gone, after it was told to stop.
+            BackendFailed: it is gone, and nobody stopped it.
         """
         try:
-            entry = self._api.history(prompt_id, again=False)
-            goes_on = entry is None and (not at_queue or prompt_id in self._api.queue(again=False))
+            entry = self._api.history(prompt_id, retry=False)
+            goes_on = entry is None and (not with_queue or prompt_id in self._api.queue(retry=False))
             if entry is None and not goes_on:
-                entry = self._api.history(prompt_id, again=False)  # It may have ended between the two questions.
+                entry = self._api.history(prompt_id, retry=False)  # It may have ended between the two requests.
         except (ServerUnreachable, ServerRefused) as error:
-            self._failed_looks += 1
+            self._failures += 1
             _log.warning("ComfyUI does not tell whether the workflow goes on: %s", error)
-            if self._failed_looks > self._reconnecting.attempts:
+            if self._failures > self._reconnecting.attempts:
                 raise
             if isinstance(error, ServerUnreachable):
-                self._socket.close()  # So that it is found out whether anybody is there.
+                self._socket.close()  # The attempt to connect again shows whether the server is there.
             self._wait(self._reconnecting.delay_s)
             return None
-        self._failed_looks = 0
+        self._failures = 0
         if goes_on:
             return None
         if entry is None:
             raise JobInterrupted if self._is_interrupted() else _lost()
         return entry
 
-    def _stop_if_told(self, prompt_id: str) -> None:
-        # More than once: the server forgets an interrupt that comes just before the prompt begins.
+    def _stop_if_interrupted(self, prompt_id: str) -> None:
+        # Ask it again and again: the server forgets an interrupt that comes just before the prompt begins.
         if self._is_interrupted() and time.monotonic() - self._stopped_at > _STOP_AGAIN_S:
             self._stopped_at = time.monotonic()
             with contextlib.suppress(ServerUnreachable, ServerRefused):
@@ -239,26 +214,3 @@ class Follower:
 
 def _lost() -> BackendFailed:
     return BackendFailed("ComfyUI has lost the workflow: it was restarted, or its queue was cleared")
-
-
-def _outcome(prompt_id: str, entry: dict[str, Any]) -> PromptOutcome:
-    """Read an entry of the server's history."""
-    history = {name: _dicts(entry.get(name)) for name in ("outputs", "meta")}
-    status = entry["status"] if isinstance(entry.get("status"), dict) else {}
-    messages = status["messages"] if isinstance(status.get("messages"), list) else []
-    pairs = [each for each in messages if isinstance(each, list) and len(each) == 2 and isinstance(each[1], dict)]
-    endings = [each for each in pairs if each[0] in _ENDINGS]
-    if not endings:
-        endings = [["execution_success" if status.get("status_str") != "error" else "execution_error", {}]]
-    return outcome_of(prompt_id, history, endings)
-
-
-def _dicts(value: object) -> dict[str, Any]:
-    return {key: each for key, each in value.items() if isinstance(each, dict)} if isinstance(value, dict) else {}
-
-
-def _queue_remaining(data: dict[str, Any]) -> int:
-    try:
-        return int(data["status"]["exec_info"]["queue_remaining"])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return 0

@@ -1,4 +1,4 @@
-"""What jobs leave on a server: prompts that nobody waits for any more, and entries in its history."""
+"""What jobs leave on a server: prompts that may still run, and entries in its history."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import logging
 from concurrent.futures import Future
 from typing import Any
 
-from worker.remote.api import ComfyApi, ServerRefused, ServerUnreachable
+from worker.remote.api import ComfyApi
+from worker.remote.http import ServerRefused, ServerUnreachable
 
 _log = logging.getLogger("worker")
 
 
 class Leftovers:
-    """Collected as jobs go, removed between them; what cannot be removed now is tried again. One thread."""
+    """Notes what jobs leave, and removes it between jobs. What cannot be removed is tried again later.
+
+    Only the thread that runs jobs may use it.
+    """
 
     def __init__(self, api: ComfyApi) -> None:
         self._api = api
@@ -21,33 +25,33 @@ class Leftovers:
         self._clients: set[str] = set()
 
     @property
-    def may_run(self) -> bool:
-        """Whether there is something that could hold up the next job."""
+    def has_strays(self) -> bool:
+        """Whether something may still run, which would delay the next job."""
         return bool(self._stray or self._clients)
 
-    def ended(self, prompt_id: str) -> None:
-        """A prompt has ended; the history holds it."""
+    def note_ended(self, prompt_id: str) -> None:
+        """A prompt has ended. The history has an entry of it."""
         self._stray.pop(prompt_id, None)
         self._ended.append(prompt_id)
 
-    def stray(self, prompt_id: str, posting: Future[Any] | None = None) -> None:
-        """A prompt may run, unless ``ended`` or ``refused`` says otherwise. ``posting``: while it is on its way."""
+    def note_stray(self, prompt_id: str, posting: Future[Any] | None = None) -> None:
+        """A prompt may run until ``note_ended`` or ``note_refused``. ``posting``: the request that brings it."""
         self._stray[prompt_id] = posting
 
-    def refused(self, prompt_id: str) -> None:
+    def note_refused(self, prompt_id: str) -> None:
         """A prompt was not accepted."""
         self._stray.pop(prompt_id, None)
 
-    def client(self, client_id: str) -> None:
-        """Nobody hears any more what was queued for this client."""
+    def note_client(self, client_id: str) -> None:
+        """Prompts of this client may run, and nobody waits for them."""
         self._clients.add(client_id)
 
     def remove(self) -> None:
-        """Stop what may still run, and have the history forget all of it. Raises nothing."""
-        if not (self._ended or self.may_run):
+        """Stop the prompts that may still run, and remove all of them from the history. Raises nothing."""
+        if not (self._ended or self.has_strays):
             return
         try:
-            queue = self._api.queue(again=False) if self._clients else None
+            queue = self._api.queue(retry=False) if self._clients else None
             for client_id in self._clients:
                 for prompt_id in queue.of_client(client_id) if queue else ():
                     self._stray.setdefault(prompt_id, None)
@@ -59,5 +63,5 @@ class Leftovers:
             return
         self._ended.clear()
         self._clients.clear()
-        # One that is still on its way there may begin later.
+        # A prompt whose request is still on its way may begin later.
         self._stray = {each: posting for each, posting in self._stray.items() if posting and not posting.done()}

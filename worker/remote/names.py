@@ -1,7 +1,8 @@
-"""Where a job's input files lie on a server, and how its graph names them there.
+"""Where a job's input files are uploaded to, and how its graph names them there.
 
-A server has one input folder for everybody. So a job's files get a folder of their own, named by their content: nobody
-guesses it, an equal job finds ComfyUI's cached results, and nodes that know files by name alone mix no two of them up.
+All jobs share the server's one input folder. So the files of a job get a folder inside it, which is named by a hash of
+their content. Other callers cannot guess the name. A job with the same files finds ComfyUI's cached results. And a node
+that knows files by their names only does not confuse two files.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from typing import Any
 
 _SEPARATORS = re.compile(r"[/\\](?:\.?[/\\])*")
 _ANNOTATION = re.compile(r"\s*\[input\]$")
-_LISTED_FOLDERS = ("3d",)  # Of which ComfyUI's nodes offer the files, wherever in it they lie, and take no others.
+_LISTED_FOLDERS = ("3d",)  # Some of ComfyUI's nodes take only files that are somewhere below this folder.
 _FOLDER_INPUT = re.compile(r"folder|directory|path", re.IGNORECASE)
 _TEXT_INPUT = re.compile(r"prefix|text|prompt|caption|title", re.IGNORECASE)
 
 
 def job_folder(staged: Mapping[str, str]) -> str:
-    """The folder for files that have these content hashes by name."""
+    """The name of the folder for a job's files. ``staged``: the content hash of each file by its name."""
     listing = "\n".join(f"{content} {name}" for name, content in sorted(staged.items()))
     return f"worker-{hashlib.blake2b(listing.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
 
 
-def place(name: str, folder: str) -> tuple[str, str]:
-    """``(subfolder, filename)`` of a file that the caller calls ``name``, below the job's ``folder``."""
+def upload_target(name: str, folder: str) -> tuple[str, str]:
+    """``(subfolder, filename)`` on the server for the file that the caller calls ``name``. ``folder``: the job's."""
     *parents, filename = _plain(name).split("/")
     if parents and parents[0] in _LISTED_FOLDERS:
         return "/".join([parents[0], folder, *parents[1:]]), filename
@@ -34,12 +35,12 @@ def place(name: str, folder: str) -> tuple[str, str]:
 
 
 def renamed(graph: Mapping[str, Any], names: Mapping[str, str], folder: str) -> dict[str, Any]:
-    """``graph`` with each input that is the name of a file, or of the folder of one, replaced.
+    """A copy of ``graph`` in which the names of files, and of their folders, are those on the server.
 
     Args:
         graph: an API-format workflow.
-        names: the server's name of each file by the caller's.
-        folder: the job's, on the server.
+        names: the name on the server of each file, by the name that the caller gave.
+        folder: the job's folder on the server.
     """
     known = {_plain(name): there for name, there in names.items()}
     folders = {str(parent) for name in known for parent in PurePosixPath(name).parents} - {"."}
@@ -52,11 +53,11 @@ def renamed(graph: Mapping[str, Any], names: Mapping[str, str], folder: str) -> 
         if not isinstance(value, str):
             return value
         plain = _plain(_ANNOTATION.sub("", value))
-        # A file may be called as a word is; where a text is wanted, it is one.
+        # A file may have the name of a common word. In an input for text, leave that word alone.
         if plain in known and not _TEXT_INPUT.search(key):
             return known[plain]
         if plain in folders and _FOLDER_INPUT.search(key):
-            return place(f"{plain}/x", folder)[0]
+            return upload_target(f"{plain}/x", folder)[0]
         return value
 
     return {

@@ -1,4 +1,4 @@
-"""The websocket on which a ComfyUI server tells its client what happens."""
+"""The websocket on which a ComfyUI server tells a client what happens."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class SocketClosed(Exception):
 
 @dataclass(frozen=True)
 class Binary:
-    """A binary frame: ``kind`` is the number of its event, ``payload`` what follows."""
+    """A binary frame. ``kind``: the number of its event; ``payload``: the bytes after that number."""
 
     kind: int
     payload: bytes
 
     def event(self) -> Event:
-        """The event that it stands for: a preview, or a message of a node."""
+        """The frame as an event: a preview, or a message of a node."""
         try:
             if self.kind == _PREVIEW_WITH_METADATA:
                 (length,) = struct.unpack_from(">I", self.payload)
@@ -42,7 +42,7 @@ class Binary:
                 return Preview(metadata.get("node_id"), _picture(self.payload[4 + length :]))
             if self.kind == _PREVIEW:
                 return Preview(None, _picture(self.payload[4:]))
-        except Exception:  # noqa: BLE001 - Pillow raises all sorts, and a preview is not worth a job.
+        except Exception:  # noqa: BLE001 - Pillow raises many kinds, and a bad preview must not end the job.
             _log.warning("ComfyUI sent a preview that cannot be read (%d bytes)", len(self.payload))
         return Message("TEXT" if self.kind == _TEXT else str(self.kind), self.payload)
 
@@ -59,7 +59,7 @@ Frame = Text | Binary
 
 
 class EventSocket:
-    """The connection of one client, under the same id whenever it is made again, until ``renew``. One thread.
+    """The connection of one client. It connects again under the same client id, until ``renew``. For one thread.
 
     Args:
         base: the server's address, with ``http`` or ``https``.
@@ -71,7 +71,7 @@ class EventSocket:
         self.client_id = uuid.uuid4().hex
 
     def renew(self) -> None:
-        """Be another client from the next ``open`` on: nothing that was begun for this one is told to that one."""
+        """Close, and use a new client id from the next ``open`` on, which hears nothing of the old one's prompts."""
         self.close()
         self.client_id = uuid.uuid4().hex
 
@@ -79,7 +79,7 @@ class EventSocket:
         """Connect.
 
         Raises:
-            SocketClosed: it cannot be had.
+            SocketClosed: no connection could be made.
         """
         self.close()
         opened = websocket.WebSocket()
@@ -88,9 +88,9 @@ class EventSocket:
                 self._url + self.client_id,
                 timeout=_CONNECT_S,
                 suppress_origin=True,
-                http_no_proxy=["*"],  # As for HTTP: the server is next door.
+                http_no_proxy=["*"],  # No proxy, as for HTTP.
             )
-            # As ComfyUI's own page does, so that previews come with the id of their node.
+            # ComfyUI's own page sends this, too. With it, previews come with the id of their node.
             opened.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
         except (websocket.WebSocketException, OSError, ValueError) as error:
             _close(opened)
@@ -98,7 +98,7 @@ class EventSocket:
         self._socket = opened
 
     def receive(self, timeout_s: float) -> Frame | None:
-        """The next frame; None where none came in time, or it was none of ComfyUI's.
+        """The next frame. None if none came in time, or if it is no message of ComfyUI.
 
         Raises:
             SocketClosed: the connection is gone.
@@ -119,10 +119,10 @@ class EventSocket:
         return _text(content) if code == websocket.ABNF.OPCODE_TEXT else _binary(content)
 
     def drain(self) -> None:
-        """Leave out what was sent while nobody listened; notices where the connection has gone meanwhile.
+        """Discard what was sent while no job listened.
 
         Raises:
-            SocketClosed: it has.
+            SocketClosed: the connection was lost meanwhile.
         """
         while self._is_readable():
             self.receive(_CONNECT_S)
@@ -173,14 +173,14 @@ def _picture(content: bytes) -> Image.Image:
 
 
 class _ToOurLog(logging.Handler):
-    """Hands the library's lines on: ours mask secrets, and are shown at the level of the worker's own."""
+    """Hands the library's log lines to the worker's logger, which masks secrets and has a level of its own."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _trace_log.info("%s", record.getMessage())
 
 
 def trace_frames() -> None:
-    """Log every frame of every websocket of this process from now on."""
+    """From now on, log every frame of every websocket of this process."""
     _trace_log.setLevel(logging.INFO)
     if not logging.getLogger().handlers:
         _trace_log.addHandler(logging.StreamHandler())

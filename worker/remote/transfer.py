@@ -1,4 +1,4 @@
-"""A job's files to a server and from it."""
+"""Uploads a job's input files to a server, and fetches its output files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 from worker.engine.workspace import Workspace
 from worker.protocol.prompt_outcome import PromptOutcome, file_entries
 from worker.redact import encodable, public_text
-from worker.remote.api import ComfyApi, ServerRefused, ServerUnreachable
-from worker.remote.names import job_folder, place, renamed
+from worker.remote.api import ComfyApi
+from worker.remote.http import ServerRefused, ServerUnreachable
+from worker.remote.names import job_folder, renamed, upload_target
 from worker.remote.waiting import begun, result_of
 
 _FETCHES = 4
@@ -26,7 +27,7 @@ def upload_inputs(
     folder: Path,
     is_interrupted: Callable[[], bool],
 ) -> dict[str, Any]:
-    """Upload the files in ``folder``, and name them in ``graph`` as the server does.
+    """Upload the files in ``folder``, and return a copy of ``graph`` that names them as the server does.
 
     Args:
         staged: content hash of each file by its name.
@@ -39,7 +40,7 @@ def upload_inputs(
     def upload() -> dict[str, str]:
         names = {}
         for name in staged:
-            subfolder, filename = place(name, there)
+            subfolder, filename = upload_target(name, there)
             names[name] = api.upload(folder / name, filename, subfolder)
         return names
 
@@ -49,9 +50,9 @@ def upload_inputs(
 def fetch_outputs(
     api: ComfyApi, outcomes: Iterable[PromptOutcome], workspace: Workspace, is_interrupted: Callable[[], bool]
 ) -> list[str]:
-    """Bring the files that nodes have named into the job's folder; a line for each that cannot be brought.
+    """Fetch the files that nodes have named into the job's folder. Returns a line for each that failed.
 
-    Those that the server does not have are told by whoever looks for them in the folder.
+    A file that the server does not have gets no line here: ``answer/outputs.py`` finds that it is missing.
 
     Raises:
         JobInterrupted
@@ -94,7 +95,7 @@ def _fetched(api: ComfyApi, target: Path, entry: Mapping[str, Any]) -> str | Non
 
 
 def _target(entry: Mapping[str, Any], workspace: Workspace) -> Path | None:
-    """Where a file belongs in the job's folder; None for previews, and for names that lead out of it."""
+    """The path for a file in the job's folder. None for a preview, and for a name that leads out of the folder."""
     kind, filename, subfolder = entry.get("type") or "output", entry["filename"], entry.get("subfolder") or ""
     if kind not in ("output", "input") or not isinstance(filename, str) or not isinstance(subfolder, str):
         return None

@@ -1,4 +1,4 @@
-"""Waiting for a server, for as long as the job is wanted."""
+"""Waits for a server, and stops waiting when the job is interrupted."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _TICK_S = 0.25
 
 
 def begun(work: Callable[[], T]) -> Future[T]:
-    """``work`` on a thread of its own, which holds up nothing, not even the end of the process."""
+    """Start ``work`` on a daemon thread of its own, so that it delays neither the job nor the end of the process."""
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - told to whoever waits.
+        except BaseException as error:  # noqa: BLE001 - raised by the future's ``result``.
             future.set_exception(error)
 
     threading.Thread(target=run, name="comfy-request", daemon=True).start()
@@ -29,17 +29,17 @@ def begun(work: Callable[[], T]) -> Future[T]:
 
 
 def pause(seconds: float, is_interrupted: Callable[[], bool]) -> None:
-    """Wait ``seconds``; less where the job is interrupted."""
+    """Wait ``seconds``, or until the job is interrupted."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0 and not is_interrupted():
         time.sleep(min(left, _TICK_S))
 
 
 def result_of(future: Future[T], is_interrupted: Callable[[], bool]) -> T:
-    """What ``future`` gives; its thread is left behind where the job is interrupted meanwhile.
+    """Wait for the result of ``future``.
 
     Raises:
-        JobInterrupted: it is.
+        JobInterrupted: the job was interrupted meanwhile. The future's thread goes on, and its result is lost.
     """
     while not wait([future], _TICK_S).done:
         if is_interrupted():
