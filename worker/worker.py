@@ -1,13 +1,12 @@
-"""``Worker``: the one class that the command line, the handler and Python code stand on."""
+"""``Worker``: the class that Python code, the command line and the handler use."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,16 @@ from worker.answer.result import Result
 from worker.embedded.backend import EmbeddedBackend
 from worker.embedded.runtime import Runtime
 from worker.embedded.start.boot import boot
-from worker.engine.graph_run import Backend, GraphRun, RunResult, TimeLimit
+from worker.engine.graph_run import Backend, RunResult
 from worker.engine.life import Life
 from worker.engine.node_policy import NodePolicy
-from worker.engine.pending_run import PendingRun
+from worker.engine.pending_run import PendingRun, to_the_end
+from worker.engine.prepare import prepare_run
 from worker.engine.time_limits import Patience
 from worker.engine.workspace import StateFolder, open_state
 from worker.errors import StartError
 from worker.events import Listener, Notice, Say
-from worker.images.formats import ImageFormat
 from worker.job.from_python import ImageSource, make_job
-from worker.job.inputs import InputLimits, stage
 from worker.job.job import Job
 from worker.models.diagnosis import log_volume
 from worker.settings import Settings, load_settings
@@ -67,7 +65,7 @@ class Worker:
         self.life = Life()
 
     def start(self) -> Worker:
-        """Start ComfyUI, if this process has not done so; or find the server that runs it.
+        """Start ComfyUI, unless this process has done so before; or connect to the server that runs it.
 
         Raises:
             StartError: it cannot start, does not answer, or another Worker is open.
@@ -117,7 +115,7 @@ class Worker:
 
     @property
     def state(self) -> StateFolder:
-        """Where jobs' files lie: the process's own folder, which its first Worker chooses."""
+        """Where jobs' files lie: one folder for the process. Its first Worker chooses it."""
         with _state_lock:
             if Worker._state is None:
                 Worker._state = open_state(self.settings.worker_state_dir)
@@ -126,10 +124,10 @@ class Worker:
     def close(self) -> None:
         """Interrupt what runs and take no more. Results stay readable.
 
-        After a defunct one, no other can be opened in this process.
+        If this Worker is defunct, no other one can be opened in this process.
 
         Raises:
-            BackendFailed: a node does not stop; no other Worker can be opened in this process.
+            BackendFailed: a node does not stop. No other Worker can be opened in this process.
         """
         if self._backend is not None:
             self._backend.close()
@@ -182,15 +180,7 @@ class Worker:
 
     def run_job(self, job: Job, on_event: Listener | None = None) -> Result:
         """``run`` for a parsed job."""
-        pending = self._begin(job, on_event)
-        try:
-            return collect(pending.timed(pending.future.result()))
-        except KeyboardInterrupt:
-            pending.stop()  # A second Ctrl-C ends this wait.
-            raise
-        except BaseException:
-            pending.discard()
-            raise
+        return collect(self._begin(job, on_event).wait())
 
     async def arun_job(self, job: Job, on_event: Listener | None = None) -> Result:
         """``arun`` for a parsed job."""
@@ -208,17 +198,7 @@ class Worker:
         Raises: as ``run``. Cancelling it interrupts the graph and waits until it has stopped.
         """
         pending = await self._staged(job, on_event, on_file)
-        running = asyncio.wrap_future(pending.future)
-        # Its exception counts as seen, even if the caller has gone.
-        running.add_done_callback(lambda done: done.cancelled() or done.exception())
-        try:
-            return pending.timed(await asyncio.shield(running))
-        except asyncio.CancelledError:
-            await _to_the_end(asyncio.to_thread(pending.stop))
-            raise
-        except BaseException:
-            pending.discard()
-            raise
+        return await pending.arrive()
 
     async def _staged(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None) -> PendingRun:
         if not job.images:
@@ -227,38 +207,19 @@ class Worker:
         try:
             return await asyncio.shield(staging)
         except asyncio.CancelledError:
-            await _to_the_end(_stop_when_staged(staging))
+            await to_the_end(_stop_when_staged(staging))
             raise
-
-    def _image_format(self, job: Job) -> ImageFormat:
-        return ImageFormat(
-            job.output_format or self.settings.output_format, job.output_quality or self.settings.output_quality
-        )
-
-    def _time_limit(self, job: Job) -> TimeLimit | None:
-        """The shorter of the operator's limit and the job's own."""
-        limits = [(self.settings.job_timeout_s, "JOB_TIMEOUT_S"), (job.timeout_s, "timeout_s")]
-        return min((TimeLimit(s, name) for s, name in limits if s), key=lambda limit: limit.seconds, default=None)
 
     def _begin(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None = None) -> PendingRun:
         if self._backend is None:
             raise StartError("The Worker is not open: use it as 'with Worker() as worker:', or call start()")
         self._policy.check(job.workflow, self.runtime.runs_as if self.runtime else str)
-        limits = InputLimits(
-            int(self.settings.max_input_mb * 1e6), self.settings.max_image_pixels, self.settings.input_urls == "public"
-        )
-        key = job.api_key or (self.settings.comfy_org_api_key and self.settings.comfy_org_api_key.get_secret_value())
         began = time.perf_counter()
-        workspace = self.state.new_workspace()
+        run = prepare_run(job, self.settings, self.state, on_event, on_file)
         try:
-            staged = stage(job.images, workspace.input, limits)
-            run = GraphRun(
-                *(job.workflow, workspace, staged, key or None, on_event, self._image_format(job), on_file),
-                time_limit=self._time_limit(job),
-            )
             return PendingRun(run, self._backend, began)
         except BaseException:
-            workspace.close()
+            run.workspace.close()
             raise
 
 
@@ -266,14 +227,6 @@ async def _stop_when_staged(staging: asyncio.Future[PendingRun]) -> None:
     await asyncio.wait([staging])
     if staging.exception() is None:
         await asyncio.to_thread(staging.result().stop)
-
-
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Do ``work``, however often the caller is cancelled meanwhile."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
 
 
 def _log_notice(notice: Notice) -> None:

@@ -15,8 +15,7 @@ from PIL import Image
 from worker.answer.kinds import answer_key
 from worker.answer.reply import MB, Answer
 from worker.answer.result import Artifact, Result
-from worker.bucket.bucket import UploadFailed
-from worker.bucket.uploader import Uploader
+from worker.answer.uploader import Uploader, UploadFailed
 from worker.errors import AnswerTooLarge, ErrorType, JobInterrupted, failure
 from worker.images.formats import ImageFormat
 from worker.images.webp_jpeg import AlphaLost, encode_lossy

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, BinaryIO
 
+from worker.answer.uploader import UploadFailed
 from worker.bucket.address import BucketAddress, parse_endpoint
 from worker.errors import InvalidJob, SettingsError
 from worker.settings import Settings
@@ -18,10 +19,6 @@ _MULTIPART_BYTES = 16 * 1024**2
 CONNECTIONS = 8
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _client_lock = threading.Lock()
-
-
-class UploadFailed(Exception):
-    """A file could not be stored in the bucket. The text says why and holds no secret."""
 
 
 @dataclass(frozen=True)

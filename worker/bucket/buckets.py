@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from worker.answer.uploader import Uploader
 from worker.bucket.bucket import Bucket, configured_bucket, job_bucket
-from worker.bucket.uploader import Uploader
 from worker.bucket.uploads import Uploads
 from worker.job.job import Job
 from worker.settings import Settings

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from worker.answer.result import Artifact
-from worker.bucket.bucket import UploadFailed
+from worker.answer.uploader import UploadFailed
 from worker.runpod.sdk import rp_upload
 
 

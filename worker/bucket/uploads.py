@@ -16,7 +16,8 @@ from typing import BinaryIO
 
 from worker.answer.kinds import media_type
 from worker.answer.result import Artifact
-from worker.bucket.bucket import CONNECTIONS, Bucket, UploadFailed
+from worker.answer.uploader import UploadFailed
+from worker.bucket.bucket import CONNECTIONS, Bucket
 from worker.redact import encodable
 
 _MOST_OPEN = 64

@@ -18,6 +18,7 @@ from worker.embedded.rest import Rest
 from worker.embedded.runtime import Runtime
 from worker.engine.graph_run import GraphRun, RunResult
 from worker.engine.life import Life
+from worker.engine.results import dropped_lines, make_result, own_graph
 from worker.engine.time_limits import Patience
 from worker.engine.turn import Turn
 from worker.engine.turns import Turns
@@ -26,7 +27,6 @@ from worker.events import PromptEnded
 from worker.protocol.messages import tell
 from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome, blocked
 from worker.protocol.rejection import explain_rejection
-from worker.protocol.results import dropped_lines, make_result, own_graph
 from worker.redact import public_text
 
 _log = logging.getLogger("worker")

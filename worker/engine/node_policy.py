@@ -16,7 +16,7 @@ from worker.redact import public_text
 class NodePolicy:
     """Names of node classes, with ``*``, ``?`` and ``[…]`` as in ``fnmatch``.
 
-    ``allowed``: no others, where there is any. ``denied``: none of these, whatever ``allowed`` says.
+    ``allowed``: only these may be used; empty: all. ``denied``: these may not be used, even if ``allowed`` has them.
     """
 
     allowed: tuple[str, ...] = ()
@@ -29,11 +29,11 @@ class NodePolicy:
         return not self.allowed or _is_named(class_type, self.allowed)
 
     def check(self, workflow: Mapping[str, Any], runs_as: Callable[[str], str] = lambda name: name) -> None:
-        """Check every node of ``workflow``, those that ComfyUI would leave out as well.
+        """Check every node of ``workflow``, also those that ComfyUI would not run.
 
         Args:
             workflow: an API-format graph.
-            runs_as: the class that ComfyUI runs where it is asked for this one.
+            runs_as: gives the class that ComfyUI runs if a graph names this one.
 
         Raises:
             WorkflowRejected: with a bullet for each node that is not allowed.
@@ -51,7 +51,7 @@ class NodePolicy:
             raise WorkflowRejected(public_text(refusal(bullets), max_length=20_000))
 
     def warnings(self, installed: Iterable[str]) -> Iterator[str]:
-        """What an operator should know of these lists, given the classes that are ``installed``."""
+        """What is probably wrong with these lists. ``installed``: the classes that there are."""
         names = tuple(installed)
         if self.allowed and not any(_is_named(name, self.allowed) for name in names):
             yield "NODE_ALLOWLIST names no node class that is installed: every workflow will be refused"
@@ -61,5 +61,5 @@ class NodePolicy:
 
 
 def _is_named(class_type: str, patterns: Iterable[str]) -> bool:
-    # Names of classes may have brackets, which are no set of characters where the whole is a name.
+    # A class may have brackets in its name. So compare the whole name first.
     return any(class_type == pattern or fnmatchcase(class_type, pattern) for pattern in patterns)

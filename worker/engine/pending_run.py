@@ -1,10 +1,14 @@
-"""A run on its way: stop it, or wait for what it produces."""
+"""A run on its way: wait for what it produces, or stop it."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 
 from worker.engine.graph_run import Backend, GraphRun, RunResult
 
@@ -17,18 +21,53 @@ class PendingRun:
         self._backend = backend
         self._submitted = time.perf_counter()
         self._stage_s = self._submitted - began
-        self.future: Future[RunResult] = backend.submit(run)
+        self._future: Future[RunResult] = backend.submit(run)
 
-    def timed(self, result: RunResult) -> RunResult:
-        """``result``, which has just come, with the seconds of ``stage`` and ``run`` (with the wait for its turn)."""
-        return replace(result, seconds={"stage": self._stage_s, "run": time.perf_counter() - self._submitted})
+    def wait(self) -> RunResult:
+        """Wait for the run's result. ``KeyboardInterrupt`` stops it; a second one ends the wait for its end.
+
+        Raises: what the backend's future raises. The job's files are gone then.
+        """
+        try:
+            return self._timed(self._future.result())
+        except KeyboardInterrupt:
+            self.stop()
+            raise
+        except BaseException:
+            self._discard()
+            raise
+
+    async def arrive(self) -> RunResult:
+        """``wait`` for asyncio. Cancelling it interrupts the run and waits until it has stopped."""
+        running = asyncio.wrap_future(self._future)
+        # Its exception counts as seen, even if the caller has gone.
+        running.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            return self._timed(await asyncio.shield(running))
+        except asyncio.CancelledError:
+            await to_the_end(asyncio.to_thread(self.stop))
+            raise
+        except BaseException:
+            self._discard()
+            raise
 
     def stop(self) -> None:
         """Interrupt the run, wait until it has ended in whatever way, and remove its files."""
         self._backend.interrupt(self._run)
-        self.future.exception()
-        self.discard()
+        self._future.exception()
+        self._discard()
 
-    def discard(self) -> None:
-        """Remove the job's files now: nobody gets a result."""
+    def _discard(self) -> None:
         self._run.workspace.close()
+
+    def _timed(self, result: RunResult) -> RunResult:
+        """``result``, which has just come, with the seconds of ``stage`` and ``run`` (with the wait for its turn)."""
+        return replace(result, seconds={"stage": self._stage_s, "run": time.perf_counter() - self._submitted})
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do ``work``, however often the caller is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)

@@ -1,4 +1,4 @@
-"""Ends a run that takes too long, that hangs, or that an interrupt does not stop."""
+"""Ends a run that takes too long or hangs, and gives up on one that an interrupt does not stop."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ _AGAIN_S = 1.0  # A node may swallow an interrupt.
 
 @dataclass(frozen=True)
 class Patience:
-    """How long things may take, in seconds. ``stall_s``: 0 for ever. ``grace_s``: from an interrupt to the end."""
+    """Limits for every run, in seconds.
+
+    ``stall_s``: without a sign of life; 0 without a limit. ``grace_s``: from an interrupt to the end.
+    """
 
     stall_s: float = 0.0
     grace_s: float = 10.0
 
 
 class Watchdog:
-    """Watches one run at a time, from a thread of its own, which sleeps while there is nothing to watch.
+    """Watches one run at a time, on a thread of its own. The thread sleeps while there is nothing to watch.
 
     Args:
-        patience: the limits that hold for every run.
-        moves: whether anything of the run has moved since it was asked last.
-        interrupt: tell the run to stop; called again and again, since a node may swallow it.
-        abandon: the run does not stop.
+        patience: the limits for every run.
+        moves: whether the run has shown a sign of life since the last call.
+        interrupt: tells the run to stop. It is called once a second, since a node may swallow an interrupt.
+        abandon: called when the run does not stop.
     """
 
     def __init__(
@@ -50,12 +53,12 @@ class Watchdog:
     def begin(self, turn: Turn) -> None:
         """Watch ``turn`` from now on."""
         self._moved_at = turn.started
-        self._turn = turn  # From here on it is looked at.
+        self._turn = turn  # The thread sees it from now on.
         if turn.run.time_limit is not None or self._patience.stall_s:
             self._rouse()
 
     def interrupted(self) -> None:
-        """The run was told to stop by somebody else; see that it does."""
+        """The run was told to stop. See that it does."""
         self._rouse()
 
     def end(self) -> None:
@@ -79,7 +82,7 @@ class Watchdog:
             turn = self._turn
             if turn is None:
                 self._wake.clear()
-                if self._turn is not None:  # It has begun just now.
+                if self._turn is not None:  # A turn has begun since.
                     self._wake.set()
             else:
                 self._look(turn, time.monotonic())

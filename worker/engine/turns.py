@@ -25,13 +25,15 @@ class Turns:
 
     Args:
         name: the thread's.
-        perform: runs one. It raises what the run's future shall raise; what is no WorkerError becomes BackendFailed.
-        interrupt: the current turn was told to stop. Called on any thread, briefly.
-        rest: called when a turn's answer is out, and nobody has come within ``rest_after_s`` seconds, or 20 have.
-        patience: how long a turn may take, and how long it may need to stop.
-        moves: whether anything of the current turn has moved since it was asked last.
-        salvage: what is there of a turn that does not stop.
-        stuck: what is said of a turn that does not stop.
+        perform: runs one. What it raises becomes the future's exception; an error that is no WorkerError becomes
+            BackendFailed.
+        interrupt: stops the current turn. It is called on any thread and must return at once.
+        rest: tidies up. It is called after a turn, if no other turn comes within ``rest_after_s`` seconds, and at the
+            latest after 20 turns.
+        patience: how long a turn may show no sign of life, and how long it may take to stop.
+        moves: whether the current turn has shown a sign of life since the last call.
+        salvage: gives what a turn that does not stop has finished.
+        stuck: the text about a turn that does not stop.
         life: told when a turn does not stop, since this process cannot run another one then.
     """
 
@@ -106,7 +108,7 @@ class Turns:
                 self._stop_current()
 
     def retire(self, reason: str) -> None:
-        """Run nothing more: what waits was not begun, and is not."""
+        """Run nothing more. Runs that wait get WorkerDefunct."""
         with self._lock:
             if self._retired:
                 return
@@ -118,7 +120,7 @@ class Turns:
             turn.future.set_exception(WorkerDefunct())
 
     def _abandon(self, turn: Turn) -> None:
-        """Answer a turn that does not stop; its thread is lost, and with it this process."""
+        """Answer a turn that does not stop. Its thread stays busy, so this process can run nothing more."""
         with self._lock:
             if self.current is not turn or turn.future.done():
                 return
@@ -144,7 +146,7 @@ class Turns:
         for run in runs:
             self.interrupt(run)
         self._turns.put(None)
-        if self._retired:  # Its life has told why, and whoever waited has an answer.
+        if self._retired:  # The life has told why, and all runs have their answer.
             return
         self._thread.join(timeout=self._patience.grace_s + 5)
         self._watchdog.close()
@@ -162,11 +164,11 @@ class Turns:
             turn.context.run(self._answer, turn)
             if self._retired:
                 return
-            del turn  # The job's files go with the last who knows it, not when the next job comes.
+            del turn  # Otherwise the job's files would stay until the next job comes.
             self._since_rest += 1
 
     def _next(self) -> Turn | None:
-        """Wait for a turn, and rest meanwhile; None at the end."""
+        """Wait for a turn, and rest if none comes; None at the end."""
         if self._rest_after_s and 0 < self._since_rest < _MOST_TURNS_WITHOUT_REST:
             with contextlib.suppress(queue.Empty):
                 return self._turns.get(timeout=self._rest_after_s)
@@ -174,7 +176,7 @@ class Turns:
             self._since_rest = 0
             try:
                 self._rest()
-            except Exception:  # noqa: BLE001 - the thread must go on: others wait for their turn.
+            except Exception:  # noqa: BLE001 - the thread must go on for the next turns.
                 _log.exception("Tidying up after a job failed (%s)", self._name)
         return self._turns.get()
 
@@ -197,7 +199,7 @@ class Turns:
 
     @staticmethod
     def _settle(turn: Turn, result: RunResult | None, error: BaseException) -> None:
-        with contextlib.suppress(InvalidStateError):  # It was abandoned, and ends after all.
+        with contextlib.suppress(InvalidStateError):  # It was answered before, since it did not stop in time.
             if result is not None:
                 turn.future.set_result(turn.with_ending(result))
             else:

@@ -1,7 +1,7 @@
 """Folders: ComfyUI's constant ones, and one for each job.
 
-ComfyUI's input, output and temp folders never change while the process lives, since node instances keep the paths they
-saw first. A job's files lie in a workspace of its own and visit ComfyUI's folders only while its graph runs.
+ComfyUI's input, output and temp folders never change while the process lives, since node objects keep the paths that
+they saw first. A job's files lie in its own folder. They are in ComfyUI's folders only while its graph runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SWEEP_AGE_S = 60
 
 @dataclass(frozen=True)
 class StateFolder:
-    """The process's own folder. What a killed process left is removed by the next one."""
+    """The process's own folder. If the process is killed, the next one removes it."""
 
     root: Path
     _lock: int
@@ -55,33 +55,33 @@ class StateFolder:
 
     @property
     def kept(self) -> Path:
-        """Files that are kept for nodes which ComfyUI's cache answers for."""
+        """Files of nodes that ComfyUI serves from its cache."""
         return self.root / "kept"
 
     @property
     def front_end(self) -> Path:
-        """An empty folder: given one, ``PromptServer`` does not look for the front-end package."""
+        """An empty folder. With it, ``PromptServer`` does not look for the front-end package."""
         return self.root / "front_end"
 
     def new_workspace(self) -> Workspace:
         """Make the folder of one job."""
-        root = self.root / "jobs" / secrets.token_hex(8)  # No job can guess another's.
+        root = self.root / "jobs" / secrets.token_hex(8)  # So that no job can guess the folder of another.
         root.mkdir()
         return Workspace(root)
 
     def close(self) -> None:
         """Remove the folder and all that is in it. Happens by itself when the process ends."""
         if os.getpid() != self._owner:
-            return  # A forked child that ends has no say in it.
+            return  # This is a forked child.
         atexit.unregister(self.close)
         shutil.rmtree(self.root, ignore_errors=True)
         os.close(self._lock)
 
 
 class Workspace:
-    """A job's own folder. Removed with ``close``, or when nobody refers to it any more.
+    """A job's own folder. It is removed by ``close``, or when nothing refers to it any more.
 
-    Its ``input``, ``output`` and ``temp`` are made by those who put something in.
+    Its ``input``, ``output`` and ``temp`` are made when a file comes into them.
     """
 
     def __init__(self, root: Path) -> None:
@@ -100,17 +100,17 @@ class Workspace:
 def _remove(root: Path, owner: int) -> None:
     if os.getpid() != owner:
         return
-    try:  # Most jobs leave a file or two, and shutil's way with them takes three times as long.
+    try:  # Most jobs have one or two files, for which shutil.rmtree takes three times as long.
         with os.scandir(root) as folders:
             for folder in folders:
-                if folder.is_symlink():  # What it leads to is not the job's.
+                if folder.is_symlink():  # Its target is not the job's.
                     raise NotADirectoryError(folder.path)
                 with os.scandir(folder.path) as entries:
                     for entry in entries:
                         os.unlink(entry.path)  # noqa: PTH108
                 os.rmdir(folder.path)  # noqa: PTH106
         os.rmdir(root)  # noqa: PTH106
-    except OSError:  # It has folders below, or files that others put in.
+    except OSError:  # There are folders below, or something has just put a file in.
         shutil.rmtree(root, ignore_errors=True)
 
 
@@ -147,7 +147,7 @@ def _default_parent() -> Path:
 
 
 def _lock(path: Path) -> int:
-    """Hold ``path`` for as long as this process lives; BlockingIOError where another process holds it."""
+    """Lock ``path`` for as long as this process lives. BlockingIOError: another process has locked it."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -158,13 +158,13 @@ def _lock(path: Path) -> int:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove state folders that nobody holds; a young one may be in the making."""
+    """Remove state folders that no process has locked. A young one may not be locked yet."""
     for left in parent.glob(_PREFIX + "*"):
         try:
             if left.stat().st_mtime > time.time() - _SWEEP_AGE_S:
                 continue
             lock = _lock(left / "lock")
-        except OSError:  # Held by a live worker, or another one sweeps it now.
+        except OSError:  # A live worker has locked it, or another one is sweeping it.
             continue
         shutil.rmtree(left, ignore_errors=True)
         os.close(lock)

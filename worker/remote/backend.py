@@ -14,6 +14,7 @@ from typing import Any
 
 from worker.engine.graph_run import GraphRun, RunResult
 from worker.engine.life import Life
+from worker.engine.results import dropped_lines, make_result, own_graph
 from worker.engine.turn import Turn
 from worker.engine.turns import Turns
 from worker.errors import BackendFailed, JobInterrupted, StartError, WorkflowRejected
@@ -21,7 +22,6 @@ from worker.events import Notice, PromptEnded, Say
 from worker.protocol.messages import tell, translate
 from worker.protocol.prompt_outcome import PromptOutcome, blocked
 from worker.protocol.rejection import explain_rejection
-from worker.protocol.results import dropped_lines, make_result, own_graph
 from worker.redact import public_text
 from worker.remote.api import ComfyApi
 from worker.remote.follow import Follower, Reconnecting

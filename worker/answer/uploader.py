@@ -9,6 +9,10 @@ from typing import Protocol
 from worker.answer.result import Artifact
 
 
+class UploadFailed(Exception):
+    """A file could not be stored in the bucket. The text says why and holds no secret."""
+
+
 class Uploader(Protocol):
     """Uploads the files of one job."""
 

@@ -1,0 +1,45 @@
+"""A job → the ``GraphRun`` that a backend takes: its files staged, its limits and its format decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from worker.engine.graph_run import GraphRun, TimeLimit
+from worker.engine.workspace import StateFolder
+from worker.events import Listener
+from worker.images.formats import ImageFormat
+from worker.job.inputs import InputLimits, stage
+from worker.job.job import Job
+from worker.settings import Settings
+
+
+def prepare_run(
+    job: Job, settings: Settings, state: StateFolder, on_event: Listener | None, on_file: Callable[[Path], None] | None
+) -> GraphRun:
+    """Make the job's folder in ``state`` and stage its input files there.
+
+    Raises:
+        InputsRefused: a file could not be staged; nothing is left then.
+    """
+    limits = InputLimits(int(settings.max_input_mb * 1e6), settings.max_image_pixels, settings.input_urls == "public")
+    operators_key = settings.comfy_org_api_key
+    key = job.api_key or (operators_key.get_secret_value() if operators_key else None)
+    image_format = ImageFormat(
+        job.output_format or settings.output_format, job.output_quality or settings.output_quality
+    )
+    workspace = state.new_workspace()
+    try:
+        staged = stage(job.images, workspace.input, limits)
+    except BaseException:
+        workspace.close()
+        raise
+    time_limit = _time_limit(job, settings)
+    return GraphRun(job.workflow, workspace, staged, key or None, on_event, image_format, on_file, time_limit)
+
+
+def _time_limit(job: Job, settings: Settings) -> TimeLimit | None:
+    """The shorter of the operator's limit and the job's own."""
+    limits = [(settings.job_timeout_s, "JOB_TIMEOUT_S"), (job.timeout_s, "timeout_s")]
+    given = (TimeLimit(seconds, source) for seconds, source in limits if seconds)
+    return min(given, key=lambda limit: limit.seconds, default=None)
