@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from docs_source import PROJECT, DocsProblem, fill, places, shown, table
+from docs_source import PROJECT, DocsProblem, fill, placeholders, shown, table
 
 from worker.local_api.answers import ERROR_TYPES
 from worker.local_api.app import make_app
@@ -24,7 +24,7 @@ def api_pages() -> dict[Path, str]:
     """The pages by their paths.
 
     Raises:
-        DocsProblem: a schema stands nowhere, or a name in the template stands for nothing.
+        DocsProblem: the template has no place for a schema, or a name in it has no value.
     """
     document = openapi_document()
     schemas = document["components"]["schemas"]
@@ -97,7 +97,7 @@ def _need(required: bool, field: Schema) -> str:
 
 
 def _kind(schema: Schema) -> str:
-    """A schema in a few words; one with a name as a link to it."""
+    """A schema in a few words. A schema with a name becomes a link."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return "one of the states" if name == "State" else f"[`{name}`](#{name.lower()})"
@@ -128,7 +128,7 @@ def constants() -> dict[str, str]:
 
 
 def _constants() -> Iterator[tuple[str, str]]:
-    for name in places(_TEMPLATE):
+    for name in placeholders(_TEMPLATE):
         module, _, constant = name.rpartition(".")
         try:
             if module.startswith("worker."):

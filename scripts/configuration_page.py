@@ -42,7 +42,7 @@ class Variable:
         """Its cells, in the order of the header."""
         if self.group == "platform":
             return f"`{self.name}`", self.description
-        told = self.text.partition(" Default: ")[2].rstrip(".")  # Where no value can say it.
+        told = self.text.partition(" Default: ")[2].rstrip(".")  # A text, because the default is no fixed value.
         return f"`{self.name}`", self.description, self.takes, told or self.default, f"`{self.example}`"
 
 

@@ -53,7 +53,7 @@ def make(options: argparse.Namespace) -> ExitCode:
 
 
 def write_checkpoint(source: ComfySource, path: Path, seed: int) -> None:
-    """Write the checkpoint to ``path``; a half-written one is never seen under that name."""
+    """Write the checkpoint to ``path``. A half-written file never has that name."""
     torch = importlib.import_module("torch")
     generator = torch.Generator().manual_seed(seed)
     weights = {name: _random(torch, name, shape, generator) for name, shape in _shapes(source).items()}

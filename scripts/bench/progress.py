@@ -27,7 +27,7 @@ class Progress:
         self._bars.stop()
 
     def begin(self, what: str, steps: int) -> None:
-        """``what`` begins; it has so many steps."""
+        """Begin ``what``, which has that many steps."""
         self._bars.reset(self._task, description=what, total=steps)
         if not self._console.is_terminal:
             self.tell(what)
@@ -37,7 +37,7 @@ class Progress:
         self._bars.advance(self._task)
 
     def advance_to(self, step: int) -> None:
-        """So many steps are done."""
+        """That many steps are done."""
         self._bars.update(self._task, completed=step)
 
     def tell(self, text: str) -> None:

@@ -124,7 +124,7 @@ class Endpoint:
                 self._add_worker(math.ceil(present / self.scaler.value) > self._workers)
 
     def _watch(self, job: _Job) -> Steps:
-        """Ask for a worker once ``job`` waits for too long, unless enough are on their way."""
+        """Ask for a worker once ``job`` has waited for too long, unless enough workers are starting."""
         yield self.env.timeout(self.scaler.value)
         if not job.began:
             job.overdue = True

@@ -23,7 +23,7 @@ from fleet.traffic import (
 )
 
 QUEUE_DELAY_S, LOGNORMAL_CV, HOURS = 4.0, 0.5, 24.0
-# A year; and what a run can hold in memory.
+# As many jobs as a run can hold in memory; a year.
 MOST_JOBS, MOST_HOURS = 10_000_000, 366 * 24
 
 

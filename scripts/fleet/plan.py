@@ -45,11 +45,11 @@ class Plan:
 
     @property
     def workers_needed(self) -> int:
-        """How few workers can keep up, in the mean."""
+        """The smallest number of workers that can keep up, on average."""
         return math.floor(self.arrivals.rate * self.job_times.mean_s) + 1
 
     def is_overloaded(self, choice: Choice) -> bool:
-        """Whether there is no steady state to simulate. A recording ends, so its queue does as well."""
+        """Whether there is no steady state to simulate. A recording ends, and with it the queue."""
         return isinstance(self.arrivals, PoissonArrivals) and self.load(choice) >= 1
 
 
@@ -92,14 +92,14 @@ class Row:
 
 
 def choices(max_workers: Sequence[int], active: Sequence[int], idle_timeouts: Sequence[float]) -> tuple[Choice, ...]:
-    """All that fit together. Where all workers are active there is no idle time-out to choose."""
+    """All combinations that are possible. Where all workers are active there is no idle time-out to choose."""
     product = itertools.product(sorted(set(active)), sorted(set(max_workers)), sorted(set(idle_timeouts)))
     fitting = [Choice(most, least, idle if most > least else 0.0) for least, most, idle in product if most >= least]
     return tuple(dict.fromkeys(fitting))
 
 
 def evaluate(plan: Plan, on_run: Callable[[], None] = lambda: None) -> list[Row]:
-    """Simulate every choice that is not overloaded; ``on_run`` hears of each run."""
+    """Simulate every choice that is not overloaded; ``on_run`` is called after each run."""
     runs: dict[Choice, list[Figures]] = {choice: [] for choice in plan.choices if not plan.is_overloaded(choice)}
     for seed in np.random.SeedSequence(plan.seed).spawn(plan.repeats):
         traffic_seed, start_seed = seed.spawn(2)

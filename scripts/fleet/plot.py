@@ -65,7 +65,7 @@ def draw(rows: Sequence[Row], chosen: Row | None, target_p95_s: float | None, he
         _draw_target(left, target_p95_s)
     handles = [*left.get_legend_handles_labels()[0], *([_ring(left, right, chosen)] if chosen else [])]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
-    figure.draw_without_rendering()  # Places on the axes are known after that.
+    figure.draw_without_rendering()  # Only after that positions on the axes are known.
     _number(left, all_series)
     figure.suptitle(headline, fontsize=9, color="#555555")
     figure.savefig(path, dpi=_DPI)
@@ -111,7 +111,7 @@ def _draw_target(axes: Axes, target_p95_s: float) -> None:
 
 
 def _ring(left: Axes, right: Axes, chosen: Row) -> Line2D:
-    """Ring the chosen row on both sides; what stands for it in the legend."""
+    """Draw a ring around the chosen row in both plots; returns its entry for the legend."""
     look: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": "black", "linestyle": "none"}
     for axes, place in ((left, _place(chosen)), (right, (chosen.choice.max_workers, chosen.mean("utilisation")))):
         axes.plot(*place, markersize=19, zorder=5, **look)

@@ -63,7 +63,7 @@ def named(choice: Choice) -> str:
 
 
 def warnings(rows: Sequence[Row], needed: int) -> Iterator[str]:
-    """A line for each number of workers that cannot keep up. ``needed``: how few could."""
+    """A line for each number of workers that cannot keep up. ``needed``: the fewest that could."""
     for most, row in {row.choice.max_workers: row for row in rows}.items():
         workers = "1 worker" if most == 1 else f"{most} workers"
         if not row.runs:

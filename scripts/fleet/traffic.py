@@ -101,7 +101,7 @@ class PoissonArrivals:
         return self.rate * max(self.profile) * len(self.profile) / math.fsum(self.profile)
 
     def draw(self, random: np.random.Generator) -> Seconds:
-        """Arrival times of one run: in each part as many as Poisson says, anywhere in it."""
+        """Arrival times of one run: each part of a day gets a Poisson number of them, spread over it at random."""
         end, part = self.hours * 3600, DAY_S / len(self.profile)
         weights = np.asarray(self.profile) * len(self.profile) / math.fsum(self.profile)
         times = []
@@ -133,7 +133,7 @@ class RecordedArrivals:
         """The same: a recording has no parts."""
         return self.rate
 
-    def draw(self, random: np.random.Generator) -> Seconds:  # noqa: ARG002 - what a recording has in common with Poisson.
+    def draw(self, random: np.random.Generator) -> Seconds:  # noqa: ARG002 - the protocol's signature.
         """The recorded times."""
         return np.asarray(self.times_s)
 

@@ -118,7 +118,7 @@ def check_ssh(image: str, folder: Path) -> str:
             settings_file.write_text(f"StrictHostKeyChecking no\nUserKnownHostsFile {folder}/known\nBatchMode yes\n")
             login = ["ssh", "-F", str(settings_file), "-i", str(key), "-p", str(port), "root@127.0.0.1"]
             told = _say(login, "stat -c %a ~/.ssh ~/.ssh/authorized_keys; ls /etc/ssh/ssh_host_*_key | wc -l")
-            # What one logs in for: by a command, and in a login shell.
+            # What people log in for, by a command and in a login shell.
             look = "COMFY_ARGS=--cpu COMFY_LOG_LEVEL=ERROR python -m worker check | tail -n 1"
             found = [_say(login, look), _say(login, f"bash -lc '{look}'")]
     if told.split() != ["700", "600", "3"]:
@@ -133,7 +133,7 @@ def check_ssh(image: str, folder: Path) -> str:
 
 
 def _say(login: list[str], command: str) -> str:
-    """What a command prints over there."""
+    """What a command prints in the container."""
     return subprocess.run([*login, command], check=True, capture_output=True, text=True, timeout=300).stdout
 
 
@@ -184,7 +184,7 @@ def check_derived(image: str, folder: Path) -> str:
 
 
 def _make_web(root: Path) -> None:
-    """A checkpoint and a node pack, as servers of models and of git repositories give them out."""
+    """A checkpoint and a node pack, as servers of models and of git repositories hand them out."""
     pack = root / "pack"
     pack.mkdir(parents=True)
     make = [str(PROJECT / "scripts" / "make_tiny_checkpoint"), "--out", str(root / "tiny.safetensors")]

@@ -56,7 +56,7 @@ def _sizes() -> dict[str, int]:
 
 
 def _text(created_by: str) -> str:
-    """The instruction, without what every instruction begins with."""
+    """The instruction, without the words that every instruction begins with."""
     text = re.sub(r"^(\|\d+ .*?)?/bin/sh -c (#\(nop\) )?", "", created_by)
     text = re.sub(r"--mount=\S+\s+", "", text)
     text = "base image" if text == "/bin/sh" else " ".join(text.split())

@@ -1,4 +1,4 @@
-"""How the installing of one pack ends otherwise than well."""
+"""Why a pack was not installed."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from node_packs.failure import PackFailed
 from node_packs.process import Finished, run
 from node_packs.source import GitSource
 
-# A server that asks for a password, or sends nothing for half a minute, fails the pack instead of holding the build.
+# A server that asks for a password, or sends nothing for half a minute, must not block the build: the pack fails.
 _ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
@@ -26,7 +26,7 @@ def check_out(source: GitSource, folder: Path) -> str:
     hands out single ones.
 
     Raises:
-        PackFailed: the repository, the revision or a submodule cannot be had.
+        PackFailed: the repository, the revision or a submodule cannot be fetched.
     """
     folder.mkdir()
     _git(source, folder, "init", "--quiet")

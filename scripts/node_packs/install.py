@@ -1,4 +1,4 @@
-"""The installing of one pack, from its source to its folder in ``custom_nodes``."""
+"""Installs one pack, from its source into its folder in ``custom_nodes``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a pack fared. ``reason``: why it is not installed, empty where it is."""
+    """What became of a pack. ``reason``: why it is not installed; empty where it is."""
 
     source: Source
     outcome: str
@@ -84,7 +84,7 @@ def _install(source: Source, new: Path, target: Path, folder: Path, plan: Plan) 
         plan.say(f"{source}: {'would install' if plan.dry_run else 'installing'} {', '.join(map(str, changes))}")
     if plan.dry_run:
         return changes
-    # In its place before its requirements: they and install.py may write down where the pack lies.
+    # First the pack, then its requirements: they and install.py may write down where the pack lies.
     with swapped(new, target, folder / "old"):
         if changes:
             plan.packages.install(arguments, target)

@@ -1,7 +1,7 @@
 """The Python packages that a pack needs: what pip would do about them, and pip doing it.
 
 torch, its companions and the CUDA libraries and Triton that it was built against stay as they are: ComfyUI runs on
-exactly these. Any other package may change; what does is told.
+exactly these. Any other package may change; each change is reported.
 """
 
 from __future__ import annotations
@@ -102,10 +102,10 @@ class Packages:
             raise PackFailed("pip could not install its requirements; pip's message stands above")
 
     def check_protected(self) -> None:
-        """See that the protected packages are those of the start.
+        """Check that the protected packages are those of the start.
 
         Raises:
-            PackFailed: some are not; says how to restore them.
+            PackFailed: some are not. The text says how to restore them.
         """
         now = _installed()
         changed = {name: version for name, version in self.protected.items() if now.get(name) != version}
@@ -177,13 +177,13 @@ def _change(item: Mapping[str, Any], before: Mapping[str, str]) -> Change:
 
 
 def _installed() -> dict[str, str]:
-    """Versions by name, read by a new process: this one may remember what has changed since."""
+    """Versions by name, read by a new process: this one may have cached what has changed since."""
     answer = run((sys.executable, "-P", "-c", _LIST), Path.cwd(), {})
     return {_canonical(name): version for name, version in json.loads(answer.output).items()}
 
 
 def _conflict(output: str) -> tuple[list[str], list[str]]:
-    """Of pip's message about a conflict: what asks for what, and the names of constraints that are in its way."""
+    """From pip's message about a conflict: what asks for what, and the names of the constraints that forbid it."""
     _, _, block = output.partition("The conflict is caused by:\n")
     needs, constraints = [], []
     for line in block.partition("\n\n")[0].splitlines():

@@ -29,7 +29,7 @@ def run(command: Sequence[str], cwd: Path, environment: Mapping[str, str], *, sh
         PackFailed: there is no such program.
     """
     try:
-        # A session of its own, so that Ctrl-C reaches it once: pip then undoes a half-done step, unless disturbed.
+        # A session of its own, so that Ctrl-C reaches it only once: pip undoes a half-done step if it is left in peace.
         process = subprocess.Popen(
             command,
             cwd=cwd,

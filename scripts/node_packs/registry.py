@@ -70,7 +70,7 @@ def unpack_release(release: Release, folder: Path, archive: Path) -> None:
     """Download into ``archive`` and unpack into ``folder``, which is made.
 
     Raises:
-        PackFailed: it cannot be had, is no archive, or would write outside ``folder``.
+        PackFailed: it cannot be fetched, is no archive, or would write outside ``folder``.
     """
     try:
         with _open(release.archive) as answer, archive.open("wb") as file:
@@ -84,7 +84,7 @@ def unpack_release(release: Release, folder: Path, archive: Path) -> None:
             names = content.namelist()
     except _UNSOUND as error:
         raise PackFailed(f"{release.archive} is no sound ZIP archive ({error})") from None
-    # By this file ComfyUI-Manager knows a pack of the registry.
+    # ComfyUI-Manager knows a pack of the registry by this file.
     (folder / ".tracking").write_text("\n".join(names), encoding="utf-8")
 
 

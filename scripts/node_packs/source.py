@@ -14,7 +14,7 @@ _FOLDER = re.compile(r"[A-Za-z0-9_][\w.+ -]*")
 
 
 class NoSource(ValueError):
-    """The text names no pack; says how one is named."""
+    """The text names no pack. The message says how to name one."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class GitSource:
 
     @property
     def shown(self) -> str:
-        """The address without the token that one of http may hold."""
+        """The address without the token that an http address may hold."""
         return re.sub(r"(https?://)[^/@]*@", r"\1", self.url)
 
     def __str__(self) -> str:

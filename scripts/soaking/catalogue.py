@@ -1,4 +1,4 @@
-"""Requests that are answered with files or texts, and always with the same: each by a name."""
+"""Requests by name. Each is answered with files or texts, and always with the same ones."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _blended(one: int, other: int, mode: str) -> graphs.Graph:
 
 
 def _inputs() -> dict[str, Request]:
-    """Input files of several sizes under one name, so that one job's must not be another's."""
+    """Input files of several sizes under one name: a job must not get the file of another."""
     inverted = graphs.load("in.png") | {"3": graphs.node("ImageInvert", image=["1", 0])}
     inverted["2"]["inputs"]["images"] = ["3", 0]
     requests = {}
@@ -94,7 +94,7 @@ def _sampler() -> dict[str, Request]:
 
 
 def _others() -> dict[str, Request]:
-    """Animations, texts, latents, files of formats that nobody knows, and nothing at all."""
+    """Animations, texts, latents, a file in a format of its own, and a preview that is not delivered."""
     frames = graphs.node("EmptyImage", width=120, height=80, batch_size=5, color=0x224466)
     animated = {"filename_prefix": "clip", "fps": 8.0}
     found = {

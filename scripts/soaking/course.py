@@ -31,7 +31,7 @@ _END_S = 30.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What shall run. ``minutes``: after these no more jobs are given; None: all are. ``folder``: to work in."""
+    """What shall run. ``minutes``: no more jobs are given after that time; None: all are. ``folder``: for all files."""
 
     jobs: int
     seed: int
@@ -89,7 +89,7 @@ def run_course(plan: Plan, progress: Progress) -> Course:
     base, files = _base(plan.folder), plan.folder / "worker"
     (files / "tmp").mkdir(parents=True)
     (files / "state").mkdir()
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's server tells of each request.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's server logs each request.
     with s3_server() as target, FaultyS3(target) as bucket:
         environment = {
             "COMFY_BACKEND": plan.backend,
@@ -155,7 +155,7 @@ def _soaked(plan: Plan, worker: WorkerProcess, bucket: FaultyS3, files: Path, ba
 
 
 def _ended(worker: WorkerProcess) -> int | None:
-    """Its exit code after SIGTERM; None where it goes on."""
+    """Its exit code after SIGTERM; None where it does not end."""
     worker.process.terminate()
     try:
         return worker.end(_END_S)
@@ -164,6 +164,6 @@ def _ended(worker: WorkerProcess) -> int | None:
 
 
 def _left(files: Path, before: frozenset[str]) -> list[str]:
-    """What was not there after the first jobs, as torch's own folder was; and what is left of the state folder."""
+    """What came after the first jobs, in which torch makes a folder of its own; and all that is in the state folder."""
     names = {str(path.relative_to(files)) for path in files.rglob("*")}
     return sorted(name for name in names if name not in before or name.startswith("state/"))

@@ -1,4 +1,4 @@
-"""What jobs of a soak ask for, and what must become of them."""
+"""What jobs of a soak ask for, and how they must end."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Draft:
     """What one job asks for.
 
     Attributes:
-        kind: what the report and the picture put together.
-        name: which of that kind.
+        kind: its group in the report and in the picture.
+        name: of the job within its kind.
         request: the job's input.
         error_type: of the answer that it must get; None: of none; ``IN_ERRORS``: of none, but with
             ``errors``; ``STOPPED``: no answer at all.
-        has_files: whether there must be files or texts, beside an error or without.
+        has_files: whether the answer must hold files or texts, with an error or without.
         color: of every pixel, where no other job has the same request.
-        stop_after_s: from when it is handed out, the platform stops it.
+        stop_after_s: the platform stops it so many seconds after it was handed out.
         is_slow: takes more than a second, so it must report progress.
     """
 
@@ -40,7 +40,7 @@ class Draft:
 
 
 def all_drafts() -> dict[str, list[Draft]]:
-    """Every draft, by its kind; those of the catalogue are answered without an error."""
+    """Every draft, by its kind. Those of the catalogue are answered without an error."""
     good = {
         kind: [Draft(kind, name, request) for name, request in requests.items()]
         for kind, requests in catalogue().items()
@@ -100,7 +100,7 @@ def _after_saving(class_type: str, **inputs: Any) -> graphs.Graph:
 
 
 def _refused() -> list[Draft]:
-    """Graphs that ComfyUI does not accept, and inputs that are none."""
+    """Graphs that ComfyUI does not accept, and inputs that are not valid."""
     graph = graphs.solid()
     image = {"name": "in.png", "image": "AAAA"}
     invalid: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Gives a worker its jobs, stops those that are to be stopped, and looks at every answer as it comes."""
+"""Gives a worker its jobs, stops those that are to be stopped, and checks every answer as it comes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from soaking.jobs import SoakJob
 _AHEAD = 2  # Jobs that wait at the platform.
 _TICK_S = 0.01
 _LOST_S = 120.0
-_LATE_S = 2.0  # So long a stopped job is given for a result that it must not have.
+_LATE_S = 2.0  # How long to wait for results of stopped jobs. There must be none.
 
 
 class WorkerGone(Exception):
@@ -45,7 +45,7 @@ class Record:
 
 
 class BucketFaults:
-    """Which answer of the bucket's an upload gets, by the job in its key and by how often that key came."""
+    """How the bucket answers an upload: by the job in its key, and by how often that key was sent."""
 
     def __init__(self) -> None:
         self._planned: dict[str, tuple[int, ...]] = {}
@@ -101,10 +101,10 @@ class Driver:
             if (len(self._due), given) != before:
                 moved = time.monotonic()
             if time.monotonic() - moved > _LOST_S:
-                self._due.clear()  # The verdict names them.
+                self._due.clear()  # They are lost: the verdict names them.
 
     def finish(self) -> None:
-        """Look at what comes late."""
+        """Look at results and reports that come late."""
         end = time.monotonic() + _LATE_S
         while time.monotonic() < end:
             self._step()
@@ -151,10 +151,10 @@ class Driver:
             fault = self._fault(job, {**post.body, **post.body.get("output", {})})
             if fault:
                 record.wrong.append(f"{job.id} ({job.draft.kind}, {job.draft.name}): {fault}")
-        post.body = {key: post.body[key] for key in ("status",) if key in post.body}  # They would fill the memory.
+        post.body = {key: post.body[key] for key in ("status",) if key in post.body}  # Bodies would fill the memory.
 
     def _fault(self, job: SoakJob, answer: dict[str, Any]) -> str | None:
-        """What is not as it must be in the answer to ``job``."""
+        """What is wrong with the answer to ``job``; None: nothing."""
         draft, shown = job.draft, str(answer)[:300]
         if draft.error_type == STOPPED:
             return f"it was stopped, and answered with {shown}"

@@ -1,4 +1,4 @@
-"""The jobs of a soak, in their order: the same for the same seed."""
+"""The jobs of a soak, in their order. The same seed gives the same jobs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from soaking.drafts import STOPPED, Draft, all_drafts, probe_job, slow_job, stopped_job, unique_job
 
-# How often each kind is drawn. ``again``: a good job once more. ``stopped in line``: a slow job, and one that is
-# stopped while it waits for that.
+# How often each kind is drawn. ``again``: a good job once more. ``stopped in line``: a slow job, and a second one that
+# is stopped while it waits for the first.
 _WEIGHTS = {
     "unique": 247, "pictures": 170, "inputs": 130, "other outputs": 100, "failing": 90, "refused": 90, "again": 80,
     "sampler": 25, "slow": 20, "timed out": 20, "stopped": 20, "stopped in line": 8,
 }  # fmt: skip
-# These come first, so that after ten jobs the process has what it keeps: the sampler's model, threads in its pools.
+# These come first, so that after ten jobs the process holds all that it keeps: the sampler's model, threads in pools.
 _FIRST = ("sampler 1, 64", "batch", "invert 640x480", "load 1500x1000", "slow", "load 640x480", "solid 1024",
           "after 0.3 s", "animated webp")  # fmt: skip
 _SIZES = ((64, 64), (64, 64), (128, 96), (256, 256), (800, 600))
@@ -37,12 +37,12 @@ class SoakJob:
 
     @property
     def misses_bucket(self) -> bool:
-        """Whether the bucket takes its files at no try, so that they come in the answer."""
+        """Whether the bucket refuses its files at every try, so that they come in the answer."""
         return 403 in self.bucket_faults or len(self.bucket_faults) >= 4
 
 
 class Mix:
-    """Endless jobs. Every draft of every kind comes once before chance rules, some of them first."""
+    """Endless jobs: first every draft once, those of ``_FIRST`` before the others; then drafts at random."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 - a mix of jobs, no secret.

@@ -104,7 +104,7 @@ def _draw_holdings(axes: Axes, course: Course) -> None:
 
 
 def _number_jobs(axes: Axes, course: Course) -> None:
-    """Above the uppermost: after how many jobs; the last and the first, and those that have room."""
+    """Numbers of jobs above the top plot: the first, the last, and those between them that have room."""
     first, *rests, last = course.rests
     marked = [first, last]
     for rest in rests:

@@ -16,7 +16,7 @@ from soaking.watch import Rest, longest_silence
 from worker.bucket.bucket import CONNECTIONS
 
 RSS_FROM, _FILES_FROM = 200, 10
-_RSS_JOBS = 1000  # Fewer do not tell a leak from a pool that fills.
+_RSS_JOBS = 1000  # With fewer jobs a leak looks like a pool that fills.
 RSS_LIMIT = 0.03
 _SILENCE_S = 5.0
 _SHOWN = 5
@@ -36,14 +36,14 @@ class Check:
 
 
 def judge(course: Course) -> list[Check]:
-    """All checks but that of the pixels."""
+    """All checks except that of the pixels."""
     return [
         *of_answers(course.record), of_memory(course.rests), *of_holdings(course), *of_process(course),
     ]  # fmt: skip
 
 
 def of_answers(record: Record) -> list[Check]:
-    """None lost, none answered twice, none answered that was stopped, each as it must be."""
+    """No job is lost, answered twice, or answered after its stop; and each answer is as it must be."""
     due = [job_id for job_id in record.jobs if job_id not in record.stopped]
     lost = [job_id for job_id in due if not record.answers[job_id]]
     twice = [job_id for job_id, count in record.answers.items() if count > 1]
@@ -64,7 +64,7 @@ def of_answers(record: Record) -> list[Check]:
 
 
 def of_pixels(record: Record, fresh: Mapping[str, Sequence[Content]]) -> Check:
-    """What every graph gave is what it gives in a fresh process."""
+    """Every graph gave what it gives in a fresh process."""
     differ = [name for name, (_, found) in record.results.items() if found != list(fresh[name])]
     unique = sum(job.draft.color is not None for job in record.jobs.values())
     text = f"{len(record.results)} distinct graphs beside fresh processes, {len(differ)} differ; {unique} pictures of "
@@ -72,7 +72,7 @@ def of_pixels(record: Record, fresh: Mapping[str, Sequence[Content]]) -> Check:
 
 
 def of_memory(rests: Sequence[Rest]) -> Check:
-    """RSS at the end beside what it was after job 200."""
+    """RSS at the end, compared with RSS after job 200."""
     later = [rest for rest in rests if rest.job >= RSS_FROM] or [rests[-1]]
     first, last = later[0], later[-1]
     growth = last.rss / first.rss - 1
@@ -131,7 +131,7 @@ def of_process(course: Course) -> list[Check]:
 
 
 def unwanted_tracebacks(log: str, record: Record) -> list[str]:
-    """Log lines with a traceback that is of no job whose node fails, with what they say."""
+    """Log lines with a traceback that no failing node caused, with their text."""
     found = []
     for number, text in enumerate(log.splitlines(), 1):
         if "Traceback" not in text and '"traceback"' not in text:

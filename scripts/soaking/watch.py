@@ -54,7 +54,7 @@ class Watch:
     """Samples the process ``pid`` while in ``with``.
 
     Args:
-        pid: of the worker itself; its heartbeat, a process of its own, counts not.
+        pid: of the worker itself. Its heartbeat, a process of its own, does not count.
         folder: holds all that it writes.
         ports: of servers that it keeps connections to, with their names.
         pings: how many heartbeats have come.
@@ -121,7 +121,7 @@ class Watch:
 
 
 def longest_silence(samples: list[Sample]) -> float:
-    """Seconds between two heartbeats at most, within the samples' interval."""
+    """The longest time between two heartbeats, in seconds, as exactly as the samples' interval allows."""
     beats = [samples[0].at]
     count = samples[0].pings
     for sample in samples:

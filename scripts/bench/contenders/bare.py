@@ -32,10 +32,9 @@ Bare = Callable[..., BareRun]
 
 
 def bare_executor(worker: Worker) -> Bare:
-    """A second ``PromptExecutor``, without anything of the worker around it.
+    """A second ``PromptExecutor``, without anything of the worker around it: it takes a workflow and its input files.
 
-    The function takes a workflow and its input files by name. It works on the worker's executor thread, and takes the
-    time there: with a second thread, OpenMP would have threads for both, which would hinder each other.
+    It runs on the worker's executor thread. For a second thread OpenMP would start more threads, which slow both down.
     """
     runtime, backend = worker.runtime, worker._backend
     if runtime is None or not isinstance(backend, EmbeddedBackend):

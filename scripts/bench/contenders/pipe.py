@@ -14,7 +14,7 @@ Message = dict[str, Any]
 
 
 class Pipe:
-    """Takes standard input and output for itself; what anybody else prints goes to standard error."""
+    """Takes standard input and output for itself. What other code prints goes to standard error."""
 
     def __init__(self) -> None:
         self._in = os.fdopen(os.dup(0), "r", encoding="utf-8")
@@ -35,9 +35,9 @@ class Pipe:
 
 
 def die_with_parent(number: signal.Signals) -> None:
-    """Get the signal ``number`` when the benchmark ends, in whatever way it does."""
+    """Get the signal ``number`` when the benchmark ends, however it ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
     parent = select.poll()
     parent.register(0)
     if any(event & select.POLLHUP for _, event in parent.poll(0)):
-        os._exit(1)  # It ended before.
+        os._exit(1)  # It has ended already.

@@ -95,7 +95,7 @@ class Child:
             self._kill()
 
         timer = threading.Timer(timeout_s, end)
-        timer.daemon = True  # Ctrl-C may come before its end is sure.
+        timer.daemon = True  # Ctrl-C may come before ``finally`` is reached.
         try:
             timer.start()
             line = self._process.stdout.readline()
@@ -113,7 +113,7 @@ class Child:
     def close(self) -> None:
         """End it, and all that it has started."""
         assert self._process.stdin is not None  # noqa: S101
-        with contextlib.suppress(OSError):  # It has ended, and did not read all.
+        with contextlib.suppress(OSError):  # It has ended without reading all.
             self._process.stdin.close()
         for number in (signal.SIGINT, signal.SIGKILL):
             try:
@@ -125,7 +125,7 @@ class Child:
         self._process.wait()
 
     def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):  # Nobody is left of its group.
+        with contextlib.suppress(ProcessLookupError):  # No process of its group is left.
             os.killpg(self.pid, signal.SIGKILL)
 
     def _last_words(self) -> str:

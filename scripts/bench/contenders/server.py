@@ -1,4 +1,4 @@
-"""Holds a stock ComfyUI server, which ends with it: ``python -m bench.contenders.server BASE PORT FLAG…``."""
+"""Runs a stock ComfyUI server until the benchmark ends: ``python -m bench.contenders.server BASE PORT FLAG…``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.contenders.pipe import Pipe, die_with_parent
 
 
 def main() -> None:
-    """Say that it is there, start the server when told to, and end it when the benchmark ends."""
+    """Report to the benchmark, start the server when told to, and end it when the benchmark ends."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     die_with_parent(signal.SIGTERM)
     pipe = Pipe()

@@ -1,4 +1,4 @@
-"""What the GPU does, as ``nvidia-smi`` tells it: memory and load of the whole device, ten times a second."""
+"""What the GPU does, as ``nvidia-smi`` reports it: memory and load of the whole device, ten times a second."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Memory:
-    """A contender's memory in MB. ``peak_pss`` and ``peak_rss`` each are of the moment when their sum was highest.
+    """A contender's memory in MB. ``peak_pss`` and ``peak_rss``: by process, at the moment when their sum was highest.
 
     ``gpu`` is of the whole device; ``gpu_before_mb`` is what it held before the contender started.
     """

@@ -23,7 +23,7 @@ class Start:
 def measure_starts(plan: Plan) -> dict[str, list[Start]]:
     """Starts of each contender, in turn. One that fails is left out from there on.
 
-    Where nothing else has read ComfyUI's files before, one round more is run and thrown away.
+    Where no other phase has read ComfyUI's files before, a first round is run and not counted.
     """
     unmeasured = int(plan.phases == (START,))
     starts: dict[str, list[Start]] = {name: [] for name in plan.contenders}

@@ -1,4 +1,4 @@
-"""Statistics: the spread of a list of times, and how sure a ratio of two is."""
+"""Statistics: the spread of a list of times, ratios and differences of two lists, and how sure they are."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def _between(interval: Sequence[float] | None) -> str:
 
 
 def _remarks(figures: Figures) -> Iterator[str]:
-    """How to read the ratios, and what stands against them."""
+    """How to read the ratios, and what makes them unsure."""
     for other, suffix in SUFFIXES.items():
         if not figures.get("ratios" + suffix):
             continue

@@ -1,4 +1,4 @@
-"""What is run: the built-in cases, and those that a user's workflow files make."""
+"""What is run: the built-in cases, and those of a user's workflow files."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ class Case:
 
     Attributes:
         name: as in the report.
-        request: the input of the job ``(number, part)``. No two jobs of a contender have the same number, and none is
-            like another.
+        request: the input of the job ``(number, part)``. No two jobs of a contender have the same number.
         jobs: jobs of one run, one after the other: part 0, 1, ….
         models: model files that it needs, below ``models/``.
         has_bare: whether it is compared with the bare executor.
-        is_varied: whether it differs from run to run, so that nothing comes from ComfyUI's cache.
+        is_varied: whether each number gives another job, so that nothing comes from ComfyUI's cache.
     """
 
     name: str
