@@ -18,7 +18,7 @@ import pytest
 from worker import Worker
 from worker.errors import FetchFailed
 from worker.handler import make_handler
-from worker.job.fetch import Limits, fetch_all
+from worker.job.fetch import FetchLimits, fetch_all
 from worker.public_addresses import is_public
 
 PRIVATE = """
@@ -99,7 +99,7 @@ HOSTILE = [
 def test_hostile_urls(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     connected: list[Any] = []
     monkeypatch.setattr("aiohttp.connector.TCPConnector._wrap_create_connection", lambda *a, **_: connected.append(a))
-    content = fetch_all({"a.png": url}, Limits(1000, 5))["a.png"]
+    content = fetch_all({"a.png": url}, FetchLimits(1000, 5))["a.png"]
     assert isinstance(content, FetchFailed)
     assert not connected, "nothing was even tried"
     for secret in ("127.0.0.1", "169.254", "password"):
@@ -115,7 +115,7 @@ def test_names_that_lead_to_private_addresses(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     for _ in range(2):
-        content = fetch_all({"a": "http://rebinding.example/"}, Limits(1000, 5))["a"]
+        content = fetch_all({"a": "http://rebinding.example/"}, FetchLimits(1000, 5))["a"]
         assert str(content) == "its host is not on the public internet"
 
 
@@ -158,7 +158,7 @@ def loopback_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("loopback_is_public")
 def test_files_are_fetched() -> None:
     with web(send(200, b"content")) as url:
-        found = fetch_all({str(index): f"{url}/{index}" for index in range(12)}, Limits(1000, 5))
+        found = fetch_all({str(index): f"{url}/{index}" for index in range(12)}, FetchLimits(1000, 5))
     assert found == {str(index): b"content" for index in range(12)}
 
 
@@ -179,7 +179,7 @@ def test_files_are_fetched() -> None:
 )
 def test_every_redirect_is_checked(location: str, problem: str) -> None:
     with web(send(302, Location=location)) as url:
-        content = fetch_all({"a": url}, Limits(1000, 5))["a"]
+        content = fetch_all({"a": url}, FetchLimits(1000, 5))["a"]
     assert isinstance(content, FetchFailed)
     assert str(content) in (problem, "it cannot be fetched (ValueError)")
 
@@ -201,12 +201,12 @@ def test_too_much_and_too_slow() -> None:
                 time.sleep(0.1)
 
     for answer, limits, problem in (
-        (send(200, b"x" * 2001), Limits(2000, 5), "it has more than 0.0 MB"),
-        (send(200, b"x" * 10, Content_Length="10"), Limits(9, 5), "it has more than 0.0 MB"),
-        (drip, Limits(2000, 1), "it did not come within 1 s"),
-        (drip_headers, Limits(2000, 1), "it did not come within 1 s"),
-        (send(404), Limits(2000, 5), "its server answered 404"),
-        (send(200, b"x", Content_Length="5"), Limits(2000, 5), "it cannot be fetched (ClientPayloadError)"),
+        (send(200, b"x" * 2001), FetchLimits(2000, 5), "it has more than 0.0 MB"),
+        (send(200, b"x" * 10, Content_Length="10"), FetchLimits(9, 5), "it has more than 0.0 MB"),
+        (drip, FetchLimits(2000, 1), "it did not come within 1 s"),
+        (drip_headers, FetchLimits(2000, 1), "it did not come within 1 s"),
+        (send(404), FetchLimits(2000, 5), "its server answered 404"),
+        (send(200, b"x", Content_Length="5"), FetchLimits(2000, 5), "it cannot be fetched (ClientPayloadError)"),
     ):
         start = time.monotonic()
         with web(answer) as url:
@@ -218,7 +218,7 @@ def test_too_much_and_too_slow() -> None:
 def test_what_is_packed_is_not_unpacked() -> None:
     bomb = gzip.compress(b"\0" * 50_000_000)
     with web(send(200, bomb, Content_Encoding="gzip")) as url:
-        assert fetch_all({"a": url}, Limits(1_000_000, 5))["a"] == bomb
+        assert fetch_all({"a": url}, FetchLimits(1_000_000, 5))["a"] == bomb
 
 
 @pytest.mark.usefixtures("loopback_is_public")

@@ -1,6 +1,6 @@
-"""What a backend reports while a job runs, and what a start says. Frozen values.
+"""What a backend reports while a job runs, and what it says while it starts.
 
-A listener gets a job's events in order, on the backend's thread.
+A listener is called with each of a job's events, in order, on the backend's thread.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PromptStarted:
-    """The graph was accepted and begins. ``node_count``: nodes of the workflow."""
+    """A prompt begins. ``node_count``: nodes of the workflow."""
 
     prompt_id: str
     node_count: int
@@ -23,14 +23,14 @@ class PromptStarted:
 
 @dataclass(frozen=True)
 class NodesCached:
-    """Nodes whose results ComfyUI still has; they do not run again."""
+    """Nodes that do not run again, since ComfyUI still has their results."""
 
     node_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class NodeStarted:
-    """A node begins. For a node inside an expanded subgraph, ``display_node_id`` is the node the user sees."""
+    """A node begins. ``display_node_id``: the node that the user sees, if this one is part of an expanded subgraph."""
 
     node_id: str
     display_node_id: str
@@ -48,7 +48,7 @@ class NodeProgress:
 
 @dataclass(frozen=True)
 class Preview:
-    """A preview of what a sampler is making. ``image`` as ComfyUI hands it over, before any encoding."""
+    """A preview of the image that a sampler makes. ``image``: not encoded."""
 
     node_id: str | None
     image: Image
@@ -56,7 +56,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class NodeOutput:
-    """An output node is done; ``output`` is its ui dict (``{"images": [{filename, subfolder, type}]}`` and so on)."""
+    """An output node is done. ``output``: its ui dict, such as ``{"images": [{filename, subfolder, type}]}``."""
 
     node_id: str
     output: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Logging: ComfyUI's lines at its level, libraries at WARNING, nothing twice, no secret and no file's content."""
+"""Logging. ComfyUI logs at its own level, libraries at WARNING. No line shows a secret or the content of a file."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from urllib.parse import quote
 
 from worker.settings import Settings
 
-# Copies of the streams that ComfyUI has wrapped: collected, they would close what its wrappers write to.
+# Copies of the streams, which ComfyUI has wrapped. If they were collected, the wrappers' files would be closed.
 _wrapped: list[TextIO] = []
-# Libraries that log so much that even leaving their lines out would cost something.
+# Libraries that log so much that filtering their lines would take noticeable time.
 _QUIET = ("PIL", "alembic", "asyncio", "boto3", "botocore", "filelock", "s3transfer", "urllib3")
 _LIBRARIES = tuple(
     {sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib", "stdlib", "platstdlib")}  # as in pathname
 )
-# In one piece, or in lines, as some encoders write it and as such lines look in a repr. It begins where such characters
-# do and takes nothing back, or a caller's text could keep it busy for minutes.
+# Base64 in one piece, or in lines as some encoders write it, also as such lines look in a repr. The lookbehind and the
+# possessive quantifiers prevent backtracking: otherwise a caller's text could keep the expression busy for minutes.
 _BASE64 = re.compile(
     r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{200,}+={0,2}"
     r"|[A-Za-z0-9+/_-]{50,}+(?:(?:\\r)?(?:\\n|\s)++[A-Za-z0-9+/_-]{50,}+){2,}[A-Za-z0-9+/_=\s-]*)"
 )
 _MAX_LENGTH = 16_000
 _MAX_ID = 200
-_MOST_LOOKED_AT = 1_000_000  # Of a line, in characters, secrets apart.
-_SHORTEST_SECRET = 6  # A caller who calls "e" a secret would make all lines unreadable.
+_MOST_SEARCHED = 1_000_000  # Characters of a line that are searched for base64. All are searched for secrets.
+_SHORTEST_SECRET = 6  # If a caller's key were "e", masking it would make all lines unreadable.
 
 _job_id: ContextVar[str | None] = ContextVar("worker_job_id", default=None)
-# Of all jobs that run: a thread that a node has started does not know whose it is.
+# The secrets of all jobs that run. A thread that a node has started does not know its job, so every line hides all.
 _job_secrets: Counter[str] = Counter()
 _lock = threading.Lock()
 
 
 @contextlib.contextmanager
 def job_lines(job_id: str, secrets: Iterable[str | None] = ()) -> Iterator[None]:
-    """Within this context, log lines carry ``job_id``; meanwhile none of the process shows any of ``secrets``."""
+    """Within this context, log lines carry ``job_id``, and no line of the process shows any of ``secrets``."""
     token = _job_id.set(job_id)
     hidden = _forms(secret for secret in secrets if secret and len(secret) >= _SHORTEST_SECRET)
     with _lock:
@@ -64,7 +64,7 @@ def job_lines(job_id: str, secrets: Iterable[str | None] = ()) -> Iterator[None]
 
 
 def set_up_logging(settings: Settings, *, as_json: bool) -> None:
-    """Give the process one handler: JSON lines on standard output as RunPod's own, or plain ones on standard error."""
+    """Give the process one log handler: JSON lines on standard output, or plain lines on standard error."""
     handler = logging.StreamHandler(sys.stdout if as_json else sys.stderr)
     secrets = settings.secrets()
     handler.setFormatter(_JsonFormatter(secrets) if as_json else _PlainFormatter(secrets))
@@ -74,7 +74,7 @@ def set_up_logging(settings: Settings, *, as_json: bool) -> None:
     root.setLevel(settings.comfy_log_level)
     logging.getLogger("worker").setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
-    logging.raiseExceptions = False  # A line that cannot be formatted is told by its format, below.
+    logging.raiseExceptions = False  # ``_message`` handles lines that cannot be formatted.
     threading.excepthook = _log_thread_error
 
 
@@ -84,7 +84,7 @@ def _log_thread_error(error: threading.ExceptHookArgs) -> None:
 
 
 def _forms(secrets: Iterable[str]) -> frozenset[str]:
-    """``secrets`` as they are, and as they stand in a repr, in JSON and in a URL."""
+    """``secrets`` as they are, and as they look in a repr, in JSON and in a URL."""
     return frozenset(
         form
         for secret in secrets
@@ -100,11 +100,11 @@ class _Formatter(logging.Formatter):
     def _clean(self, text: str) -> str:
         with _lock:
             secrets = [*self._secrets, *_job_secrets]
-        for secret in sorted(secrets, key=len, reverse=True):  # One may be the beginning of another.
+        for secret in sorted(secrets, key=len, reverse=True):  # The longest first: one may be the beginning of another.
             text = text.replace(secret, "********")
         length = len(text)
-        text = _BASE64.sub(lambda found: f"<{len(found[0])} characters of base64>", text[:_MOST_LOOKED_AT])
-        if len(text) <= _MAX_LENGTH and length <= _MOST_LOOKED_AT:
+        text = _BASE64.sub(lambda found: f"<{len(found[0])} characters of base64>", text[:_MOST_SEARCHED])
+        if len(text) <= _MAX_LENGTH and length <= _MOST_SEARCHED:
             return text
         return f"{text[:_MAX_LENGTH]} … ({length} characters)"
 
@@ -118,7 +118,7 @@ class _PlainFormatter(_Formatter):
 
 
 class _JsonFormatter(_Formatter):
-    """One JSON object a line, with the keys of RunPod's SDK: ``requestId``, ``message``, ``level``."""
+    """One JSON object a line, with the keys that RunPod's SDK uses: ``requestId``, ``message``, ``level``."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -135,7 +135,7 @@ class _JsonFormatter(_Formatter):
 
 
 def _message(record: logging.LogRecord) -> str:
-    """The text of a line; where its arguments do not fit its format, the format alone."""
+    """The text of a line. If its arguments do not fit its format, the format alone."""
     try:
         return record.getMessage()
     except (TypeError, ValueError, KeyError, IndexError):
@@ -143,7 +143,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def one_line(text: str, max_length: int = 100) -> str:
-    """``text`` of a caller for a log line: printable, short, on one line."""
+    """A caller's ``text`` made fit for a log line: printable, short, on one line."""
     text = text[: max_length + 1].encode("unicode_escape").decode("ascii")
     return text if len(text) <= max_length else text[:max_length] + "…"
 
@@ -163,10 +163,10 @@ def _is_library(path: str) -> bool:
 
 @contextlib.contextmanager
 def own_logging(settings: Settings) -> Iterator[None]:
-    """While ComfyUI starts, keep the process's streams and the root logger's handlers and level as they are.
+    """Keep the process's streams, and the root logger's handlers and level, as they are while ComfyUI starts.
 
-    ComfyUI wraps ``sys.stdout`` and ``sys.stderr`` and closes the originals with its wrappers, so it is given copies.
-    The handler that it would add to the root logger would print every line twice.
+    ComfyUI wraps ``sys.stdout`` and ``sys.stderr``, and its wrappers close them at the end. So it gets copies. It also
+    adds a handler to the root logger, which would print every line twice. So it cannot add any.
     """
     root = logging.getLogger()
     level = root.level if root.handlers else logging.getLevelName(settings.comfy_log_level)
@@ -193,7 +193,7 @@ def own_logging(settings: Settings) -> Iterator[None]:
 def _copy(stream: TextIO, default: int) -> TextIO:
     try:
         descriptor = os.dup(stream.fileno())
-    except (OSError, ValueError):  # A stream without a file, as in a notebook.
+    except (OSError, ValueError):  # The stream has no file, as in a notebook.
         descriptor = os.dup(default)
     return io.TextIOWrapper(os.fdopen(descriptor, "wb"), encoding="utf-8", errors="replace", line_buffering=True)
 

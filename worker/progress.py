@@ -1,4 +1,4 @@
-"""Where a job is, told by its events."""
+"""How far a job is, from its events."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _MAX_LABEL = 200
 
 
 class JobProgress:
-    """Folds a job's events into where it is. Call it with each event, in order; read it on any thread.
+    """How far one job is. Call it with each event, in order. Any thread may read it.
 
     Attributes:
-        node_count: nodes of the workflow; 0 before it begins.
+        node_count: nodes of the workflow. 0 before the job begins.
         completed: nodes that are done or cached.
-        label: what runs now, such as ``KSampler (3)``.
-        steps: ``(value, maximum)`` of the node that runs, if it counts any.
+        label: the node that runs, such as ``KSampler (3)``.
+        steps: ``(value, maximum)`` of the node that runs, if it reports steps.
     """
 
     def __init__(self) -> None:
@@ -38,8 +38,8 @@ class JobProgress:
 
     @property
     def percent(self) -> float:
-        """How much of the workflow is done, each node counting the same: 0 to 100."""
-        part, steps = 0.0, self.steps  # Another thread may take them away.
+        """How much of the workflow is done, 0 to 100. Each node counts the same."""
+        part, steps = 0.0, self.steps  # A copy, since another thread may set them to None.
         if steps is not None and steps[1] > 0 and self.completed < self.node_count:
             part = min(max(steps[0] / steps[1], 0.0), 1.0)
         return 100 * (self.completed + part) / self.node_count if self.node_count else 0.0
@@ -48,7 +48,7 @@ class JobProgress:
         match event:
             case PromptStarted(node_count=count):
                 self.node_count, self._ended = count, False
-                self._seen.clear()  # A workflow may queue a further prompt.
+                self._seen.clear()  # A node may have queued a further prompt.
             case NodesCached(node_ids=ids):
                 self._seen.update(ids)
             case NodeStarted(display_node_id=node_id, class_type=class_type):
@@ -63,7 +63,7 @@ class JobProgress:
                 pass
 
     def report(self) -> dict[str, Any]:
-        """What a caller sees of a job in progress: ``message``, ``percent``, ``stage`` and the counts of nodes."""
+        """What a caller sees of a running job: ``message``, ``percent``, ``stage`` and the counts of nodes."""
         message, steps = self.label or "starting", self.steps
         if steps is not None:
             message += f": step {steps[0]:g} of {steps[1]:g}"

@@ -1,11 +1,11 @@
-"""Texts made fit for a caller: no folder of this machine, no secret, no endless length."""
+"""Makes texts fit for a caller: without folders of this machine, without secrets, and not too long."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-# An address stays as it is; of an absolute path of two parts and more the last part stays.
+# Matches a URL, which is kept, or the folders of an absolute path. The last part of the path is kept.
 _PATH = re.compile(r"(https?://\S+)|(?<![\w.@+~-])(?:/[\w.@+~-]+)+/(?=[\w.@+~-])")
 
 
@@ -25,5 +25,5 @@ def masked(text: str, secrets: Iterable[str | None]) -> str:
 
 
 def encodable(text: str) -> str:
-    """``text`` with what UTF-8 cannot hold (lone surrogates) written out."""
+    """``text`` with lone surrogates, which UTF-8 cannot hold, written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()

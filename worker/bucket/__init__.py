@@ -1,1 +1,1 @@
-"""An S3 bucket, and a job's uploads into it."""
+"""S3 buckets, and a job's uploads to them."""

@@ -1,4 +1,4 @@
-"""Uploads as RunPod's SDK does them, for those who rely on the folders that it makes up."""
+"""Uploads with RunPod's SDK, for operators who rely on the folders that it chooses."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from worker.runpod.sdk import rp_upload
 
 
 class SdkUploads:
-    """The uploads of one job through ``rp_upload.upload_image(job_id, path)``, which reads ``BUCKET_*`` by itself."""
+    """The uploads of one job with ``rp_upload.upload_image(job_id, path)``, which reads ``BUCKET_*`` itself."""
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
         self._pool = ThreadPoolExecutor(4, "bucket-runpod")
 
     def begin(self, path: Path) -> None:
-        """The SDK reads the file by its path, which changes when the graph has ended: nothing can begin earlier."""
+        """Do nothing: the SDK opens the file by its path, which changes when the graph has ended."""
 
     def prepare(self, artifact: Artifact) -> Future[str]:
-        """Begin to upload ``artifact``."""
+        """Begin to upload ``artifact``. Returns the future of its URL."""
         return self._pool.submit(self._upload, artifact.path)
 
     def close(self) -> None:
-        """Drop what has not begun."""
+        """Drop the uploads that have not begun."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _upload(self, path: Path) -> str:
         try:
             return str(rp_upload.upload_image(self._job_id, str(path)))
-        except Exception as error:  # noqa: BLE001 - the SDK lets through whatever boto3 raises.
+        except Exception as error:  # noqa: BLE001 - the SDK does not catch what boto3 raises.
             raise UploadFailed(type(error).__name__) from None

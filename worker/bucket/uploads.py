@@ -1,6 +1,6 @@
-"""A job's files into a bucket, in parallel, while its graph still runs.
+"""Uploads a job's files to a bucket, in parallel, while its graph still runs.
 
-Keys are ``{prefix/}{job id}/{subfolder/}{filename}``; URLs are presigned.
+Keys are ``{prefix/}{job id}/{subfolder/}{filename}``. URLs are presigned.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 def safe_job_id(job_id: str) -> str:
-    """``job_id`` as one part of a key: what could mean something else is replaced; ids that differ stay different."""
+    """``job_id`` as one part of a key, without special characters. Different ids stay different."""
     safe = _UNSAFE.sub("_", job_id)[:200]
     if safe == job_id and safe.strip("."):
         return safe
     return f"{safe.strip('.')}-{hashlib.sha256(job_id.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
-# (device, inode, size, time): the same file with the same content.
+# (device, inode, size, time). If it is equal, the file has the same content.
 _Stamp = tuple[int, int, int, int]
 
 
@@ -40,9 +40,9 @@ class Uploads:
     """The uploads of one job.
 
     Args:
-        bucket: where they go.
-        job_id: the caller's.
-        root: ComfyUI's output folder, below which files are while the graph runs.
+        bucket: where the files go.
+        job_id: the job's, as the caller knows it.
+        root: ComfyUI's output folder. Files are below it while the graph runs.
     """
 
     def __init__(self, bucket: Bucket, job_id: str, root: Path) -> None:
@@ -51,13 +51,14 @@ class Uploads:
         self._root = os.path.realpath(root)
         self._begun: dict[str, tuple[_Stamp, Future[str]]] = {}
         self._lock = threading.Lock()
-        # Of its own: a server that hangs holds up no other job.
+        # A pool for this job alone, so that a server that hangs does not delay other jobs.
         self._pool = ThreadPoolExecutor(CONNECTIONS, "bucket")
 
     def begin(self, path: Path) -> None:
-        """Begin to upload a file that a node has finished. Any thread; raises nothing: ``prepare`` tells.
+        """Begin to upload a file that a node has finished. Any thread may call it.
 
-        The file is opened now, since it moves when the graph has ended; with many under way, the rest begins later.
+        It raises nothing: what fails here is raised by ``prepare``'s future. The file is opened now, since it is moved
+        when the graph has ended. If many uploads are under way, it does nothing, and ``prepare`` begins this one.
         """
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             real = os.path.realpath(path)
@@ -68,12 +69,12 @@ class Uploads:
                 self._begin(inside, Path(real), open_now=True)
 
     def prepare(self, artifact: Artifact) -> Future[str]:
-        """See that ``artifact`` is uploaded as it is now; its future URL."""
+        """Upload ``artifact`` as it is now, unless that has begun already. Returns the future of its URL."""
         name = os.path.normpath(f"{artifact.subfolder}/{artifact.filename}".lstrip("/"))
         return self._begin(f"input/{name}" if artifact.is_input else name, artifact.path)
 
     def close(self) -> None:
-        """Drop what has not begun; nobody asks for it any more."""
+        """Drop the uploads that have not begun. Nobody waits for them any more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _begin(self, name: str, path: Path, *, open_now: bool = False) -> Future[str]:
@@ -93,7 +94,7 @@ class Uploads:
         return upload
 
     def _store(self, name: str, path: Path, file: BinaryIO | None, before: Future[str] | None) -> str:
-        if before is not None:  # The older content must not come last. It began earlier, so it has a thread.
+        if before is not None:  # Else the older content could arrive last. Its upload has a thread already.
             wait([before])
         try:
             with file or path.open("rb") as content:

@@ -1,4 +1,4 @@
-"""What both backends do with a graph before it runs, and with what became of it."""
+"""What both backends do with a graph before it runs, and with its outcomes afterwards."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from worker.redact import public_text
 
 
 def own_graph(workflow: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of ``workflow`` for ComfyUI, whose nodes and handlers write into the graph that they are given."""
+    """A copy of ``workflow`` for ComfyUI, since its nodes and handlers change the graph that they get."""
     graph = cast(dict[str, Any], _copied(workflow))
     for node in graph.values():
-        node.pop("is_changed", None)  # ComfyUI's own note in a graph, which it would believe.
+        node.pop("is_changed", None)  # ComfyUI writes this into graphs, and would trust a caller's value.
     return graph
 
 
 def _copied(value: Any) -> Any:
-    """A copy of JSON; ``copy.deepcopy`` takes ten times as long."""
+    """A deep copy of JSON. ``copy.deepcopy`` takes ten times as long."""
     if isinstance(value, dict):
         return {key: _copied(inner) for key, inner in value.items()}
     return [_copied(inner) for inner in value] if isinstance(value, list) else value
 
 
 def dropped_lines(node_errors: Mapping[str, Any], run: GraphRun) -> list[str]:
-    """A line for each output that validation dropped while others ran."""
+    """A line for each output that validation dropped while it accepted others."""
     return [f"Output dropped by validation: {public_text(line, [run.api_key])}" for line in explain_nodes(node_errors)]
 
 
 def make_result(run: GraphRun, outcomes: Sequence[PromptOutcome], errors: Iterable[str]) -> RunResult:
-    """One result of all prompts of a job, in the order of its workflow; ``errors`` come first."""
+    """The result of a job from the outcomes of its prompts, in the order of its workflow. ``errors`` come first."""
     outputs: dict[str, list[dict[str, Any]]] = {}
     for outcome in outcomes:
         for node_id, output in outcome.outputs.items():
-            # A node of the workflow keeps its id; one from an expansion has that of the node which the user sees.
+            # A node that an expansion has made gets the id of the node that the user sees.
             seen_as = node_id if node_id in run.workflow else outcome.display_ids.get(node_id, node_id)
             outputs.setdefault(seen_as, []).append(output)
     order = {node_id: index for index, node_id in enumerate(run.workflow)}

@@ -1,1 +1,1 @@
-"""The formats in which pictures are saved."""
+"""Image formats and their encoders."""

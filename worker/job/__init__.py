@@ -1,1 +1,1 @@
-"""From what a caller sends to a ``Job``, and its input files."""
+"""What a caller sends → a ``Job``, and its input files."""

@@ -1,7 +1,7 @@
-"""What a file is, judged by its bytes alone.
+"""Finds out what a file is, from its bytes alone.
 
-A closed table of the formats that ComfyUI's loaders read, rather than a general detector: those guess by weak evidence
-(a ZIP is a Word document, a Python file is an image), and know neither latents nor 3D models.
+It knows only the formats that ComfyUI's loaders read. A library that detects any format does not fit: such libraries
+guess from weak evidence (a ZIP is a Word document, a Python file is an image), and know neither latents nor 3D models.
 """
 
 from __future__ import annotations
@@ -32,30 +32,31 @@ _CONTAINERS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"ply\r\n", "model/ply"),
     (0, b"NGSP", "model/spz"),
 )
-_MAX_FRAMES = 10_000  # A GIF of a million is 20 MB, and every loader decodes each.
-_RUNS_A_PROGRAM = frozenset({"EPS"})  # Pillow gives it to Ghostscript.
-# Taken before any node pack can replace it: one that installs packages where a picture cannot be read exists.
+_MAX_FRAMES = 10_000  # A GIF of 20 MB can have a million frames, and loaders decode all of them.
+_RUNS_A_PROGRAM = frozenset({"EPS"})  # Pillow starts Ghostscript to read it.
+# Kept here before a node pack can replace it. There is one whose replacement installs packages for unknown images.
 _open_image = Image.open
 _RIFF = {b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
-# A comment that begins as a playlist's tags do is none: FFmpeg would follow the file names between them.
+# A line that begins with #EXT is not accepted as a comment: FFmpeg reads a file with such lines as a playlist, and
+# opens the files that it names.
 _OBJ_LINE = re.compile(rb"\s*(?:#(?!EXT)[^\n]*|(?:v[ntp]?|f|l|p|o|g|s|mtllib|usemtl)(?:[ \t][^\n]*)?)?\s*")
 _OBJ_VERTEX = re.compile(rb"^\s*v(?:[ \t]+-?[\d.eE+-]+){3}", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Content:
-    """A file's media type and, for an image, its pixels over all frames (width × height × frames)."""
+    """A file's media type. ``pixels``: of an image, width × height × frames."""
 
     media_type: str
     pixels: int = 0
 
 
 class TooManyPixels(ValueError):
-    """An image that is larger than allowed, or has more frames; raised before it is decoded."""
+    """An image has more pixels or frames than allowed. Raised before the image is decoded."""
 
 
 def identify(data: bytes, max_pixels: int) -> Content | None:
-    """Tell what ``data`` is: an image, video, audio, latent or 3D model; None if it is none of these.
+    """Find out what ``data`` is: an image, video, audio, latent or 3D model. None if it is none of these.
 
     Args:
         data: the whole file.
@@ -83,7 +84,7 @@ def _identify_image(data: bytes, max_pixels: int) -> Content | None:
             media_type = image.get_format_mimetype() or f"image/{(image.format or '').lower()}"
     except Image.DecompressionBombError:
         raise TooManyPixels(f"it has more pixels than the limit of {max_pixels}") from None
-    except Exception:  # noqa: BLE001 - Pillow's format plugins raise whatever a damaged file makes them.
+    except Exception:  # noqa: BLE001 - Pillow's plugins raise any kind of exception for a damaged file.
         return None
     if pixels > max_pixels:
         raise TooManyPixels(f"it has {pixels} pixels, the limit is {max_pixels}")
@@ -121,14 +122,14 @@ def _latent_or_model(data: bytes) -> str | None:
 
 
 def _is_obj(data: bytes) -> bool:
-    """Every line is one of the format's own, and one of the first is a vertex."""
+    """Whether every line is one that the format has, and one near the beginning is a vertex."""
     if not _OBJ_VERTEX.search(data, 0, 65536):
         return False
     return all(_OBJ_LINE.fullmatch(line) for line in data.split(b"\n"))
 
 
 def _is_latent(data: bytes) -> bool:
-    """SaveLatent writes a safetensors file with a tensor of this name."""
+    """Whether it is a safetensors file with the tensor that SaveLatent writes."""
     if len(data) < 16:
         return False
     length = struct.unpack_from("<Q", data)[0]

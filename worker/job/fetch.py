@@ -29,7 +29,7 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 
 
 @dataclass(frozen=True)
-class Limits:
+class FetchLimits:
     """``max_bytes``: of one file. ``total_bytes``: of all files. ``seconds``: for one file, with name and redirects."""
 
     max_bytes: int
@@ -44,7 +44,7 @@ class _Budget:
         self.left = left
 
 
-def fetch_all(urls: Mapping[str, str], limits: Limits) -> dict[str, bytes | FetchFailed]:
+def fetch_all(urls: Mapping[str, str], limits: FetchLimits) -> dict[str, bytes | FetchFailed]:
     """Fetch several files at once. Blocks: call it on a thread that runs no event loop.
 
     Args:
@@ -67,7 +67,9 @@ def fetch_all(urls: Mapping[str, str], limits: Limits) -> dict[str, bytes | Fetc
     return asyncio.run(main())
 
 
-async def _fetched(session: aiohttp.ClientSession, url: str, limits: Limits, budget: _Budget) -> bytes | FetchFailed:
+async def _fetched(
+    session: aiohttp.ClientSession, url: str, limits: FetchLimits, budget: _Budget
+) -> bytes | FetchFailed:
     try:
         async with asyncio.timeout(limits.seconds):
             return await _fetch(session, _parsed(url), limits.max_bytes, budget)

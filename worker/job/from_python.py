@@ -1,4 +1,4 @@
-"""What Python code and the command line give → a ``Job``: files, dicts, paths, pictures."""
+"""The files, dicts, paths and images that Python code or the command line gives → a ``Job``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ ImageSource = str | PathLike[str] | bytes | Image.Image
 
 
 def make_job(workflow: str | PathLike[str] | Mapping[str, Any], images: Mapping[str, ImageSource] | None = None) -> Job:
-    """Build a job from what Python code and the command line give; arguments as in ``Worker.run``.
+    """Build a job. The arguments are those of ``Worker.run``.
 
     Raises:
-        InvalidJob: it is no workflow, or an input file cannot be read.
+        InvalidJob: there is no valid workflow, or an input file cannot be read.
     """
     request = workflow if isinstance(workflow, Mapping) else load_request(Path(workflow))
     job = parse_job({"id": request.get("id"), "input": _as_input(request)})
@@ -35,7 +35,10 @@ def make_job(workflow: str | PathLike[str] | Mapping[str, Any], images: Mapping[
 
 
 def _as_input(request: Mapping[str, Any]) -> object:
-    """A request holds its workflow under ``input`` or at its top; anything else is the graph itself."""
+    """The ``input`` of a job, from a request or from a graph.
+
+    A request has its workflow under ``input`` or at its top. In a graph, one of these names may be the id of a node.
+    """
     if "input" in request and not _is_node(request["input"]):
         return request["input"]
     if "workflow" in request and not _is_node(request["workflow"]):
@@ -61,7 +64,7 @@ def _read_image(name: str, source: ImageSource) -> bytes:
 
 
 def load_request(path: Path) -> Mapping[str, Any]:
-    """Read an API-format workflow, a request as an endpoint gets it, or the workflow that ComfyUI wrote into a PNG.
+    """Read an API-format workflow, a request for an endpoint, or the workflow that ComfyUI has written into a PNG.
 
     Raises:
         InvalidJob: the file cannot be read, or holds none of these.
@@ -83,7 +86,7 @@ def load_request(path: Path) -> Mapping[str, Any]:
 def _from_png(path: Path) -> str:
     try:
         with Image.open(path) as image:
-            image.load()  # The text may stand behind the pixels.
+            image.load()  # The text may come after the pixels.
             prompt = image.info.get("prompt")
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
         raise InvalidJob(f"{path} is a damaged PNG: {error}") from None

@@ -1,4 +1,4 @@
-"""A job's input files: from what the caller sent to files in the job's own folder."""
+"""A job's input files: decodes or fetches what the caller sent, checks it, and writes it to the job's folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 class InputLimits:
     """``max_bytes``: of one decoded file. ``max_pixels``: of one image, all its frames together.
 
-    ``urls``: whether files may be fetched from public addresses.
+    ``urls``: whether a file may be given as the URL of a public address.
     """
 
     max_bytes: int
@@ -34,17 +34,17 @@ class InputLimits:
 
 
 class _Refusal(Exception):
-    """One file cannot be staged; the text is the caller's line about it."""
+    """One file cannot be used. The text is the line that the caller gets about it."""
 
 
 def stage(images: Iterable[InputImage], folder: Path, limits: InputLimits) -> dict[str, str]:
-    """Write each file under its name into ``folder``, which belongs to this job alone.
+    """Write each file under its name into ``folder``, which no other job uses.
 
     Returns:
         The content hash of each file by its name.
 
     Raises:
-        InputsRefused: with one line for each file that could not be staged.
+        InputsRefused: some files cannot be used. It has one line for each.
     """
     images = tuple(images)
     hashes: dict[str, str] = {}
@@ -67,9 +67,9 @@ def _fetch(images: tuple[InputImage, ...], limits: InputLimits) -> dict[str, byt
         return {}
     if not limits.urls:
         return dict.fromkeys(urls, FetchFailed("this worker does not take URLs; send the file as base64"))
-    from worker.job.fetch import Limits, fetch_all
+    from worker.job.fetch import FetchLimits, fetch_all  # Slow to import, and most jobs have no URLs.
 
-    return fetch_all(urls, Limits(limits.max_bytes))
+    return fetch_all(urls, FetchLimits(limits.max_bytes))
 
 
 def _is_url(text: str) -> bool:
@@ -94,12 +94,12 @@ def _checked(name: str, given: str | bytes | FetchFailed, limits: InputLimits) -
 def _decode(name: str, text: str, max_bytes: int) -> bytes:
     uri = _DATA_URI.match(text)
     encoded = text[uri.end() :] if uri else text
-    if len(encoded) // 4 * 3 > 2 * max_bytes:  # Not worth copying; white space could make up half at most.
+    if len(encoded) // 4 * 3 > 2 * max_bytes:  # Too large even if half is white space: refuse it without a copy.
         raise _Refusal(_too_large(name, len(encoded) // 4 * 3, max_bytes))
     try:
         with contextlib.suppress(ValueError):
             return pybase64.b64decode(encoded, validate=True)
-        # White space it may have; and this one says what is wrong.
+        # Slower: it accepts white space, and its error says what is wrong.
         return base64.b64decode("".join(encoded.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise _Refusal(f"Error decoding base64 for {name}: {error}") from None
@@ -112,7 +112,7 @@ def _too_large(name: str, size: int, limit: int) -> str:
 def _write(folder: Path, name: str, data: bytes) -> str:
     path = folder / name
     content = hashlib.blake2b(data, digest_size=16).hexdigest()
-    # Some nodes know a file by its time alone: equal bytes get an equal time, others another one.
+    # Some nodes cache a file by its time alone. So the time depends on the content.
     time_s = 1_000_000_000 + int(content[:7], 16)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

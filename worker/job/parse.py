@@ -1,4 +1,4 @@
-"""Raw job input → ``Job``. Pure: nothing is read, written or looked up."""
+"""Raw job input → ``Job``, by the rules of the request format. Pure: it reads and writes nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.job.job import InputImage, Job, Workflow
 
 _IMAGES_TEXT = "'images' must be a list of objects with 'name' and 'image' keys"
 _MAX_DEPTH = 100
-LONGEST_S = 7 * 86_400  # RunPod's longest.
+LONGEST_S = 7 * 86_400  # The longest time that RunPod allows a job.
 LOWEST_QUALITY, HIGHEST_QUALITY = 1, 100
 _ANNOTATION = re.compile(r"\[(input|output|temp)\]\s*$")
 
@@ -24,7 +24,7 @@ def parse_job(raw: object) -> Job:
     """Check a job as RunPod hands it over: ``{"id": …, "input": {"workflow": …, "images": […], …}}``.
 
     Raises:
-        InvalidJob: with the text of the contract for the first rule that is broken; nothing else is ever raised.
+        InvalidJob: a rule is broken. The text is about the first one. No other exception is raised, whatever is given.
     """
     if not isinstance(raw, Mapping):
         raise InvalidJob("A job must be an object with an 'input'")
@@ -59,10 +59,10 @@ def _parse_input(given: object) -> Mapping[str, Any]:
 
 
 def parse_workflow(workflow: object) -> Workflow:
-    """Check that ``workflow`` is an API-format graph with at least one node; node classes are not looked up here.
+    """Check that ``workflow`` is an API-format graph with at least one node. Its node classes are not checked here.
 
     Raises:
-        InvalidJob: it is not, and what it is instead.
+        InvalidJob: it is no such graph.
     """
     if not isinstance(workflow, dict):
         raise InvalidJob(f"'workflow' must be an object of nodes in ComfyUI's API format, not {_kind(workflow)}")
@@ -88,7 +88,7 @@ def parse_workflow(workflow: object) -> Workflow:
 
 
 def _is_deeper(value: object, depth: int) -> bool:
-    """Whether lists and objects stand in each other more than ``depth`` times."""
+    """Whether lists and objects are nested more than ``depth`` levels deep."""
     level: list[Any] = [value]
     for _ in range(depth):
         level = [
@@ -103,10 +103,10 @@ def _is_deeper(value: object, depth: int) -> bool:
 
 
 def parse_images(images: object) -> tuple[InputImage, ...]:
-    """Check the ``images`` of a request; their content is judged when they are staged.
+    """Check the ``images`` of a request. The content of the files is checked later, in ``inputs.py``.
 
     Raises:
-        InvalidJob: it is no list of ``{name, image}``, a name is unsafe, or two names are one.
+        InvalidJob: it is no list of ``{name, image}``, a name is unsafe, or a name is used twice.
     """
     if images is None:
         return ()
@@ -127,10 +127,10 @@ def parse_images(images: object) -> tuple[InputImage, ...]:
 
 
 def check_name(name: str) -> None:
-    """Check that ``name`` is a relative path that stays inside its folder and that LoadImage can be given.
+    """Check that ``name`` is a relative path that stays inside its folder, and that LoadImage accepts it.
 
     Raises:
-        InvalidJob: the rule it breaks.
+        InvalidJob: it breaks a rule, which the text names.
     """
     problem = _name_problem(name)
     if problem:
@@ -202,7 +202,7 @@ def _parse_s3_config(given: object) -> Mapping[str, Any] | None:
 
 
 def _kind(value: object) -> str:
-    """The JSON name of ``value``'s type, for messages."""
+    """The name of ``value``'s type in JSON, for messages."""
     if value is None:
         return "null"
     names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
@@ -210,6 +210,6 @@ def _kind(value: object) -> str:
 
 
 def _quoted(value: object) -> str:
-    """``value`` for a message: short, on one line, and always encodable."""
+    """``value`` for a message: short, on one line, and encodable as UTF-8."""
     text = repr(value).encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= 80 else text[:77] + "...'"

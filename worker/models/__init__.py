@@ -1,1 +1,1 @@
-"""Model files: those that workflows name, and those that lie on the volume."""
+"""Model files: which ones a workflow names, which ones are on the network volume, and what is wrong with them."""

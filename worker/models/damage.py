@@ -1,4 +1,4 @@
-"""What is wrong with a model file, as far as a look at its beginning and its size tells."""
+"""What is wrong with a model file, as far as its size and its first bytes show."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _MAX_HEADER = 100_000_000
 
 
 def damage(path: Path) -> str | None:
-    """Why the file cannot be used, or None where it looks well. Reads little of it."""
+    """Why the file cannot be used, or None if it looks usable. Reads only a little of it."""
     if path.suffix.lower() in _UNFINISHED:
         return "a download that has not ended"
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # Opening a pipe would wait for somebody who writes into it.
+        if not stat.S_ISREG(status.st_mode):  # Opening a pipe would wait until something writes to it.
             return "it is no file, but a pipe, a socket, a device or a folder"
         size = status.st_size
         with path.open("rb") as file:
@@ -41,7 +41,7 @@ def damage(path: Path) -> str | None:
 
 
 def _is_header(start: bytes, size: int) -> bool:
-    """Whether a safetensors file begins like this: the length of its header, and a JSON object."""
+    """Whether this is the start of a safetensors file: the length of its header, then a JSON object."""
     length = struct.unpack("<Q", start[:8])[0] if len(start) >= 9 else 0
     return 0 < length < min(_MAX_HEADER, size) and start[8:9] == b"{"
 
@@ -59,7 +59,7 @@ def _missing_bytes(descriptor: int, size: int) -> str | None:
 
 
 def size_text(count: int) -> str:
-    """``count`` bytes in B, KB, MB or GB of 1000."""
+    """``count`` bytes as a text in B, KB, MB or GB, in steps of 1000."""
     for unit, factor, digits in (("GB", 1e9, 2), ("MB", 1e6, 1), ("KB", 1e3, 1)):
         if count >= factor:
             return f"{count / factor:.{digits}f} {unit}"

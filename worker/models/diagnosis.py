@@ -1,4 +1,4 @@
-"""``NETWORK_VOLUME_DEBUG``: tells in the log what became of models, at the start and when a job misses one."""
+"""``NETWORK_VOLUME_DEBUG``: logs which models are there and which are missing, at the start and when a job fails."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ _log = logging.getLogger("worker.models")
 
 
 def log_volume(volume: Path, catalog: Catalog) -> None:
-    """Log the diagnosis of the network volume, a line each."""
-    with _harmless():
+    """Log what is on the network volume. Raises nothing."""
+    with _log_failures():
         for line in describe_volume(volume, catalog):
             _log.info("%s", line)
 
 
 def log_missing_models(workflow: Mapping[str, Any], volume: Path, catalog: Catalog) -> None:
-    """Log each model file that ``workflow`` names and that is not there, what may have been meant, and the volume."""
-    with _harmless():
+    """If ``workflow`` names model files that are missing, log them, what may have been meant, and the volume.
+
+    Raises nothing.
+    """
+    with _log_failures():
         missing = [reference for reference in workflow_models(workflow, catalog) if reference.path is None]
         files = files_by_stem(catalog, volume) if missing else {}
         for reference in missing:
@@ -41,8 +44,8 @@ def log_missing_models(workflow: Mapping[str, Any], volume: Path, catalog: Catal
 
 
 @contextlib.contextmanager
-def _harmless() -> Iterator[None]:
-    """What goes wrong with a volume while it is looked at ends the diagnosis, and neither the start nor an answer."""
+def _log_failures() -> Iterator[None]:
+    """Log an exception and suppress it: a problem with the volume must not fail the start or a job's answer."""
     try:
         yield
     except Exception as error:  # noqa: BLE001

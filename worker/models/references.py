@@ -1,4 +1,4 @@
-"""Model files: those that a workflow names, where they lie, and what lies nearly where it should."""
+"""The model files that a workflow names: where they are, and what may have been meant by missing ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 _EMBEDDING = re.compile(r"\bembedding:([^\s,;:()\[\]]+)")
 MODEL_ENDINGS = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf", ".onnx")
 _MOST_FILES = 100_000
-_SIMILAR = 0.8
+_SIMILAR = 0.8  # As difflib measures it: 1 is equal.
 _MOST_HINTS = 10
 
 
@@ -22,9 +22,9 @@ class ModelFolder:
     """One of ComfyUI's model folders.
 
     Attributes:
-        name: as nodes ask for it, such as ``checkpoints``.
-        paths: where it is read from, in this order.
-        extensions: of the files that are listed, in lower case; empty where all are.
+        name: the kind of model, such as ``checkpoints``.
+        paths: the folders that it is read from, in this order.
+        extensions: the endings of the files that ComfyUI lists, in lower case. Empty if it lists all files.
     """
 
     name: str
@@ -32,7 +32,7 @@ class ModelFolder:
     extensions: frozenset[str]
 
     def lists(self, file: Path) -> bool:
-        """Whether a file of this name is listed."""
+        """Whether ComfyUI lists a file with this name."""
         return not self.extensions or file.suffix.lower() in self.extensions
 
 
@@ -42,16 +42,16 @@ class Catalog(Protocol):
     def model_folders(self) -> list[ModelFolder]: ...
 
     def model_files(self, folder: str) -> list[str]:
-        """Names of the files in ``folder``, as workflows name them."""
+        """The files in ``folder``, by the names for workflows."""
 
     def model_path(self, folder: str, name: str) -> Path | None:
-        """The file that ``name`` is in ``folder``."""
+        """The file in ``folder`` that workflows call ``name``. None if there is none."""
 
     def loads_packs_from(self, folder: Path) -> bool:
         """Whether node packs are loaded from this folder."""
 
     def model_inputs(self, class_type: str) -> Mapping[str, tuple[str, frozenset[str]]]:
-        """For each input of a node class that takes a model file: its folder, and the choices that are no files."""
+        """The inputs of a node class that take a model file: the folder of each, and the choices that are no files."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class ModelReference:
     """A model file that a workflow names.
 
     Attributes:
-        folder: the model folder it belongs into; None where the node does not tell.
-        path: where it lies, or None.
+        folder: the model folder that it belongs in. None if the node does not tell.
+        path: the file, or None if it is missing.
     """
 
     node_id: str
@@ -72,7 +72,7 @@ class ModelReference:
 
     @property
     def size(self) -> int | None:
-        """Bytes on disk."""
+        """Bytes on disk. None if it is missing."""
         try:
             return self.path.stat().st_size if self.path else None
         except OSError:
@@ -93,12 +93,12 @@ def workflow_models(workflow: Mapping[str, Any], catalog: Catalog) -> list[Model
 def _named(catalog: Catalog, node_id: str, class_type: str, input_name: str, value: str) -> Iterator[ModelReference]:
     known = catalog.model_inputs(class_type).get(input_name)
     if known is not None:
-        folder, others = known
-        if value not in others:
+        folder, no_files = known
+        if value not in no_files:
             yield ModelReference(node_id, class_type, input_name, value, folder, catalog.model_path(folder, value))
     elif value.lower().endswith(MODEL_ENDINGS) and "\n" not in value:
-        places = ((folder.name, catalog.model_path(folder.name, value)) for folder in catalog.model_folders())
-        folder_name, path = next((place for place in places if place[1]), (None, None))
+        found = ((folder.name, catalog.model_path(folder.name, value)) for folder in catalog.model_folders())
+        folder_name, path = next((each for each in found if each[1]), (None, None))
         yield ModelReference(node_id, class_type, input_name, value, folder_name, path)
     else:
         for name in dict.fromkeys(_EMBEDDING.findall(value)):
@@ -107,18 +107,18 @@ def _named(catalog: Catalog, node_id: str, class_type: str, input_name: str, val
 
 
 def _embedding(catalog: Catalog, name: str) -> Path | None:
-    """A prompt may leave out the ending."""
+    """The file of an embedding. A prompt may name it without its ending."""
     paths = (catalog.model_path("embeddings", name + ending) for ending in ("", ".safetensors", ".pt", ".bin"))
     return next((path for path in paths if path), None)
 
 
 def files_below(root: Path) -> Iterator[Path]:
-    """Every file below ``root``, links followed, but for hidden folders; at most 100,000."""
+    """The files below ``root``, at most 100,000. Links are followed; hidden folders are left out."""
     count, seen = 0, set()
     for folder, folders, files in os.walk(root, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         real = os.path.realpath(folder)
-        if real in seen:  # Links between folders may form a ring.
+        if real in seen:  # Links between folders may form a cycle.
             folders.clear()
             continue
         seen.add(real)
@@ -130,7 +130,7 @@ def files_below(root: Path) -> Iterator[Path]:
 
 
 def files_by_stem(catalog: Catalog, volume: Path | None) -> dict[str, list[Path]]:
-    """Every file of the volume and of the model folders, for ``near_misses``. It lists all of them."""
+    """Every file of the volume and of the model folders, by its stem in lower case, for ``near_misses``."""
     roots = [path for folder in catalog.model_folders() for path in folder.paths]
     models = sorted({path.parent for path in roots if path.parent.name == "models"})
     found: dict[str, list[Path]] = {}
@@ -144,7 +144,10 @@ def files_by_stem(catalog: Catalog, volume: Path | None) -> dict[str, list[Path]
 def near_misses(
     reference: ModelReference, catalog: Catalog, volume: Path | None, files: Mapping[str, list[Path]]
 ) -> list[str]:
-    """What may have been meant by a file that is not there: one line each, the likeliest first."""
+    """What may have been meant by a missing file. A line for each, the likeliest first.
+
+    ``files``: as ``files_by_stem`` gives them.
+    """
     listed = catalog.model_files(reference.folder) if reference.folder else []
     wanted = _stem(reference.name)
     same = [name for name in listed if _stem(name) == wanted and catalog.model_path(reference.folder or "", name)]
@@ -167,12 +170,12 @@ def _stem(name: str) -> str:
 
 
 def _places(reference: ModelReference, catalog: Catalog, volume: Path | None) -> str:
-    """Where a missing file would have to lie, on the volume if there is one."""
+    """Where a missing file belongs, for a message. Only the folders on the volume, if there are any."""
     places = places_for(reference, catalog)
     on_volume = [path for path in places if volume and path.is_relative_to(volume)]
     return " or ".join(str(path) for path in on_volume or places) or "no folder that is known"
 
 
 def places_for(reference: ModelReference, catalog: Catalog) -> tuple[Path, ...]:
-    """The folders in which ComfyUI looks for the file."""
+    """The folders in which ComfyUI looks for a file."""
     return next((folder.paths for folder in catalog.model_folders() if folder.name == reference.folder), ())

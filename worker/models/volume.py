@@ -1,4 +1,4 @@
-"""``NETWORK_VOLUME_DEBUG``: what lies on the network volume, what ComfyUI finds of it, and why not the rest."""
+"""``NETWORK_VOLUME_DEBUG``: which model files on the network volume ComfyUI finds, and why it does not find others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOT_MODELS = ("custom_nodes", "venv", ".venv", "site-packages")
 
 @dataclass(frozen=True)
 class _Found:
-    """A file that ComfyUI lists: its folder, the name for workflows, its bytes, and what is to be said of it."""
+    """A file that ComfyUI lists. ``folder``: its kind of model; ``name``: for workflows; ``size``: in bytes."""
 
     file: Path
     folder: str
@@ -28,11 +28,11 @@ class _Found:
 
 
 def describe_volume(volume: Path, catalog: Catalog) -> list[str]:
-    """The diagnosis, line by line.
+    """What is on the network volume, in lines for the log.
 
     Args:
-        volume: where it is mounted.
-        catalog: what ComfyUI knows.
+        volume: the folder where it is mounted.
+        catalog: what ComfyUI knows of model files.
     """
     if not volume.is_dir():
         return [
@@ -40,32 +40,32 @@ def describe_volume(volume: Path, catalog: Catalog) -> list[str]:
             "or name its folder with NETWORK_VOLUME_PATH",
         ]
     folders = catalog.model_folders()
-    places = _folders_by_place(folders, volume)
+    by_path = _folders_by_path(folders, volume)
     found: list[_Found] = []
     ignored: list[str] = []
     for file in files_below(volume):
-        homes = [(folder, place) for place in file.parents for folder in places.get(place, ())]
-        listed = _found(file, homes, catalog)
+        containing = [(folder, path) for path in file.parents for folder in by_path.get(path, ())]
+        listed = _found(file, containing, catalog)
         found.extend(listed)
-        if not listed and (reason := _why_ignored(file, volume, homes, folders)):
+        if not listed and (reason := _why_ignored(file, volume, containing, folders)):
             ignored.append(f"  {file.relative_to(volume)}: {reason}")
     return [
         f"Network volume: {volume}, {_mount(volume)}",
         *_packs(volume, catalog),
         *_found_lines(found, volume),
         *_cut(["ComfyUI does not find:", *ignored] if ignored else []),
-        f"ComfyUI looks on it in {', '.join(sorted(str(place.relative_to(volume)) for place in places))}",
+        f"ComfyUI looks on it in {', '.join(sorted(str(path.relative_to(volume)) for path in by_path))}",
     ]
 
 
-def _folders_by_place(folders: list[ModelFolder], volume: Path) -> dict[Path, list[ModelFolder]]:
-    """The places on the volume that ComfyUI looks in; a lookup for each file, of which there may be many."""
-    places: dict[Path, list[ModelFolder]] = {}
+def _folders_by_path(folders: list[ModelFolder], volume: Path) -> dict[Path, list[ModelFolder]]:
+    """The folders on the volume in which ComfyUI looks for models, each with its model folders."""
+    by_path: dict[Path, list[ModelFolder]] = {}
     for folder in folders:
-        for place in folder.paths:
-            if place.is_relative_to(volume):
-                places.setdefault(place, []).append(folder)
-    return places
+        for path in folder.paths:
+            if path.is_relative_to(volume):
+                by_path.setdefault(path, []).append(folder)
+    return by_path
 
 
 def _mount(volume: Path) -> str:
@@ -85,12 +85,12 @@ def _packs(volume: Path, catalog: Catalog) -> Iterator[str]:
         yield f"custom_nodes: {count} node pack(s), not loaded; VOLUME_CUSTOM_NODES=true loads them"
 
 
-def _found(file: Path, homes: list[tuple[ModelFolder, Path]], catalog: Catalog) -> list[_Found]:
+def _found(file: Path, containing: list[tuple[ModelFolder, Path]], catalog: Catalog) -> list[_Found]:
     return [
         _Found(file, folder.name, name, _size(file), _remark(file, folder.name, name, catalog))
-        for folder, place in homes
+        for folder, path in containing
         if folder.lists(file)
-        for name in [str(file.relative_to(place))]
+        for name in [str(file.relative_to(path))]
     ]
 
 
@@ -102,16 +102,16 @@ def _remark(file: Path, folder: str, name: str, catalog: Catalog) -> str | None:
 
 
 def _why_ignored(
-    file: Path, volume: Path, homes: list[tuple[ModelFolder, Path]], folders: list[ModelFolder]
+    file: Path, volume: Path, containing: list[tuple[ModelFolder, Path]], folders: list[ModelFolder]
 ) -> str | None:
-    """Why a file that looks like a model, or lies in a model folder, is not listed; None for others."""
+    """Why ComfyUI does not list a file that looks like a model or is in a model folder. None for other files."""
     if set(file.relative_to(volume).parts[:-1]) & set(_NOT_MODELS):
         return None
-    if homes:
+    if containing:
         if file.name.startswith(("put_", ".")):
             return None
         unfinished = damage(file) if file.suffix.lower() not in MODEL_ENDINGS else None
-        takes, _ = homes[0]
+        takes, _ = containing[0]
         return unfinished or f"{takes.name} takes {', '.join(sorted(filter(None, takes.extensions))) or 'folders'}"
     if file.suffix.lower() not in MODEL_ENDINGS:
         return None
@@ -130,19 +130,20 @@ def _found_lines(found: list[_Found], volume: Path) -> list[str]:
     if not found:
         return ["ComfyUI finds no model file on it"]
     lines = ["ComfyUI finds, by the names to use in a workflow:"]
-    places: dict[tuple[str, Path], list[_Found]] = {}
+    by_folder: dict[tuple[str, Path], list[_Found]] = {}
     for entry in found:
-        places.setdefault((entry.folder, _place(entry)), []).append(entry)
-    for (folder, place), entries in sorted(places.items()):
+        by_folder.setdefault((entry.folder, _folder_path(entry)), []).append(entry)
+    for (folder, path), entries in sorted(by_folder.items()):
         total = sum(entry.size for entry in entries)
-        lines.append(f"  {folder}, in {place.relative_to(volume)}: {len(entries)} file(s), {size_text(total)}")
+        lines.append(f"  {folder}, in {path.relative_to(volume)}: {len(entries)} file(s), {size_text(total)}")
         for entry in entries:
             remark = f"  ({entry.remark})" if entry.remark else ""
             lines.append(f"    {size_text(entry.size):>10}  {entry.name}{remark}")
     return _cut(lines)
 
 
-def _place(entry: _Found) -> Path:
+def _folder_path(entry: _Found) -> Path:
+    """The folder that the entry's name is relative to."""
     return entry.file.parents[len(Path(entry.name).parts) - 1]
 
 

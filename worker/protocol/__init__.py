@@ -1,1 +1,1 @@
-"""What ComfyUI says, read alike by both backends: messages, outcomes, refusals."""
+"""What ComfyUI says of a prompt, in types of this project. Both backends use it."""

@@ -1,4 +1,4 @@
-"""ComfyUI's messages to its clients → typed events, and how they reach a listener."""
+"""ComfyUI's messages to its clients → typed events, and how a listener is called."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from worker.events import Event, Listener, Message, NodeOutput, NodeProgress, NodesCached, NodeStarted, PromptStarted
 
-# "status" counts the queue, "progress_state" repeats "progress" for every node, "executing" without a node and
-# the endings are told by the backend, which knows better; "feature_flags" is an agreement between client and server.
+# Messages that become no event. "status" counts the queue, "progress_state" repeats "progress" for every node, and
+# "feature_flags" is between client and server. The endings become PromptEnded, which the backend sends itself.
 _SKIPPED = frozenset(
     {"status", "progress_state", "execution_success", "execution_error", "execution_interrupted", "feature_flags"}
 )
@@ -18,18 +18,18 @@ _log = logging.getLogger("worker")
 
 
 def translate(name: str, data: Any, graph: Mapping[str, Any]) -> Event | None:
-    """Turn one message of ``PromptServer.send_sync`` into an event; None where there is nothing to tell.
+    """Turn one message of ``PromptServer.send_sync`` into an event. None if it becomes no event.
 
     Args:
-        name: the event's name.
+        name: the message's name.
         data: its payload.
-        graph: the running workflow, for the class of a node.
+        graph: the workflow that runs. It has the class of each node.
     """
     if name in _SKIPPED:
         return None
     try:
         return _translated(name, data, graph)
-    except _MISSHAPEN:  # A node's message under a name of ComfyUI's.
+    except _MISSHAPEN:  # A node pack sent it, under a name that ComfyUI uses.
         return Message(name, data)
 
 
@@ -55,7 +55,7 @@ def _node_started(data: Mapping[str, Any], graph: Mapping[str, Any]) -> NodeStar
 
 
 def tell(listener: Listener | None, event: Event | None) -> None:
-    """Hand ``event`` on. A listener is the caller's code: what it raises is logged, and the graph goes on."""
+    """Call ``listener`` with ``event``. If it raises, that is logged and the graph goes on: it is the caller's code."""
     if listener is None or event is None:
         return
     try:

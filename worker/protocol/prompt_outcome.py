@@ -1,4 +1,4 @@
-"""What became of one prompt, as ComfyUI's executor and its history tell it."""
+"""The outcome of one prompt, from what ComfyUI's executor and history say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class NodeFailure:
-    """A node that raised. ``message`` is ComfyUI's text, with nothing taken out."""
+    """A node that raised an exception. ``message``: ComfyUI's text. It may hold secrets and paths."""
 
     node_id: str
     node_type: str
@@ -18,7 +18,7 @@ class NodeFailure:
 
     @classmethod
     def of(cls, data: Mapping[str, Any], otherwise: str = "") -> NodeFailure:
-        """From the data of an ``execution_error``; ``otherwise`` where that has no message."""
+        """Read the data of an ``execution_error``. ``otherwise``: the message if it has none."""
         return cls(
             str(data.get("node_id")), str(data.get("node_type")), str(data.get("exception_type")),
             str(data.get("exception_message", otherwise)),
@@ -27,11 +27,14 @@ class NodeFailure:
 
 @dataclass(frozen=True)
 class PromptOutcome:
-    """What became of one prompt.
+    """How one prompt ended, and what its nodes gave.
 
-    ``outputs``: ui dict of each node that has one. ``display_ids``: the node that a user sees in its place.
-    ``status``: ``success``, ``error`` or ``interrupted``. ``unsaved``: a line for each image that could not be encoded.
-    ``unnamed``: files in the output folder that output nodes saved and did not name.
+    Attributes:
+        status: ``success``, ``error`` or ``interrupted``.
+        outputs: the ui dict of each node that has one, by node id.
+        display_ids: the node that the user sees instead, by node id.
+        unsaved: a line for each image that could not be encoded.
+        unnamed: the files that an output node saved and did not name, by node id; paths in the output folder.
     """
 
     prompt_id: str
@@ -44,13 +47,13 @@ class PromptOutcome:
 
 
 def outcome_of(prompt_id: str, history: Mapping[str, Any], messages: Sequence[Sequence[Any]]) -> PromptOutcome:
-    """Read what ComfyUI notes of a prompt that has ended.
+    """Read the outcome of a prompt that has ended.
 
     Args:
-        prompt_id: the prompt's.
-        history: ``outputs`` and ``meta`` by node id.
-        messages: ``(name, data)`` each. The last one tells how it ended; ComfyUI's own flag for that can be stale (a
-            dependency cycle).
+        prompt_id: its id.
+        history: ``outputs`` and ``meta``, each by node id.
+        messages: ``(name, data)`` each. The last one says how the prompt ended. ComfyUI's own flag for that can be
+            stale, for example after a dependency cycle.
     """
     name, data = messages[-1]
     status = {"execution_success": "success", "execution_interrupted": "interrupted"}.get(name, "error")
@@ -60,11 +63,14 @@ def outcome_of(prompt_id: str, history: Mapping[str, Any], messages: Sequence[Se
 
 
 def blocked(data: Mapping[str, Any]) -> PromptOutcome:
-    """A node that an ExecutionBlocker with a message stopped (``execution_error``); the rest of the graph goes on."""
+    """The outcome for a node that an ExecutionBlocker stopped with a message. The rest of the graph goes on.
+
+    ``data``: that of the ``execution_error`` which ComfyUI sends for it.
+    """
     return PromptOutcome(str(data.get("prompt_id")), "success", failure=NodeFailure.of(data))
 
 
 def file_entries(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The ``{filename, subfolder, type}`` entries in a node's ui dict, under whatever key."""
+    """The ``{filename, subfolder, type}`` entries in a node's ui dict, under any key."""
     lists = [value for value in output.values() if isinstance(value, list | tuple)]
     return [entry for entries in lists for entry in entries if isinstance(entry, dict) and "filename" in entry]

@@ -1,4 +1,4 @@
-"""ComfyUI's validation errors → one text with a bullet for each problem."""
+"""ComfyUI's validation errors → one text, with a bullet for each problem."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def explain_rejection(
     has_node_class: Callable[[str], bool],
     checkpoints: Callable[[], list[str]],
 ) -> str:
-    """The text for a graph that ComfyUI refuses.
+    """Build the text for a graph that ComfyUI refuses.
 
     Args:
         error: the ``error`` of ``/prompt``'s answer.
         node_errors: the ``node_errors`` of ``/prompt``'s answer.
         workflow: the graph as the caller sent it.
         has_node_class: whether a node class is installed.
-        checkpoints: names of the checkpoints there are; asked only where one was missed.
+        checkpoints: gives the names of the installed checkpoints. Called only if the graph names one that is missing.
     """
     found = [*_missing_classes(workflow, has_node_class), *_dangling_links(workflow)]
-    # What ComfyUI says of a link to nowhere is the exception that it ran into.
+    # For a link to a missing node, ComfyUI itself reports only the exception that this caused.
     bullets = [*found, *explain_nodes(node_errors, exceptions=not found), *_cycle(workflow, node_errors)]
     text = refusal(bullets or [_general(error)])
     if not _misses_checkpoint(node_errors):
@@ -42,14 +42,14 @@ def explain_rejection(
 
 
 def refusal(bullets: Sequence[str]) -> str:
-    """The text for a graph with these problems, in ComfyUI's form; long ones are cut, and so is a long list."""
+    """Build the text for a graph with these problems, in ComfyUI's form. Long bullets and a long list are cut."""
     text = "\n".join([_HEADLINE, *(f"• {_cut(bullet)}" for bullet in bullets[:_SHOWN_BULLETS])])
     more = len(bullets) - _SHOWN_BULLETS
     return f"{text}\n• and {more} more" if more > 0 else text
 
 
 def explain_nodes(node_errors: Mapping[str, Any], *, exceptions: bool = True) -> list[str]:
-    """One line for each problem: node id, class, input, what is wrong. ``exceptions``: also those that were raised."""
+    """A line for each problem: node id, class, input, what is wrong. ``exceptions``: include exceptions, too."""
     return [
         f"Node {node_id} ({entry.get('class_type', 'unknown')}){_input_name(problem)}: {_problem(problem)}"
         for node_id, entry in node_errors.items()
@@ -76,7 +76,7 @@ def _cut(bullet: str) -> str:
 
 
 def _cycle(workflow: Mapping[str, Any], node_errors: Mapping[str, Any]) -> Iterator[str]:
-    """A cycle, which older versions refuse without a word."""
+    """A line for a cycle. Older versions of ComfyUI refuse it and give no reason."""
     if node_errors:
         return
     sources = {
@@ -128,7 +128,7 @@ def _not_in_list(extra: Mapping[str, Any]) -> str:
 
 
 def combo_choices(config: Any) -> list[Any]:
-    """The options of a combo input: ``[[…], {…}]``, or ``["COMBO", {"options": […]}]``; none of any other."""
+    """The choices of a combo input: ``[[…], {…}]`` or ``["COMBO", {"options": […]}]``. Empty for any other."""
     if not isinstance(config, list | tuple) or not config:
         return []
     if isinstance(config[0], list):
