@@ -28,50 +28,46 @@ class BareRun:
     ms: float
 
 
-Bare = Callable[..., BareRun]
-
-
-def bare_executor(worker: Worker) -> Bare:
-    """A second ``PromptExecutor``, without anything of the worker around it: it takes a workflow and its input files.
+class BareExecutor:
+    """A second ``PromptExecutor`` in the process of ``worker``, without anything of the worker around it.
 
     It runs on the worker's executor thread. For a second thread OpenMP would start more threads, which slow both down.
     """
-    runtime, backend = worker.runtime, worker._backend
-    if runtime is None or not isinstance(backend, EmbeddedBackend):
-        raise RuntimeError("the worker is not open")
-    prompts: Any = runtime.prompts
-    execution, state = runtime.main.execution, runtime.state
-    executor = build_executor(runtime.main, prompts._server)
-    save_image = runtime.main.nodes.SaveImage
 
-    on_its_thread = _executor_thread(backend._turns, state)
+    def __init__(self, worker: Worker) -> None:
+        backend = worker._backend
+        if worker.runtime is None or not isinstance(backend, EmbeddedBackend):
+            raise RuntimeError("the worker is not open")
+        self._main, self._state = worker.runtime.main, worker.runtime.state
+        self._executor = build_executor(self._main, worker.runtime.prompts._server)
+        self._on_its_thread = _executor_thread(backend._turns, self._state)
 
-    def run(workflow: dict[str, Any], images: Mapping[str, bytes] | None = None) -> BareRun:
-        return on_its_thread(lambda: timed(workflow, images or {}))
+    def __call__(self, workflow: dict[str, Any], images: Mapping[str, bytes] | None = None) -> BareRun:
+        """Run ``workflow`` with its input files by name, and read what it saved."""
+        return self._on_its_thread(lambda: self._timed(workflow, images or {}))
 
-    def timed(workflow: dict[str, Any], images: Mapping[str, bytes]) -> BareRun:
+    def _timed(self, workflow: dict[str, Any], images: Mapping[str, bytes]) -> BareRun:
+        save_image = self._main.nodes.SaveImage
         ours = save_image.save_images
         save_image.save_images = ours.__wrapped__  # ComfyUI's own.
         start = time.perf_counter()
         try:
             for name, content in images.items():
-                (state.input / name).write_bytes(content)
-            files = execute(workflow)
+                (self._state.input / name).write_bytes(content)
+            files = self._execute(workflow)
             return BareRun(files, (time.perf_counter() - start) * 1000)
         finally:
             save_image.save_images = ours
 
-    def execute(workflow: dict[str, Any]) -> list[str]:
+    def _execute(self, workflow: dict[str, Any]) -> list[str]:
         prompt_id = str(uuid.uuid4())
-        valid = asyncio.run(execution.validate_prompt(prompt_id, workflow, None))
+        valid = asyncio.run(self._main.execution.validate_prompt(prompt_id, workflow, None))
         if not valid[0]:
             raise RuntimeError(f"the bare executor refuses the workflow: {valid[1]}")
-        executor.execute(workflow, prompt_id, {"client_id": "bare"}, valid[2])
-        if not executor.success:
-            raise RuntimeError(f"the bare executor failed: {executor.status_messages[-1]}")
-        return [_taken(path) for path in _saved(executor.history_result["outputs"], state.output)]
-
-    return run
+        self._executor.execute(workflow, prompt_id, {"client_id": "bare"}, valid[2])
+        if not self._executor.success:
+            raise RuntimeError(f"the bare executor failed: {self._executor.status_messages[-1]}")
+        return [_taken(path) for path in _saved(self._executor.history_result["outputs"], self._state.output)]
 
 
 def _executor_thread(turns: Turns, state: StateFolder) -> Callable[[Callable[[], BareRun]], BareRun]:

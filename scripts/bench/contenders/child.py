@@ -94,9 +94,9 @@ def bare_way(worker: Any) -> Run:
 
     def first(job: dict[str, Any]) -> Message:
         if not built:
-            from bench.contenders.bare import bare_executor
+            from bench.contenders.bare import BareExecutor
 
-            built.append(bare_executor(worker))
+            built.append(BareExecutor(worker))
         return run(job)
 
     return first

@@ -24,7 +24,7 @@ from pathlib import Path
 from PIL import Image
 from s3_server import KEYS
 
-from bench.contenders.bare import bare_executor
+from bench.contenders.bare import BareExecutor
 from bench.contenders.child import one_line
 from bench.contenders.pipe import Message, Pipe, die_with_parent
 from bench.phases.outputs import CASES
@@ -80,7 +80,7 @@ def image_ways(worker: Worker, count: int) -> tuple[Way, Way]:
     photo = photograph()
     encoded = base64.b64encode(photo).decode()
     handle, runner = make_handler(worker), asyncio.Runner()
-    bare = bare_executor(worker)
+    bare = BareExecutor(worker)
 
     def ours(index: int) -> None:
         job = {"workflow": blend(count, index * 1e-7), "images": [{"name": PHOTO, "image": encoded}]}
