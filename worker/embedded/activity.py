@@ -1,4 +1,4 @@
-"""Signs of life of a run in this process: events, computation, files, and waiting for the disk or the network."""
+"""Signs of life of a run in this process: events, computation, file transfers, waits for the disk or network."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 
 _EVERY_S = 1.0
-_CPU_SHARE = 0.1  # Of one processor; a process that waits for its next job uses less.
-_MIN_BYTES = 1_000_000  # A second; log lines are fewer.
-# System calls that wait for a socket: those that name it, and those that wait for several.
+_CPU_SHARE = 0.1  # Of one processor. A process that waits for its next job uses less.
+_MIN_BYTES = 1_000_000  # A second. Log lines have fewer.
+# Numbers of system calls that wait for one socket, and of those that wait for several.
 _ON_SOCKET, _ON_SEVERAL = {
     "x86_64": ({0, 1, 20, 42, 43, 44, 45, 46, 47}, {7, 23, 232, 270, 271, 281}),
     "aarch64": ({63, 64, 66, 202, 203, 206, 207, 211, 212}, {22, 72, 73}),
@@ -23,7 +23,7 @@ _TASKS, _FILES = Path("/proc/self/task"), Path("/proc/self/fd")
 
 
 class Activity:
-    """Whether anything of the current run has moved since the last look.
+    """Whether the current run has shown a sign of life since the last look.
 
     Args:
         thread_id: the native id of the thread that runs it.
@@ -40,7 +40,7 @@ class Activity:
         self._old_sockets: frozenset[str] = frozenset()
 
     def begin(self) -> None:
-        """A run begins: threads and sockets that are there belong to others."""
+        """A run begins. Threads and sockets that exist already are not its own."""
         self._old_tasks, self._old_sockets = frozenset(_names(_TASKS)), frozenset(_sockets())
         self._looked, self._cpu_s, self._bytes, self._event = time.monotonic(), self._cpu(), self._io(), False
 
@@ -49,7 +49,7 @@ class Activity:
         self._event = True
 
     def moves(self) -> bool:
-        """Whether anything has moved; what takes a while to ask is asked once a second."""
+        """Whether there was a sign of life. Questions that take a while are asked once a second."""
         moved, self._event = self._event, False
         now = time.monotonic()
         if now - self._looked < _EVERY_S:
@@ -79,7 +79,7 @@ class Activity:
         return int(counters.read_chars + counters.write_chars + counters.read_bytes)
 
     def _waits(self) -> bool:
-        """Whether the run's thread, or one that came with it, waits for the disk or for a socket."""
+        """Whether the run's thread, or one that was started since, waits for the disk or for a socket."""
         mine = [str(self._thread_id()), *(set(_names(_TASKS)) - self._old_tasks)]
         return any(_in_disk_wait(task) or self._on_network(task) for task in mine)
 
@@ -88,7 +88,7 @@ class Activity:
             words = (_TASKS / task / "syscall").read_text().split()
             number = int(words[0])
         except (OSError, ValueError, IndexError):
-            return False  # It runs, is gone, or must not be looked at.
+            return False  # The thread runs, has ended, or must not be looked at.
         if number in _ON_SOCKET and len(words) > 1:
             return _is_socket(str(int(words[1], 16)))
         return number in _ON_SEVERAL and bool(set(_sockets()) - self._old_sockets)
@@ -96,7 +96,7 @@ class Activity:
 
 def _names(folder: Path) -> list[str]:
     try:
-        return os.listdir(folder)  # noqa: PTH208 - names alone are wanted.
+        return os.listdir(folder)  # noqa: PTH208 - only names are needed.
     except OSError:
         return []
 

@@ -108,11 +108,11 @@ class EmbeddedBackend:
         prompts.empty_queue()
         try:
             with self._runtime.files.of_job(run) as files:
-                folders.place(run.workspace)
+                folders.bring_in(run.workspace)
                 yield files
         finally:
             prompts.forget()
-            folders.take(run.workspace)
+            folders.take_out(run.workspace)
 
     def _attempt(self, turn: Turn, files: JobFiles) -> tuple[RunResult, NodeFailure | None]:
         """Run the graph; its result, and the failure that ended it."""

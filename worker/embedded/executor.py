@@ -1,4 +1,4 @@
-"""ComfyUI's ``PromptExecutor``, built as each version does."""
+"""Builds ComfyUI's ``PromptExecutor`` as its own version does."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from worker.errors import StartError
 
 
 class _QueueThatStops:
-    """Ends ComfyUI's worker loop at its first look into the queue."""
+    """Ends ComfyUI's worker loop when it first asks for a prompt."""
 
     class Stop(Exception):
-        """Raised instead of an answer."""
+        """Raised instead of giving a prompt."""
 
     def get(self, timeout: float | None = None) -> None:  # noqa: ARG002 - called with it.
         raise self.Stop
 
 
 def build_executor(main: Any, server: Any) -> Any:
-    """The ``PromptExecutor`` as this version's ``prompt_worker`` builds it: caches and arguments are its choice."""
+    """The ``PromptExecutor`` that this version's ``prompt_worker`` builds, with the caches that it chooses."""
     execution = main.execution
     original, built = execution.PromptExecutor, []
 

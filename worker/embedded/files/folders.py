@@ -1,9 +1,9 @@
-"""ComfyUI's constant folders, and how a job's files visit them.
+"""ComfyUI's constant folders, and how a job's files come into them and out of them.
 
-Node instances and packs keep the paths that they saw first, so ComfyUI's folders never change; between prompts their
-content does. The input folder also mirrors the static files that an image ships: real folders with a link for each
-file, so that every job can read them, and none can put a file into their place for the next. (A node that opens such a
-link for writing does reach the file itself; ComfyUI's own nodes write nothing there.)
+Node objects and packs keep the paths that they saw first. So ComfyUI's folders never change, only their content does.
+The input folder also holds the static files that an image ships: real folders with a link for each file. So every job
+can read them, and no job can replace one for the next job. (A node that opens such a link for writing does reach the
+file itself. ComfyUI's own nodes write nothing there.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from worker.engine.workspace import StateFolder, Workspace
 
 @dataclass
 class _Mirrored:
-    """One folder of the mirror: its files with their sources, its folders, and when it was last seen right."""
+    """One folder of static files: its files with their sources, its folders, and when it was last seen complete."""
 
     files: dict[str, str]
     folders: set[str]
@@ -27,7 +27,7 @@ class _Mirrored:
 
 @dataclass
 class ComfyFolders:
-    """Puts a job's files where ComfyUI looks for them, and takes away what it finds there afterwards.
+    """Brings a job's files to where ComfyUI looks for them, and takes out what is there afterwards.
 
     Args:
         state: ComfyUI's folders.
@@ -50,8 +50,8 @@ class ComfyFolders:
             self._mirror[place] = _Mirrored(sources, set(folders))
         self._restore_input()
 
-    def place(self, workspace: Workspace) -> None:
-        """Move the job's input files into the input folder; static files of their names step aside."""
+    def bring_in(self, workspace: Workspace) -> None:
+        """Move the job's input files into the input folder. They replace static files of their names for this job."""
         for folder in (self.state.input, self.state.output, self.state.temp):
             if not folder.is_dir():  # A node may have removed it.
                 folder.mkdir()
@@ -67,18 +67,18 @@ class ComfyFolders:
                     shutil.rmtree(target)
                 (Path(folder_name) / name).replace(target)
 
-    def take(self, workspace: Workspace) -> None:
-        """Move all that the job left into its workspace, and leave the folders as the next job expects them."""
+    def take_out(self, workspace: Workspace) -> None:
+        """Move everything that the job left into its workspace, and restore the folders for the next job."""
         _move_content(self.state.output, workspace.output)
         _move_content(self.state.temp, workspace.temp)
         self._take_input(workspace)
 
     def copy_outputs(self, workspace: Workspace) -> None:
-        """Copy what the job has left so far into its workspace, while a node that does not stop still runs."""
+        """Copy what the job has saved so far into its workspace, while a node that does not stop still runs."""
         shutil.copytree(self.state.output, workspace.output, dirs_exist_ok=True)
 
     def drop_outputs(self) -> None:
-        """Remove what the job has left so far: it is run once more."""
+        """Remove what the job has saved so far, since it is run once more."""
         for folder in (self.state.output, self.state.temp):
             for entry in _entries(folder):
                 shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else Path(entry.path).unlink()
@@ -135,7 +135,7 @@ def _belongs(entry: os.DirEntry[str], mirrored: _Mirrored) -> bool:
 
 
 def _make_folder(folder: Path, root: Path) -> None:
-    """Make ``folder`` below ``root``; a static file that has the name of one of its parts steps aside."""
+    """Make ``folder`` below ``root``. It replaces a static file that has the name of one of its parts."""
     for part in [*reversed(folder.relative_to(root).parents), folder.relative_to(root)]:
         place = root / part
         if place.is_symlink():

@@ -1,4 +1,4 @@
-"""ComfyUI's model folders: a network volume's beside its own, and the folder from which a node's input names a file."""
+"""ComfyUI's model folders: those of the network volume are added, and each input of a node is traced to its folder."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from worker.models.references import ModelFolder
 from worker.protocol.rejection import combo_choices
 
-# Stands in the list of an empty folder. Looks like a model file, since some nodes pick those out of the list.
+# Stands for a file in the list of an empty folder. It looks like a model file, since some nodes look for those.
 _IN_EMPTY = "none.safetensors"
-# Two jobs may miss models at once; each puts back what it has found.
+# Two jobs may ask at the same time, and each restores ComfyUI's function when it is done.
 _one_at_a_time = threading.Lock()
 _NO_MODELS = ("custom_nodes", "datasets")
 
@@ -21,11 +21,11 @@ _NO_MODELS = ("custom_nodes", "datasets")
 def add_volume(folder_paths: Any, volume: Path) -> None:
     """Let ComfyUI read each of its model folders from ``volume/models`` as well, after its own.
 
-    May be called again: node packs make folders of their own while they are imported.
+    It may be called again, since node packs add folders of their own while they are imported.
     """
     for name, (paths, extensions) in list(folder_paths.folder_names_and_paths.items()):
         if name not in _NO_MODELS:
-            if not isinstance(paths, list):  # VideoHelperSuite's folder has a tuple, which cannot be added to.
+            if not isinstance(paths, list):  # VideoHelperSuite has a tuple here, to which nothing can be added.
                 folder_paths.folder_names_and_paths[name] = list(paths), extensions
             for folder in _names_on_volume(name, paths, Path(folder_paths.models_dir)):
                 folder_paths.add_model_folder_path(name, str(volume / "models" / folder))
@@ -53,13 +53,13 @@ def model_folders(folder_paths: Any, hidden: Path) -> list[ModelFolder]:
 def model_inputs(node_class: Any, folder_paths: Any) -> dict[str, tuple[str, frozenset[str]]]:
     """For each input of ``node_class`` that takes a model file: its folder, and the choices that are no files.
 
-    The node itself is asked for its inputs, while each name in the lists of model files knows its folder.
+    The node is asked for its inputs. Meanwhile each name in ComfyUI's lists of model files carries its folder.
     """
     try:
         with _lists_naming_folders(folder_paths):
             inputs = node_class.INPUT_TYPES()
         groups = [group for kind in ("required", "optional") if isinstance(group := inputs.get(kind), Mapping)]
-    except Exception:  # noqa: BLE001 - code of a node pack, of which only the answer is wanted.
+    except Exception:  # noqa: BLE001 - this is code of a node pack, which may raise anything.
         return {}
     found: dict[str, tuple[str, frozenset[str]]] = {}
     for name, config in (item for group in groups for item in group.items()):
@@ -71,7 +71,7 @@ def model_inputs(node_class: Any, folder_paths: Any) -> dict[str, tuple[str, fro
 
 
 class _Listed(str):
-    """The name of a model file, as equal to a plain one as a node pack that keeps the list for later needs it."""
+    """The name of a model file, with its folder. It equals the plain name, since a pack may keep it for later."""
 
     __slots__ = ("folder",)
     folder: str
@@ -89,7 +89,7 @@ def _lists_naming_folders(folder_paths: Any) -> Iterator[None]:
 
         def naming(folder_name: str) -> Any:
             found = listed(folder_name)
-            if threading.get_ident() != here:  # The executor's thread goes on validating.
+            if threading.get_ident() != here:  # The executor's thread is validating another job.
                 return found
             folder = folder_paths.map_legacy(folder_name)
             if found is None:

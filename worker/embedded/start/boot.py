@@ -52,9 +52,9 @@ def boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     """Start ComfyUI in this process, once; later calls get the same runtime.
 
     Args:
-        settings: which tree, which flags.
-        state: where its folders lie. Only the first call's counts: ComfyUI's folders never change.
-        say: told of warnings and of each step that begins.
+        settings: they name the tree and the flags.
+        state: where its folders lie. Only that of the first call counts, since ComfyUI's folders never change.
+        say: is told of warnings and of each step that begins.
 
     Raises:
         StartError: no tree, no device, flags that ComfyUI does not know, or a tree that cannot be imported.

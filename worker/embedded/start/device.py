@@ -1,4 +1,4 @@
-"""Which device ComfyUI gets: decided before torch is imported, checked after."""
+"""The device that ComfyUI gets. It is chosen before torch is imported, and checked after that."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _POD_TEXT = (
 
 
 def cuda_device_count() -> int:
-    """How many CUDA devices the driver shows to this process (``CUDA_VISIBLE_DEVICES`` is obeyed); 0 without one.
+    """How many CUDA devices the driver shows to this process; ``CUDA_VISIBLE_DEVICES`` counts.
 
-    Asks the driver itself, since torch must not be imported before ComfyUI has set up its allocator.
+    The driver itself is asked, since torch must not be imported before ComfyUI has set up its allocator.
     """
     try:
         driver = ctypes.CDLL("libcuda.so.1")
@@ -70,7 +70,7 @@ def cpu_flag(flags: tuple[str, ...], build: str, devices: int, *, on_pod: bool) 
 
 
 def check_device(torch: Any, device: Any, *, on_pod: bool) -> None:
-    """Put one number on the device, so that a broken GPU stops the start and not the first job.
+    """Put one number on the device, so that a broken GPU stops the start, and not the first job.
 
     Args:
         torch: the module; its ``cuda`` is asked.
@@ -90,7 +90,7 @@ def check_device(torch: Any, device: Any, *, on_pod: bool) -> None:
 
 
 def device_text(error: Exception, *, on_pod: bool) -> str:
-    """The line for a CUDA device that is there and does not work."""
+    """The text for a CUDA device that is there and does not work."""
     reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
     if on_pod:
         return _POD_TEXT.format(reason=reason)

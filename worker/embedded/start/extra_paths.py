@@ -1,4 +1,4 @@
-"""The operator's ``extra_model_paths.yaml``: which files there are, and that ComfyUI will be able to read them."""
+"""The operator's ``extra_model_paths.yaml``: finds it, and checks that ComfyUI can read it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = "extra_model_paths.yaml"
 
 
 def extra_paths_flags(source: ComfySource) -> tuple[str, ...]:
-    """ComfyUI reads the file in its own tree; the flags for the one in the base directory, if that is elsewhere.
+    """The flags for the file in the base directory. ComfyUI reads the one in its own tree without a flag.
 
     Raises:
         StartError: one of them is not what ComfyUI takes.
@@ -30,7 +30,13 @@ def extra_paths_flags(source: ComfySource) -> tuple[str, ...]:
 def _check(file: Path) -> None:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:  # PyYAML lets them through.
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        yaml.YAMLError,
+    ) as error:  # Not all are wrapped by PyYAML.
         raise StartError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise StartError(f"{file} must hold groups of model folders, as extra_model_paths.yaml.example of ComfyUI does")

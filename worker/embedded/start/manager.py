@@ -1,4 +1,4 @@
-"""ComfyUI-Manager, where it is installed, is put offline: a worker that starts waits for no network."""
+"""Puts ComfyUI-Manager offline, if it is installed, so that a start does not wait for the network."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from configparser import ConfigParser, Error
 from pathlib import Path
 
-# Where its versions look for their settings, below ComfyUI's user folder.
+# Where the Manager's versions look for their settings, below ComfyUI's user folder.
 _PLACES = ("default/ComfyUI-Manager/config.ini", "__manager/config.ini")
 
 
 def put_manager_offline(custom_nodes: Iterable[str], user: Path, base_user: Path) -> bool:
-    """Write ``network_mode = offline`` into the settings of the Manager, beside what ``base_user`` has of them.
+    """Write ``network_mode = offline`` into the Manager's settings, and keep what ``base_user`` has of them.
 
     Args:
         custom_nodes: the folders that node packs are loaded from.
-        user: ComfyUI's user folder in this process, which it starts with empty.
+        user: ComfyUI's user folder in this process, which is empty at the start.
         base_user: the user folder of the image.
 
     Returns:

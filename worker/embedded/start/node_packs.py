@@ -1,4 +1,4 @@
-"""What became of each custom node pack at start: import time, or the reason why it failed."""
+"""Records how the import of each custom node pack went: its time, or why it failed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NodePack:
 
 
 class _LastWarning(logging.Handler):
-    """ComfyUI tells why a pack failed in its log only; the last warning is the reason."""
+    """ComfyUI says only in its log why a pack failed. The last warning has the reason."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -33,11 +33,11 @@ class _LastWarning(logging.Handler):
 
 @contextmanager
 def _last_warning() -> Iterator[_LastWarning]:
-    """Listen to the log, at whatever level it is kept."""
+    """Listen to warnings, even if the log's level is above them."""
     root, handler = logging.getLogger(), _LastWarning()
     level = root.level
     root.setLevel(min(level, logging.WARNING))
-    logging.Logger.addHandler(root, handler)  # While ComfyUI starts, the root logger itself takes none.
+    logging.Logger.addHandler(root, handler)  # ``root.addHandler`` does nothing while ComfyUI starts.
     try:
         yield handler
     finally:
@@ -47,9 +47,9 @@ def _last_warning() -> Iterator[_LastWarning]:
 
 @contextmanager
 def recording_packs(nodes: Any) -> Iterator[list[NodePack]]:
-    """Watch ComfyUI's ``nodes.load_custom_node`` and note each custom pack in the list that is handed out.
+    """Within this context, each custom pack that ComfyUI loads is added to the list.
 
-    A pack that calls ``sys.exit`` while it is imported is one that failed, not the end of the process.
+    If a pack calls ``sys.exit`` while it is imported, its import has failed; the process goes on.
     """
     packs: list[NodePack] = []
     load = nodes.load_custom_node

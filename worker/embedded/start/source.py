@@ -1,4 +1,4 @@
-"""Which ComfyUI tree is run, and which folder its models and custom nodes come from. Imports nothing of it."""
+"""Finds the ComfyUI tree, and the folder with its models and custom nodes. Imports nothing of ComfyUI."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _is_tree(path: Path) -> bool:
 
 
 def _prepare_base(base: Path, *, chosen: bool) -> None:
-    """ComfyUI lists ``custom_nodes`` without asking whether it exists."""
+    """Make the folders that ComfyUI needs. It raises if ``custom_nodes`` does not exist."""
     if chosen and not base.is_dir():
         raise StartError(f"COMFY_BASE_DIR={str(base)!r} is no folder")
     try:
