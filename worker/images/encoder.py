@@ -17,7 +17,7 @@ from PIL import Image
 from worker.images.formats import ImageFormat
 from worker.images.metadata import LARGEST_EXIF, exif, png_chunks, png_info
 from worker.images.png import Chunk, Pixels, Strip, assemble, encode_strip, strip_rows
-from worker.images.webp_jpeg import encode_lossy
+from worker.images.webp_jpeg import encode_webp_jpeg
 
 OnFile = Callable[[Path], None]
 
@@ -68,7 +68,7 @@ class ImageEncoder:
         """Encode ``pixels`` (H×W×C uint8) into ``encoding``: its PNG strips, or the whole file in another format."""
         try:
             if not encoding.strips:
-                self._pool.submit(_encode_lossy, encoding, pixels, texts, wanted)
+                self._pool.submit(_encode_webp_jpeg, encoding, pixels, texts, wanted)
             for index, rows in enumerate(strip_rows(pixels) if encoding.strips else ()):
                 self._pool.submit(_encode_strip, encoding, pixels, index, rows)
         except RuntimeError as error:  # The system gives no further thread.
@@ -156,15 +156,15 @@ def _encode_strip(encoding: _Encoding, pixels: Pixels, index: int, rows: range) 
         encoding.fail(error)
 
 
-def _encode_lossy(encoding: _Encoding, pixels: Pixels, texts: Mapping[str, str], wanted: ImageFormat) -> None:
+def _encode_webp_jpeg(encoding: _Encoding, pixels: Pixels, texts: Mapping[str, str], wanted: ImageFormat) -> None:
     try:
         image, block = Image.fromarray(pixels), exif(texts)
         try:
-            content = encode_lossy(image, wanted, block)
+            content = encode_webp_jpeg(image, wanted, block)
         except ValueError:
             if block is None or len(block.tobytes()) < LARGEST_EXIF:
                 raise
-            content = encode_lossy(image, wanted)  # The workflow is too long for this format.
+            content = encode_webp_jpeg(image, wanted)  # The workflow is too long for this format.
         encoding.write(content)
     except BaseException as error:  # noqa: BLE001 - ``finish`` tells it.
         encoding.fail(error)
