@@ -22,7 +22,7 @@ from worker.embedded.save_image import to_pixels
 from worker.handler import make_handler
 from worker.images.formats import ImageFormat
 from worker.images.png import encode_strip
-from worker.images.webp_jpeg import AlphaLost, encode_lossy
+from worker.images.webp_jpeg import AlphaLost, encode_webp_jpeg
 
 Ask = Callable[..., Answer]
 
@@ -213,7 +213,7 @@ def test_what_is_no_picture_arrives_as_it_is(ask: Ask) -> None:
 
 def test_sixteen_bits_become_eight() -> None:
     ramp = Image.fromarray((np.arange(65536, dtype=np.uint32).reshape(256, 256)).astype(np.uint16))
-    shown = np.asarray(Image.open(io.BytesIO(encode_lossy(ramp, ImageFormat("webp", 100)))).convert("L"))
+    shown = np.asarray(Image.open(io.BytesIO(encode_webp_jpeg(ramp, ImageFormat("webp", 100)))).convert("L"))
     assert abs(float(shown.mean()) - 127.5) < 2
 
 
@@ -286,9 +286,9 @@ def test_transparency_is_kept_or_refused(ask: Ask) -> None:
         "use output_format png or webp"
     ]
     opaque = Image.new("RGBA", (8, 8), (1, 2, 3, 255))
-    assert Image.open(io.BytesIO(encode_lossy(opaque, ImageFormat("jpeg")))).mode == "RGB"
+    assert Image.open(io.BytesIO(encode_webp_jpeg(opaque, ImageFormat("jpeg")))).mode == "RGB"
     with pytest.raises(AlphaLost):
-        encode_lossy(Image.new("RGBA", (8, 8), (1, 2, 3, 254)), ImageFormat("jpeg"))
+        encode_webp_jpeg(Image.new("RGBA", (8, 8), (1, 2, 3, 254)), ImageFormat("jpeg"))
 
 
 @pytest.mark.parametrize(

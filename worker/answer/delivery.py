@@ -18,7 +18,7 @@ from worker.answer.result import Artifact, Result
 from worker.answer.uploader import Uploader, UploadFailed
 from worker.errors import AnswerTooLarge, ErrorType, JobInterrupted, failure
 from worker.images.formats import ImageFormat
-from worker.images.webp_jpeg import AlphaLost, encode_lossy
+from worker.images.webp_jpeg import AlphaLost, encode_webp_jpeg
 from worker.redact import encodable, masked
 
 GIVE_UP_S = 180.0  # For all uploads of a job, from the end of its graph.
@@ -152,7 +152,7 @@ def _converted(artifact: Artifact, wanted: ImageFormat, names: set[tuple[str, st
         with Image.open(io.BytesIO(artifact.read())) as image:
             if getattr(image, "n_frames", 1) > 1:
                 return artifact
-            content = encode_lossy(image, wanted)
+            content = encode_webp_jpeg(image, wanted)
     except AlphaLost as error:
         errors.append(f"{encodable(artifact.filename)} is sent as PNG: {error}")
         return artifact

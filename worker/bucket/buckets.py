@@ -18,7 +18,7 @@ _MAX_JOB_BUCKETS = 16
 
 
 class Buckets:
-    """The operator's bucket, and the last buckets that jobs brought, with the connections that they have open.
+    """The operator's bucket, and the last buckets that jobs brought. Their connections stay open for the next job.
 
     Args:
         settings: of the worker.
@@ -36,9 +36,9 @@ class Buckets:
         self._of_jobs: OrderedDict[tuple[str, ...], Bucket] = OrderedDict()
 
     def uploader(self, job: Job) -> Uploader | None:
-        """What uploads the files of ``job``; None if they go into the answer.
+        """What uploads the files of ``job``. None if they go into the answer.
 
-        A bucket of the job's own is looked up in the DNS, which may take a while.
+        The host of a bucket that the job brings is looked up in the DNS, which may take a while.
 
         Raises:
             InvalidJob: the job's ``s3Config`` cannot be used.

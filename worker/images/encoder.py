@@ -17,7 +17,7 @@ from PIL import Image
 from worker.images.formats import ImageFormat
 from worker.images.metadata import LARGEST_EXIF, exif, png_chunks, png_info
 from worker.images.png import Chunk, Pixels, Strip, assemble, encode_strip, strip_rows
-from worker.images.webp_jpeg import encode_lossy
+from worker.images.webp_jpeg import encode_webp_jpeg
 
 OnFile = Callable[[Path], None]
 
@@ -68,7 +68,7 @@ class ImageEncoder:
         """Encode ``pixels`` (H×W×C uint8) into ``encoding``: its PNG strips, or the whole file in another format."""
         try:
             if not encoding.strips:
-                self._pool.submit(_encode_lossy, encoding, pixels, texts, wanted)
+                self._pool.submit(_encode_webp_jpeg, encoding, pixels, texts, wanted)
             for index, rows in enumerate(strip_rows(pixels) if encoding.strips else ()):
                 self._pool.submit(_encode_strip, encoding, pixels, index, rows)
         except RuntimeError as error:  # The system gives no further thread.
@@ -83,7 +83,7 @@ class JobImages:
 
     Args:
         encoder: the threads.
-        on_file: is told of each file that is complete, on any thread.
+        on_file: called with each file that is complete, on any thread.
     """
 
     def __init__(self, encoder: ImageEncoder, on_file: OnFile | None) -> None:
@@ -118,7 +118,7 @@ class JobImages:
             wait([waiting[0].done])
 
     def wait(self) -> None:
-        """Until every file has its content."""
+        """Wait until every file has its content."""
         wait([encoding.done for encoding in self._encodings])
 
     def complete(self, count: int) -> None:
@@ -128,7 +128,7 @@ class JobImages:
             raise failure.error
 
     def finish(self) -> list[EncodeFailure]:
-        """Wait for all files; those that could not be made, which are removed."""
+        """Wait for all files. Returns those that could not be made; they are removed."""
         encodings, self._encodings = self._encodings, []
         return _failures(encodings)
 
@@ -138,7 +138,7 @@ def _failures(encodings: Iterable[_Encoding]) -> list[EncodeFailure]:
     for encoding in encodings:
         error = encoding.done.exception()
         if error is not None:
-            with contextlib.suppress(OSError, ValueError):  # It is not there; or no file can have this name.
+            with contextlib.suppress(OSError, ValueError):  # The file is not there, or no file can have this name.
                 encoding.path.unlink()
             failures.append(EncodeFailure(encoding.path, error if isinstance(error, Exception) else RuntimeError()))
     return failures
@@ -152,21 +152,21 @@ def _encode_strip(encoding: _Encoding, pixels: Pixels, index: int, rows: range) 
             strips = [done for done in encoding.strips if done is not None]
         if len(strips) == len(encoding.strips):  # This is the last one, so it writes the file.
             encoding.write(assemble(encoding.shape, strips, encoding.chunks))
-    except BaseException as error:  # noqa: BLE001 - ``finish`` tells it.
+    except BaseException as error:  # noqa: BLE001 - ``finish`` returns it.
         encoding.fail(error)
 
 
-def _encode_lossy(encoding: _Encoding, pixels: Pixels, texts: Mapping[str, str], wanted: ImageFormat) -> None:
+def _encode_webp_jpeg(encoding: _Encoding, pixels: Pixels, texts: Mapping[str, str], wanted: ImageFormat) -> None:
     try:
         image, block = Image.fromarray(pixels), exif(texts)
         try:
-            content = encode_lossy(image, wanted, block)
+            content = encode_webp_jpeg(image, wanted, block)
         except ValueError:
             if block is None or len(block.tobytes()) < LARGEST_EXIF:
                 raise
-            content = encode_lossy(image, wanted)  # The workflow is too long for this format.
+            content = encode_webp_jpeg(image, wanted)  # The workflow is too long for this format.
         encoding.write(content)
-    except BaseException as error:  # noqa: BLE001 - ``finish`` tells it.
+    except BaseException as error:  # noqa: BLE001 - ``finish`` returns it.
         encoding.fail(error)
 
 
@@ -176,5 +176,5 @@ def _encode_small(encoding: _Encoding, pixels: Pixels, texts: Mapping[str, str])
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG", pnginfo=png_info(texts), compress_level=4)
         encoding.write(buffer.getvalue())
-    except Exception as error:  # noqa: BLE001 - ``finish`` tells it.
+    except Exception as error:  # noqa: BLE001 - ``finish`` returns it.
         encoding.fail(error)

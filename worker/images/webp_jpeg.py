@@ -18,7 +18,7 @@ class AlphaLost(ValueError):
         super().__init__("JPEG has no transparency, and this image has: use output_format png or webp")
 
 
-def encode_lossy(image: Image, wanted: ImageFormat, exif: Exif | None = None) -> bytes:
+def encode_webp_jpeg(image: Image, wanted: ImageFormat, exif: Exif | None = None) -> bytes:
     """Encode ``image`` as ``wanted``, WebP or JPEG, and write ``exif`` into the file.
 
     Raises:
