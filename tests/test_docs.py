@@ -216,3 +216,14 @@ def test_every_page_that_is_named_anywhere_is_there(project: Path) -> None:
     for path, name, anchor in named:
         assert (project / name).exists(), f"{path}: {name}"
         assert not anchor or anchor in anchors((project / name).read_text()), f"{path}: {name}#{anchor}"
+
+
+def test_the_architecture_names_each_room_once(project: Path) -> None:
+    """Every folder and top module of the worker; none twice, so that each thing has one place to look."""
+    page = (project / "docs" / "architecture.md").read_text("utf-8")
+    named = re.findall(r"`(worker/[\w/]+(?:/|\.py))`", page)
+    worker = project / "worker"
+    folders = {f"worker/{path.name}/" for path in worker.iterdir() if (path / "__init__.py").is_file()}
+    modules = {f"worker/{path.name}" for path in worker.glob("*.py") if path.name != "__init__.py"}
+    assert sorted(folders | modules) == sorted(name for name in named if name.count("/") == 1 or name.endswith("/"))
+    assert len(named) == len(set(named))

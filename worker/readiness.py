@@ -1,4 +1,4 @@
-"""What a process that does nothing but serve does between its start and its first job."""
+"""What a process that serves does between its start and its first job."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from worker.worker import Worker
 
 
 def make_ready(worker: Worker) -> None:
-    """Warm up, and settle.
+    """Run the warm-up workflow, and exclude what is loaded now from garbage collection.
 
     Raises:
         StartError: ``WARMUP_WORKFLOW`` is no workflow.
     """
     _warm_up(worker)
-    # What stands now, stays. ComfyUI makes a full garbage collection every ten seconds, and Python some in between.
-    # Each took 0.3 s, in the middle of somebody's job, for half a million objects that never go.
+    # These half a million objects stay as long as the process. ComfyUI makes a full garbage collection every ten
+    # seconds, and Python makes some in between. Each looked at all of them for 0.3 s, in the middle of a job.
     gc.freeze()
 
 
 def _warm_up(worker: Worker) -> None:
-    """Run ``WARMUP_WORKFLOW``, if there is one. A workflow that fails is told in the log: others may run."""
+    """Run ``WARMUP_WORKFLOW``, if there is one. If it fails, the log says so: other workflows may run."""
     path = worker.settings.warmup_workflow
     if path is None:
         return

@@ -163,7 +163,7 @@ class Worker:
 
         Raises:
             InvalidJob, InputsRefused, WorkflowRejected: it was not run, and why.
-            JobInterrupted, JobTimedOut, JobStalled: it was stopped before it had its turn, or began.
+            JobInterrupted, JobTimedOut, JobStalled: it was stopped before it began.
             BackendFailed: ComfyUI broke.
         """
         return self.run_job(make_job(workflow, images), on_event)

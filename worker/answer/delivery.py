@@ -156,7 +156,7 @@ def _converted(artifact: Artifact, wanted: ImageFormat, names: set[tuple[str, st
     except AlphaLost as error:
         errors.append(f"{encodable(artifact.filename)} is sent as PNG: {error}")
         return artifact
-    except Exception as error:  # noqa: BLE001 - Pillow raises all sorts for files that are none; the others shall arrive.
+    except Exception as error:  # noqa: BLE001 - Pillow may raise anything for a file that is no picture.
         errors.append(f"{encodable(artifact.filename)} is sent as it is: it is no picture ({type(error).__name__})")
         return artifact
     filename = _free_name(artifact, wanted, names)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from worker.embedded import versions
+
 _KEY_INPUTS = frozenset({"API_KEY_COMFY_ORG", "AUTH_TOKEN_COMFY_ORG"})
 _GRAPH_INPUTS = frozenset({"PROMPT", "DYNPROMPT", "EXTRA_PNGINFO"})
 _CORE_MODULES = ("nodes", "comfy_extras.")
@@ -57,7 +59,7 @@ class NodeClasses:
 
     def _asked(self, node_class: Any) -> HiddenInputs:
         hidden = node_class.INPUT_TYPES().get("hidden") or {}
-        kinds = {str(getattr(kind, "value", kind)) for kind in hidden.values()}  # Newer nodes have an enumeration.
+        kinds = set(map(versions.hidden_input_name, hidden.values()))
         is_core = not getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes").startswith("custom_nodes")
         # ComfyUI's own nodes do nothing with the graph but write it into files.
         uses_graph = self._writes_metadata or not is_core

@@ -40,3 +40,8 @@ def set_up_assets(main: Any) -> None:
 def has_datasets(folder_paths: Any) -> bool:
     """0.33.0 has a model folder for datasets, and nodes that write into it; 0.3.75 has none."""
     return "datasets" in folder_paths.folder_names_and_paths
+
+
+def hidden_input_name(kind: Any) -> str:
+    """The name of a hidden input: a text, or for nodes of 0.33.0's newer interface a member of an enumeration."""
+    return str(getattr(kind, "value", kind))
