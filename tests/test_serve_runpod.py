@@ -281,6 +281,28 @@ def test_sigterm_lets_a_job_finish_and_takes_no_other(start: Start) -> None:
         assert set(process.api.taken) == {"last"}
 
 
+def test_sigterm_while_a_result_is_posted(start: Start) -> None:
+    with start() as process:
+        process.api.answers[:] = [500, 0]
+        process.api.give("posted", {"workflow": graphs.solid()})
+        process.api.wait(lambda: process.api.posts)
+        process.process.terminate()
+        assert process.end() == 0
+        assert [post.status for post in process.api.posts] == [500, 0, 200]
+
+
+def test_a_worker_that_ends_still_hears_of_stops(start: Start) -> None:
+    with start() as process:
+        process.api.give("too-long", sleeping(60))
+        process.api.wait(lambda: process.api.progress("too-long"))
+        process.process.terminate()
+        for job_id in ("never-heard-of", "too-long"):
+            process.api.stop(job_id)
+            process.api.wait(lambda: not process.api.stops)
+        assert process.end() == 0
+        assert not process.api.results("too-long")
+
+
 def test_refresh_stops_the_pod_with_the_first_result(start_either: Start) -> None:
     with start_either(REFRESH_WORKER="true", WORKER_CONCURRENCY="2") as process:
         process.api.give("first", {"workflow": graphs.solid()})
