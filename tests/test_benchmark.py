@@ -82,7 +82,7 @@ def test_another_checkout_takes_part(checkout: Path, tmp_path: Path) -> None:
     done = benchmark(*MINIMAL, "--against", checkout, "--json", figures_file, "--plot", plots)
     assert done.returncode == 0, done.stderr
     figures = json.loads(figures_file.read_text())
-    assert figures["warm"]["empty-64"].keys() == {"embedded", "against", "bare"}
+    assert figures["warm"]["empty-64"].keys() == {"embedded", "against"}
     assert figures["ratios_against"]["empty-64"] > 0
     assert figures["changes"]["empty-64"].keys() == {"difference_ms", "interval_ms", "is_within", "is_sure"}
     assert "embedded ÷ against" in done.stdout

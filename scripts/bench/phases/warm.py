@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -72,14 +73,16 @@ def run_case(
 
 def _measured(plan: Plan, case: Case, contenders: list[Contender], numbers: Iterator[int]) -> dict[str, list[Run]]:
     lanes = [_Lane(contender.name, contender) for contender in contenders if contender.is_running]
-    if case.has_bare:
+    # The bare executor would keep embedded's process warm, which is unfair to another checkout.
+    if case.has_bare and not plan.setup.against:
         lanes += [_Lane(BARE, lane.contender, BARE) for lane in lanes if lane.name == EMBEDDED]
     runs: dict[str, list[Run]] = {lane.name: [] for lane in lanes}
     plan.progress.begin(f"warm: {case.name}", plan.counts.runs + _WARM_UPS)
     fastest_ms = math.inf
+    chance, last = random.Random(0), None  # noqa: S311 - an order, no secret.
     for turn in range(-_WARM_UPS, plan.counts.runs):
-        # The second may profit or suffer from the first, so the order changes from turn to turn.
-        for lane in list(lanes) if turn % 2 else lanes[::-1]:
+        for lane in _shuffled(lanes, last, chance):
+            last = lane
             # The others have filled the processor's caches. A short job would take up to three times as long, so it is
             # run twice. All lanes of a case are treated alike.
             twice = fastest_ms < _SHORT_MS
@@ -95,3 +98,13 @@ def _measured(plan: Plan, case: Case, contenders: list[Contender], numbers: Iter
                 fastest_ms = min(fastest_ms, run.ms)
         plan.progress.advance()
     return runs
+
+
+def _shuffled(lanes: list[_Lane], last: _Lane | None, chance: random.Random) -> list[_Lane]:
+    """``lanes`` in another order. Each may profit or suffer from the one before it, and none comes after itself."""
+    order = lanes[:]
+    chance.shuffle(order)
+    if len(order) > 1 and order[0] is last:
+        other = chance.randrange(1, len(order))
+        order[0], order[other] = order[other], order[0]
+    return order

@@ -75,6 +75,7 @@ def _latency(figures: Figures, path: Path) -> None:
     if figures.get("noisy") or figures.get("noisy_known"):
         unit += "; ? is too noisy to tell"
     _finish(axes, figures, "Warm latency of one job", unit)
+    figure.draw_without_rendering()  # The columns are placed relative to the axes: room for all takes a second layout.
     figure.savefig(path, dpi=_DPI)
     plt.close(figure)
 
