@@ -26,9 +26,7 @@ from worker.settings import Settings
 _wrapped: list[TextIO] = []
 # Libraries that log so much that filtering their lines would take noticeable time.
 _QUIET = ("PIL", "alembic", "asyncio", "boto3", "botocore", "filelock", "s3transfer", "urllib3")
-_LIBRARIES = tuple(
-    {sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib", "stdlib", "platstdlib")}
-)
+_LIBRARIES = tuple({sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib", "stdlib", "platstdlib")})
 # Base64 in one piece, or in lines as some encoders write it. Line breaks may be escaped, as in a repr. The lookbehind
 # and the possessive quantifiers prevent backtracking: otherwise a caller's text could keep the search busy for minutes.
 _BASE64 = re.compile(
