@@ -13,7 +13,7 @@ __all__ = ["Result", "Settings", "Worker"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use, so that the command line's help costs nothing."""
+    """Import these classes only when they are used, so that the command line's help appears at once."""
     if name == "Worker":
         from worker.worker import Worker
 

@@ -1,4 +1,4 @@
-"""The command line: ``python -m worker``. ``serve`` is the command if none is named; ``--help`` lists the others."""
+"""Starts the command line ``python -m worker``. Without a command it runs ``serve``; ``--help`` lists the others."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", ExitCode.INTERRUPTED)
     except OSError as error:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - or Python complains again when it ends.
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - or Python reports the same error when it exits.
         place = error.filename or "the output cannot be written"
         return _fail(f"{place}: {error.strerror or error}", ExitCode.FAILED)
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Run a command. Its module is imported now: it takes seconds, which ``--help`` need not wait for."""
+    """Run a command. Its module is imported only here: the import takes seconds, and ``--help`` should not wait."""
     match options.command:
         case "check":
             from worker.cli.check import check

@@ -1,4 +1,4 @@
-"""The errors that end a job or the worker's start, and what a caller is told of them.
+"""The errors that end a job or the worker's start, and what a caller is told about them.
 
 ::
 
@@ -15,12 +15,12 @@
     ├── JobTimedOut             the job ran for too long                             caller, with another workflow
     ├── JobStalled              the job did nothing for too long                     caller, with another workflow
     ├── OutOfMemory             the device's memory was too small, twice             caller, by trying again
-    ├── DeviceFailed            the CUDA device fails in this process, which ends    nobody
+    ├── DeviceFailed            the CUDA device failed, and the process ends         nobody
     └── BackendFailed           ComfyUI, or what connects to it, failed              nobody
-        └── WorkerDefunct       the job was not begun, since this process ends       caller, by trying again
+        └── WorkerDefunct       the job was not begun, since the process ends        caller, by trying again
 
-A node that raises an exception is not in this tree: what the graph produced before is still delivered, and the failure
-is a line in the result's ``errors``.
+There is no class for a node that raises an exception: what the graph produced before is still delivered, and the
+failure is a line in the result's ``errors``.
 """
 
 from __future__ import annotations

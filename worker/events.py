@@ -1,6 +1,6 @@
-"""What a backend reports while a job runs, and what it says while it starts.
+"""The events that a backend reports while a job runs, and the notices for the operator.
 
-A listener is called with each of a job's events, in order, on the backend's thread.
+A listener is called with each event of a job, in order, on the backend's thread.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class NodeProgress:
 
 @dataclass(frozen=True)
 class Preview:
-    """A preview of the image that a sampler makes. ``image``: not encoded."""
+    """A preview of the image that a sampler makes. ``image`` is not encoded."""
 
     node_id: str | None
     image: Image
@@ -80,7 +80,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Notice:
-    """What the worker tells its operator, in a few words: a step of the start, or a warning."""
+    """A short text for the operator: a step of the start, or a warning."""
 
     text: str
     is_warning: bool = False

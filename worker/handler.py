@@ -1,4 +1,4 @@
-"""The story of one job, from what the platform hands over to the answer. Every error becomes an answer here."""
+"""Takes one job from the platform's dict to the answer: parse, run, deliver. Every error becomes an answer here."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from worker.worker import Listener, Worker
 
 T = TypeVar("T")
 Handler = Callable[[object], Coroutine[Any, Any, Answer]]
-# Up to here a step takes less time on the event loop than a trip to another thread.
+# Up to these sizes, a step is faster on the event loop than on another thread.
 _FEW_NODES = 8
 _FEW_BYTES = 200_000
 _log = logging.getLogger("worker")
 
 
 def make_handler(worker: Worker, on_event: Listener | None = None) -> Handler:
-    """Build the async handler of ``worker``: job dict → answer dict. It raises nothing but ``CancelledError``.
+    """Build the async handler of ``worker``: job dict → answer dict. The handler raises only ``CancelledError``.
 
     Args:
         worker: an open worker.
-        on_event: gets the events of every job.
+        on_event: called with the events of every job, on another thread.
 
     Raises:
         SettingsError: the bucket's settings are not complete.
@@ -47,16 +47,15 @@ def make_handler(worker: Worker, on_event: Listener | None = None) -> Handler:
 
 
 class JobHandler:
-    """Answers jobs with ``worker``, which is open.
+    """Answers jobs with ``worker``, which must be open.
 
-    ``answer`` gives a dict, ``reply`` the JSON that is sent. Both take
+    ``answer`` returns a dict, ``reply`` returns the JSON that is sent. Both log one line about the job, and take
 
         raw: the job as RunPod hands it over: ``{"id", "input"}``.
-        on_event: gets the job's events, on another thread.
+        on_event: called with the job's events, on another thread.
         limit_mb: the largest answer, in MB of 10⁶ bytes.
 
-    and log one line about the job. Both raise WorkerDefunct if the job was not begun and nothing was done with it, and
-    ``CancelledError`` once the job has stopped; nothing else.
+    Both raise only ``WorkerDefunct``, if the job was not begun, and ``CancelledError``, once the job has stopped.
 
     Raises:
         SettingsError: the bucket's settings are not complete.
@@ -70,13 +69,13 @@ class JobHandler:
         self._machine_folders = worker.runtime.machine_folders() if worker.runtime else ()
 
     async def answer(self, raw: object, on_event: Listener | None = None, limit_mb: float | None = None) -> Answer:
-        """Run one job; what its caller gets."""
+        """Run one job. Returns what its caller gets."""
         async with self._log.record(raw) as record:
             record.answer = await self._answer(record, raw, on_event, limit_mb)
             return record.answer
 
     async def reply(self, raw: object, on_event: Listener | None = None, limit_mb: float | None = None) -> Reply:
-        """Run one job; what is sent to its caller."""
+        """Run one job. Returns the JSON that is sent to its caller."""
         async with self._log.record(raw) as record:
             answer = record.answer = await self._answer(record, raw, on_event, limit_mb)
             try:
@@ -88,14 +87,14 @@ class JobHandler:
     async def _answer(
         self, record: JobRecord, raw: object, on_event: Listener | None, limit_mb: float | None
     ) -> Answer:
-        """The ladder from errors to answers."""
+        """Run one job, and turn every error into an answer, except WorkerDefunct."""
         try:
             return await self._steps(record, raw, on_event, limit_mb)
         except WorkerDefunct:
             raise
         except WorkerError as error:
             return error.answer()
-        except Exception as error:  # noqa: BLE001 - the platform would post a traceback to the caller.
+        except Exception as error:  # noqa: BLE001 - or the platform posts a traceback to the caller.
             _log.exception("The handler failed")
             return failure(f"Internal error: {type(error).__name__}", "internal")
 
@@ -124,5 +123,5 @@ def _has_few_bytes(answer: Answer) -> bool:
 
 
 async def _step(is_small: bool, step: Callable[[], T]) -> T:
-    """Take ``step``: at once if it is small, on a thread if it would hold up the event loop."""
+    """Run ``step``: here if it is small, otherwise on a thread, so that the event loop is not blocked."""
     return step() if is_small else await asyncio.to_thread(step)

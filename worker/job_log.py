@@ -1,4 +1,4 @@
-"""What the log says of a job: its id on every line, one line at its end, and model files that a failed job missed."""
+"""What the log says about a job: its id on each line, a line when it ends, and the models that a failed job lacks."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class JobLog:
     """Opens a record for each job.
 
     Args:
-        settings: of the worker.
-        catalog: what ComfyUI knows of model files; None if ComfyUI is a server elsewhere.
+        settings: the worker's.
+        catalog: what ComfyUI knows about model files; None if ComfyUI is a server elsewhere.
     """
 
     def __init__(self, settings: Settings, catalog: Catalog | None) -> None:
@@ -37,12 +37,12 @@ class JobLog:
         self._diagnosis: asyncio.Future[None] | None = None
 
     def record(self, raw: object) -> JobRecord:
-        """The record of the job ``raw``, which may be no job at all. Use it with ``async with``."""
+        """The record of the job ``raw``, which need not be a valid job. Use it with ``async with``."""
         job_id = raw.get("id") if isinstance(raw, dict) else None
         return JobRecord(job_id if isinstance(job_id, str) else "", self._diagnose)
 
     async def _diagnose(self, job: Job) -> None:
-        """Log which models ``job`` misses, if the operator wants to know; one job at a time."""
+        """Log which models ``job`` lacks, if the operator has asked for this. One job at a time is examined."""
         if self._catalog is None:
             return
         if self._diagnosis is not None and not self._diagnosis.done():
@@ -50,14 +50,14 @@ class JobLog:
             return
         looking = asyncio.to_thread(log_missing_models, job.workflow, self._volume, self._catalog)
         self._diagnosis = asyncio.ensure_future(looking)
-        await asyncio.wait({self._diagnosis}, timeout=_DIAGNOSIS_S)  # A large volume holds no answer up.
+        await asyncio.wait({self._diagnosis}, timeout=_DIAGNOSIS_S)  # A large volume must not delay the answer.
 
 
 class JobRecord:
     """One job in the log.
 
     Attributes:
-        answer: what its caller gets; None as long as there is nothing.
+        answer: the answer that the caller gets; None until there is one.
     """
 
     def __init__(self, job_id: str, diagnose: Callable[[Job], Awaitable[None]]) -> None:
@@ -71,13 +71,13 @@ class JobRecord:
         self._context.enter_context(job_lines(job_id))
 
     def taken(self, job: Job) -> Job:
-        """``job`` is valid. From now on no log line shows its secrets."""
+        """Note that the job is valid. From now on no log line shows its secrets."""
         self._job = job
         self._context.enter_context(job_lines(job.id, _secrets(job)))
         return job
 
     def collected(self, result: Result) -> Result:
-        """The job has run."""
+        """Note what the job produced, and that its delivery begins now."""
         self._collected, self._seconds = time.perf_counter(), dict(result.seconds)
         self._count, self._size = len(result.artifacts), result.size
         return result

@@ -1,4 +1,4 @@
-"""Logging. ComfyUI logs at its own level, libraries at WARNING. No line shows a secret or the content of a file."""
+"""The process's log: its format, its levels, and the removal of secrets and base64 from each line."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from urllib.parse import quote
 
 from worker.settings import Settings
 
-# Copies of the streams, which ComfyUI has wrapped. If they were collected, the wrappers' files would be closed.
+# Copies of the standard streams, which ComfyUI's wrappers write to. A copy that is garbage collected closes its file,
+# so they are kept here.
 _wrapped: list[TextIO] = []
 # Libraries that log so much that filtering their lines would take noticeable time.
 _QUIET = ("PIL", "alembic", "asyncio", "boto3", "botocore", "filelock", "s3transfer", "urllib3")
-_LIBRARIES = tuple(
-    {sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib", "stdlib", "platstdlib")}  # as in pathname
-)
-# Base64 in one piece, or in lines as some encoders write it, also as such lines look in a repr. The lookbehind and the
-# possessive quantifiers prevent backtracking: otherwise a caller's text could keep the expression busy for minutes.
+_LIBRARIES = tuple({sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib", "stdlib", "platstdlib")})
+# Base64 in one piece, or in lines as some encoders write it. Line breaks may be escaped, as in a repr. The lookbehind
+# and the possessive quantifiers prevent backtracking: otherwise a caller's text could keep the search busy for minutes.
 _BASE64 = re.compile(
     r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{200,}+={0,2}"
     r"|[A-Za-z0-9+/_-]{50,}+(?:(?:\\r)?(?:\\n|\s)++[A-Za-z0-9+/_-]{50,}+){2,}[A-Za-z0-9+/_=\s-]*)"
 )
 _MAX_LENGTH = 16_000
 _MAX_ID = 200
-_MOST_SEARCHED = 1_000_000  # Characters of a line that are searched for base64. All are searched for secrets.
+_MOST_SEARCHED = 1_000_000  # Base64 is searched for in so many characters of a line, secrets in all of them.
 _SHORTEST_SECRET = 6  # If a caller's key were "e", masking it would make all lines unreadable.
 
 _job_id: ContextVar[str | None] = ContextVar("worker_job_id", default=None)
-# The secrets of all jobs that run. A thread that a node has started does not know its job, so every line hides all.
+# The secrets of all jobs that run. A thread that a node has started does not know its job. So every line hides all
+# of these secrets.
 _job_secrets: Counter[str] = Counter()
 _lock = threading.Lock()
 
@@ -165,8 +165,8 @@ def _is_library(path: str) -> bool:
 def own_logging(settings: Settings) -> Iterator[None]:
     """Keep the process's streams, and the root logger's handlers and level, as they are while ComfyUI starts.
 
-    ComfyUI wraps ``sys.stdout`` and ``sys.stderr``, and its wrappers close them at the end. So it gets copies. It also
-    adds a handler to the root logger, which would print every line twice. So it cannot add any.
+    ComfyUI wraps ``sys.stdout`` and ``sys.stderr``, and its wrappers close them at the end. So it gets copies. ComfyUI
+    also adds a handler to the root logger, which would print every line twice. So adding a handler has no effect here.
     """
     root = logging.getLogger()
     level = root.level if root.handlers else logging.getLevelName(settings.comfy_log_level)

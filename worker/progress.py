@@ -1,4 +1,4 @@
-"""How far a job is, from its events."""
+"""A job's progress, computed from its events."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class JobProgress:
     """How far one job is. Call it with each event, in order. Any thread may read it.
 
     Attributes:
-        node_count: nodes of the workflow. 0 before the job begins.
-        completed: nodes that are done or cached.
+        node_count: number of nodes in the workflow. 0 before the job begins.
+        completed: number of nodes that are done or cached.
         label: the node that runs, such as ``KSampler (3)``.
         steps: ``(value, maximum)`` of the node that runs, if it reports steps.
     """
@@ -39,7 +39,7 @@ class JobProgress:
     @property
     def percent(self) -> float:
         """How much of the workflow is done, 0 to 100. Each node counts the same."""
-        part, steps = 0.0, self.steps  # A copy, since another thread may set them to None.
+        part, steps = 0.0, self.steps  # Read once, since another thread may set it to None.
         if steps is not None and steps[1] > 0 and self.completed < self.node_count:
             part = min(max(steps[0] / steps[1], 0.0), 1.0)
         return 100 * (self.completed + part) / self.node_count if self.node_count else 0.0
@@ -48,7 +48,7 @@ class JobProgress:
         match event:
             case PromptStarted(node_count=count):
                 self.node_count, self._ended = count, False
-                self._seen.clear()  # A node may have queued a further prompt.
+                self._seen.clear()  # This may be a second prompt, which a node has queued.
             case NodesCached(node_ids=ids):
                 self._seen.update(ids)
             case NodeStarted(display_node_id=node_id, class_type=class_type):

@@ -1,4 +1,4 @@
-"""What a process that serves does between its start and its first job."""
+"""Prepares a process that serves for its first job: runs the warm-up workflow and relieves the garbage collector."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from worker.worker import Worker
 
 
 def make_ready(worker: Worker) -> None:
-    """Run the warm-up workflow, and exclude what is loaded now from garbage collection.
+    """Run the warm-up workflow, then exclude all objects that exist from garbage collection.
 
     Raises:
         StartError: ``WARMUP_WORKFLOW`` is no workflow.
     """
     _warm_up(worker)
-    # These half a million objects stay as long as the process. ComfyUI makes a full garbage collection every ten
-    # seconds, and Python makes some in between. Each looked at all of them for 0.3 s, in the middle of a job.
+    # Half a million objects exist now, and stay until the process ends. ComfyUI makes a full garbage collection every
+    # ten seconds, and Python makes some in between. Each of them took 0.3 s to look at these objects, during a job.
     gc.freeze()
 
 
 def _warm_up(worker: Worker) -> None:
-    """Run ``WARMUP_WORKFLOW``, if there is one. If it fails, the log says so: other workflows may run."""
+    """Run ``WARMUP_WORKFLOW``, if there is one. A failure is only a warning, since other workflows may work."""
     path = worker.settings.warmup_workflow
     if path is None:
         return

@@ -1,4 +1,4 @@
-"""``Worker``: the class that Python code, the command line and the handler use."""
+"""``Worker``, which starts ComfyUI and runs workflows for Python code, the command line and the handler."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Worker:
             result = worker.run("workflow.json", images={"in.png": "photo.png"})
             result.images[0].show()
 
-    A process has one ComfyUI. The first Worker starts it, and it stays; one Worker is open at a time. With
-    ``COMFY_BACKEND=websocket`` ComfyUI is a server elsewhere, and several Workers may be open.
+    A process has one ComfyUI. The first Worker starts it, and it runs until the process ends. Only one Worker can be
+    open at a time. With ``COMFY_BACKEND=websocket`` ComfyUI is a server elsewhere, and several Workers can be open.
 
     Args:
         settings: default: the environment's, with ComfyUI's log at WARNING unless ``COMFY_LOG_LEVEL`` is set.
-        say: is told of each step of the start and of warnings, as ``worker.events.Notice``. Default: the log.
+        say: called with a ``worker.events.Notice`` for each step of the start and each warning. Default: the log.
     """
 
     _open: Backend | None = None
@@ -65,14 +65,14 @@ class Worker:
         self.life = Life()
 
     def start(self) -> Worker:
-        """Start ComfyUI, unless this process has done so before; or connect to the server that runs it.
+        """Start ComfyUI, unless it already runs in this process, or connect to the server that runs it.
 
         Raises:
-            StartError: it cannot start, does not answer, or another Worker is open.
+            StartError: ComfyUI cannot start or does not answer, or another Worker is open.
         """
         if self._backend is not None:
             raise StartError("This Worker is open already")
-        # Pillow has a limit of its own, and refuses pictures of twice that size.
+        # Pillow refuses pictures of more than twice its own limit, so that limit must not be below the worker's.
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self.settings.max_image_pixels)
         if self.settings.comfy_backend == "websocket":
             from worker.remote.backend import WebsocketBackend
@@ -115,19 +115,19 @@ class Worker:
 
     @property
     def state(self) -> StateFolder:
-        """Where jobs' files lie: one folder for the process. Its first Worker chooses it."""
+        """The folder of all jobs' files. A process has one, which its first Worker chooses."""
         with _state_lock:
             if Worker._state is None:
                 Worker._state = open_state(self.settings.worker_state_dir)
             return Worker._state
 
     def close(self) -> None:
-        """Interrupt what runs and take no more. Results stay readable.
+        """Interrupt the jobs that run, and accept no more. Results stay readable.
 
         If this Worker is defunct, no other one can be opened in this process.
 
         Raises:
-            BackendFailed: a node does not stop. No other Worker can be opened in this process.
+            BackendFailed: a node does not stop. Then no other Worker can be opened in this process.
         """
         if self._backend is not None:
             self._backend.close()
@@ -153,13 +153,13 @@ class Worker:
         images: Mapping[str, ImageSource] | None = None,
         on_event: Listener | None = None,
     ) -> Result:
-        """Run a workflow and wait for it. ``KeyboardInterrupt`` stops it.
+        """Run a workflow and wait for its result. ``KeyboardInterrupt`` stops the workflow.
 
         Args:
             workflow: an API-format graph or a request, as a dict, or a file that holds one (JSON, or a PNG made by
                 ComfyUI).
-            images: input files by the names that the workflow uses: a path, bytes or a PIL image each.
-            on_event: gets every event of ``worker.events``, on another thread.
+            images: input files, each a path, bytes or a PIL image, by the names that the workflow uses.
+            on_event: called with every event of ``worker.events``, on another thread.
 
         Raises:
             InvalidJob, InputsRefused, WorkflowRejected: it was not run, and why.
@@ -174,7 +174,7 @@ class Worker:
         images: Mapping[str, ImageSource] | None = None,
         on_event: Listener | None = None,
     ) -> Result:
-        """``run`` for asyncio. Cancelling it interrupts the workflow and waits until it has stopped."""
+        """``run`` for asyncio. Cancelling the call interrupts the workflow and waits until it has stopped."""
         job = await asyncio.to_thread(make_job, workflow, images)
         return await self.arun_job(job, on_event)
 
@@ -190,12 +190,12 @@ class Worker:
     async def run_graph(
         self, job: Job, on_event: Listener | None = None, on_file: Callable[[Path], None] | None = None
     ) -> RunResult:
-        """Stage a parsed job and run its graph; its files are in the job's own folder then.
+        """Stage a parsed job and run its graph. Afterwards the output files are in the job's own folder.
 
-        ``on_file`` is told of each output file that is complete, on any thread, while the graph still runs. The file
-        stays at this path until the graph has ended.
+        ``on_file`` is called with the path of each output file that is complete, on any thread, while the graph still
+        runs. The file stays at this path until the graph has ended.
 
-        Raises: as ``run``. Cancelling it interrupts the graph and waits until it has stopped.
+        Raises: as ``run``. Cancelling the call interrupts the graph and waits until it has stopped.
         """
         pending = await self._staged(job, on_event, on_file)
         return await pending.arrive()

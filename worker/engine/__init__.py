@@ -1,1 +1,1 @@
-"""Runs, one after the other, whichever backend runs them: turns, limits of time, folders, a worker's life."""
+"""What both backends share: the queue of runs, time limits, the jobs' folders, and the worker's life."""

@@ -1,4 +1,4 @@
-"""What every backend takes and gives: a ``GraphRun`` and a ``RunResult``."""
+"""The interface of a backend: it takes a ``GraphRun`` and returns a ``RunResult``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Status = Literal["success", "error", "interrupted"]
 
 @dataclass(frozen=True)
 class TimeLimit:
-    """How long a run may take, from the start of its turn. ``source``: the setting or field that says so."""
+    """How long a run may take, from the start of its turn. ``source``: the setting or field that sets this limit."""
 
     seconds: float
     source: str
@@ -31,13 +31,13 @@ class GraphRun:
 
     Attributes:
         workflow: the graph, in ComfyUI's API format.
-        workspace: the job's folder: it holds the input files and gets the output files.
-        staged: content hash of each input file, by its name.
-        api_key: the caller's key for ComfyUI's API nodes.
-        on_event: gets the events of ``worker.events``, on the backend's thread.
-        image_format: of what SaveImage saves.
-        on_file: is told of each output file that is complete, on any thread, while the graph still runs.
-        time_limit: how long it may run; None without a limit.
+        workspace: the job's folder, with its input files. The output files come there, too.
+        staged: content hash of each input file, by the file's name.
+        api_key: the key for ComfyUI's API nodes, the caller's or the operator's.
+        on_event: called with the events of ``worker.events``, on the backend's thread.
+        image_format: format of the images that SaveImage saves.
+        on_file: called with each output file that is complete, on any thread, while the graph still runs.
+        time_limit: how long the graph may run; None: no limit.
     """
 
     workflow: Workflow = field(repr=False)
@@ -57,12 +57,12 @@ class RunResult:
     Attributes:
         run: the run that produced it; its workspace holds the files.
         status: how the run ended.
-        outputs: ui dict of each node that has one, in the order of the workflow's nodes. Keys are the ids that a user
-            knows.
+        outputs: ui dicts of each node that has any, by node id, in the order of the workflow's nodes. Nodes of an
+            expanded subgraph have the id of the node that the user sees.
         errors: one readable line for each thing that went wrong.
-        unnamed: files in the output folder that no node named, by the output node that saved them.
-        error: what ended the run, if no node did; its text is in ``errors``.
-        seconds: how long each part took, by its name.
+        unnamed: files in the output folder that no ui dict names, by the id of the output node that saved them.
+        error: the error that ended the run, if no node raised it; its text is in ``errors``, too.
+        seconds: how long each part took, by the part's name.
     """
 
     run: GraphRun
@@ -81,11 +81,11 @@ class Backend(Protocol):
         """Queue ``run``. The future raises WorkflowRejected, JobInterrupted, JobTimedOut, JobStalled or BackendFailed.
 
         Raises:
-            WorkerDefunct: it takes no more.
+            WorkerDefunct: this process runs no more graphs.
         """
 
     def interrupt(self, run: GraphRun) -> None:
-        """Stop ``run``, at its next step if it runs, at once if it waits. No other run is touched."""
+        """Stop ``run``: at its next step if it runs, at once if it waits. Other runs are not affected."""
 
     def close(self) -> None:
-        """Interrupt what runs and take no more."""
+        """Interrupt all runs, and accept no more."""

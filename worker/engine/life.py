@@ -1,4 +1,4 @@
-"""A worker's life: whether it takes jobs, and who is told when it stops taking them."""
+"""Knows whether the worker still takes jobs, and calls listeners when it stops taking them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _log = logging.getLogger("worker")
 
 
 class Life:
-    """The life of one worker. It may be told and asked on any thread.
+    """The life of one worker. Any thread may use it.
 
-    A worker takes jobs until it begins to drain or becomes defunct. One that drains finishes the jobs that it has. A
-    defunct one cannot run another job: it leaves what it has not begun, and ends with an error.
+    A worker takes jobs until it begins to drain or becomes defunct. A worker that drains finishes the jobs that it has
+    taken. A defunct worker cannot run another job: it does not begin those that wait, and ends with an error.
     """
 
     def __init__(self) -> None:
@@ -24,12 +24,12 @@ class Life:
 
     @property
     def failure(self) -> str | None:
-        """Why it is defunct; None if it is not."""
+        """Why the worker is defunct; None if it is not."""
         return self._failure
 
     @property
     def takes_jobs(self) -> bool:
-        """Whether it would begin another job."""
+        """Whether the worker still takes jobs."""
         return self._failure is None and not self._is_draining
 
     def drain(self, reason: str) -> None:
@@ -51,7 +51,7 @@ class Life:
         self._tell()
 
     def on_end(self, listener: Callable[[], object]) -> None:
-        """Let ``listener`` be called, on any thread, when the worker begins to drain or becomes defunct."""
+        """Call ``listener``, on any thread, when the worker begins to drain or becomes defunct; now if it has."""
         self._listeners.append(listener)
         if not self.takes_jobs:
             listener()

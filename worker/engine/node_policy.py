@@ -1,4 +1,4 @@
-"""Which node classes callers may use: ``NODE_ALLOWLIST`` and ``NODE_DENYLIST``. Pure."""
+"""Decides which node classes callers may use, by ``NODE_ALLOWLIST`` and ``NODE_DENYLIST``."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class NodePolicy:
 
         Args:
             workflow: an API-format graph.
-            runs_as: gives the class that ComfyUI runs if a graph names this one.
+            runs_as: returns the class that ComfyUI runs when a graph names a class.
 
         Raises:
-            WorkflowRejected: with a bullet for each node that is not allowed.
+            WorkflowRejected: a node is not allowed. The text has a bullet for each such node.
         """
         if not (self.allowed or self.denied):
             return
@@ -51,7 +51,7 @@ class NodePolicy:
             raise WorkflowRejected(public_text(refusal(bullets), max_length=20_000))
 
     def warnings(self, installed: Iterable[str]) -> Iterator[str]:
-        """What is probably wrong with these lists. ``installed``: the classes that there are."""
+        """What is probably wrong with these lists. ``installed``: the names of all installed classes."""
         names = tuple(installed)
         if self.allowed and not any(_is_named(name, self.allowed) for name in names):
             yield "NODE_ALLOWLIST names no node class that is installed: every workflow will be refused"

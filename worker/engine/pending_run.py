@@ -1,4 +1,4 @@
-"""A run on its way: wait for what it produces, or stop it."""
+"""Submits a run to the backend, then waits for its result or stops it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class PendingRun:
         self._future: Future[RunResult] = backend.submit(run)
 
     def wait(self) -> RunResult:
-        """Wait for the run's result. ``KeyboardInterrupt`` stops it; a second one ends the wait for its end.
+        """Wait for the run's result. ``KeyboardInterrupt`` stops the run and waits for its end; a second one ends that wait.
 
-        Raises: what the backend's future raises. The job's files are gone then.
+        Raises: what the backend's future raises. Then the job's files have been removed.
         """
         try:
             return self._timed(self._future.result())
@@ -38,9 +38,9 @@ class PendingRun:
             raise
 
     async def arrive(self) -> RunResult:
-        """``wait`` for asyncio. Cancelling it interrupts the run and waits until it has stopped."""
+        """``wait`` for asyncio. Cancelling the call interrupts the run and waits until it has stopped."""
         running = asyncio.wrap_future(self._future)
-        # Its exception counts as seen, even if the caller has gone.
+        # Read the exception. Otherwise asyncio logs it as never retrieved if the caller has gone.
         running.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             return self._timed(await asyncio.shield(running))
@@ -52,7 +52,7 @@ class PendingRun:
             raise
 
     def stop(self) -> None:
-        """Interrupt the run, wait until it has ended in whatever way, and remove its files."""
+        """Interrupt the run, wait until it has ended, and remove its files."""
         self._backend.interrupt(self._run)
         self._future.exception()
         self._discard()
@@ -61,12 +61,12 @@ class PendingRun:
         self._run.workspace.close()
 
     def _timed(self, result: RunResult) -> RunResult:
-        """``result``, which has just come, with the seconds of ``stage`` and ``run`` (with the wait for its turn)."""
+        """Add the seconds of ``stage`` and of ``run``, which ends now and includes the wait for its turn."""
         return replace(result, seconds={"stage": self._stage_s, "run": time.perf_counter() - self._submitted})
 
 
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Do ``work``, however often the caller is cancelled meanwhile."""
+    """Finish ``work``, even if the caller is cancelled meanwhile."""
     task = asyncio.ensure_future(work)
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):

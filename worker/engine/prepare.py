@@ -1,4 +1,4 @@
-"""A job → the ``GraphRun`` that a backend takes: its files staged, its limits and its format decided."""
+"""Turns a job into a ``GraphRun``: stages its input files, and decides its key, image format and time limit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def prepare_run(
     """Make the job's folder in ``state`` and stage its input files there.
 
     Raises:
-        InputsRefused: a file could not be staged; nothing is left then.
+        InputsRefused: a file could not be staged. Then the job's folder has been removed.
     """
     limits = InputLimits(int(settings.max_input_mb * 1e6), settings.max_image_pixels, settings.input_urls == "public")
     operators_key = settings.comfy_org_api_key

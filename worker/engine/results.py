@@ -1,4 +1,4 @@
-"""What both backends do with a graph before it runs, and with its outcomes afterwards."""
+"""Copies a job's graph for ComfyUI, and builds the job's result from the outcomes of its prompts."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def _copied(value: Any) -> Any:
 
 
 def dropped_lines(node_errors: Mapping[str, Any], run: GraphRun) -> list[str]:
-    """A line for each output that validation dropped while it accepted others."""
+    """A line for each problem of outputs that validation dropped, while it accepted other outputs."""
     return [f"Output dropped by validation: {public_text(line, [run.api_key])}" for line in explain_nodes(node_errors)]
 
 
 def make_result(run: GraphRun, outcomes: Sequence[PromptOutcome], errors: Iterable[str]) -> RunResult:
-    """The result of a job from the outcomes of its prompts, in the order of its workflow. ``errors`` come first."""
+    """Build a job's result from the outcomes of its prompts. Its error lines begin with ``errors``."""
     outputs: dict[str, list[dict[str, Any]]] = {}
     for outcome in outcomes:
         for node_id, output in outcome.outputs.items():
-            # A node that an expansion has made gets the id of the node that the user sees.
+            # A node of an expanded subgraph gets the id of the node that the user sees.
             seen_as = node_id if node_id in run.workflow else outcome.display_ids.get(node_id, node_id)
             outputs.setdefault(seen_as, []).append(output)
     order = {node_id: index for index, node_id in enumerate(run.workflow)}

@@ -11,14 +11,15 @@ from worker.engine.turn import Turn
 from worker.errors import JobStalled, JobTimedOut, WorkerError
 
 _LOOK_S = 0.1
-_AGAIN_S = 1.0  # A node may swallow an interrupt.
+_AGAIN_S = 1.0  # Interrupt again after this time, since a node may swallow an interrupt.
 
 
 @dataclass(frozen=True)
 class Patience:
     """Limits for every run, in seconds.
 
-    ``stall_s``: without a sign of life; 0 without a limit. ``grace_s``: from an interrupt to the end.
+    ``stall_s``: how long it may show no sign of life; 0: no limit. ``grace_s``: how long it may take to end after an
+    interrupt.
     """
 
     stall_s: float = 0.0
@@ -30,7 +31,7 @@ class Watchdog:
 
     Args:
         patience: the limits for every run.
-        moves: whether the run has shown a sign of life since the last call.
+        moves: returns whether the run has shown a sign of life since the last call.
         interrupt: tells the run to stop. It is called once a second, since a node may swallow an interrupt.
         abandon: called when the run does not stop.
     """
@@ -53,16 +54,16 @@ class Watchdog:
     def begin(self, turn: Turn) -> None:
         """Watch ``turn`` from now on."""
         self._moved_at = turn.started
-        self._turn = turn  # The thread sees it from now on.
+        self._turn = turn  # Set last, since the thread looks at the turn from now on.
         if turn.run.time_limit is not None or self._patience.stall_s:
             self._rouse()
 
     def interrupted(self) -> None:
-        """The run was told to stop. See that it does."""
+        """Note that the run was told to stop. If it does not stop, it is interrupted again, and then abandoned."""
         self._rouse()
 
     def end(self) -> None:
-        """The run has ended."""
+        """Stop watching, since the run has ended."""
         self._turn = None
 
     def close(self) -> None:
@@ -82,7 +83,7 @@ class Watchdog:
             turn = self._turn
             if turn is None:
                 self._wake.clear()
-                if self._turn is not None:  # A turn has begun since.
+                if self._turn is not None:  # A turn has begun meanwhile, and its wake-up was cleared.
                     self._wake.set()
             else:
                 self._look(turn, time.monotonic())

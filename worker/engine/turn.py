@@ -1,4 +1,4 @@
-"""A run in the queue: it waits, runs, and may be told to stop."""
+"""``Turn``: a run in the queue, which waits, runs, and may be told to stop."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Turn:
     """A run in the queue.
 
     Attributes:
-        run: what is run.
-        future: its result.
+        run: the run itself.
+        future: gets the run's result.
         context: the job's context variables, so that log lines carry the job's id.
-        started: when its turn began, by ``time.monotonic``.
-        interrupted_at: when it was told to stop, by ``time.monotonic``; None while it may go on.
-        ending: why it was told to stop, if that was not its caller's wish.
+        started: when the turn began, by ``time.monotonic``; 0 before.
+        interrupted_at: when the run was told to stop, by ``time.monotonic``; None if it was not.
+        ending: the error of the time limit that stopped the run; None if no limit did.
     """
 
     def __init__(self, run: GraphRun) -> None:
@@ -32,11 +32,11 @@ class Turn:
 
     @property
     def interrupted(self) -> bool:
-        """Whether it was told to stop."""
+        """Whether the run was told to stop."""
         return self.interrupted_at is not None
 
     def with_ending(self, result: RunResult) -> RunResult:
-        """``result`` with the reason why it was told to stop; unchanged if it came to its end before that."""
+        """``result`` with the error of the limit that stopped the run; unchanged if the run was complete before."""
         if self.ending is None or result.status == "success":
             return result
         others = tuple(line for line in result.errors if line != str(JobInterrupted()))

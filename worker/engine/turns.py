@@ -1,4 +1,4 @@
-"""One run after the other, on one thread: the part that both backends share."""
+"""The queue of both backends: performs one run after the other, on one thread."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Turns:
     """Gives each run its turn, on a thread of its own.
 
     Args:
-        name: the thread's.
-        perform: runs one. What it raises becomes the future's exception; an error that is no WorkerError becomes
+        name: the thread's name.
+        perform: runs a turn. What it raises becomes the future's exception; an error that is no WorkerError becomes
             BackendFailed.
         interrupt: stops the current turn. It is called on any thread and must return at once.
         rest: tidies up. It is called after a turn, if no other turn comes within ``rest_after_s`` seconds, and at the
             latest after 20 turns.
         patience: how long a turn may show no sign of life, and how long it may take to stop.
-        moves: whether the current turn has shown a sign of life since the last call.
-        salvage: gives what a turn that does not stop has finished.
+        moves: returns whether the current turn has shown a sign of life since the last call.
+        salvage: returns what a turn has finished, if that turn does not stop.
+        life: fails when a turn does not stop, since this process cannot run another one then.
         stuck: the text about a turn that does not stop.
-        life: told when a turn does not stop, since this process cannot run another one then.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Turns:
                 self._stop_current()
 
     def retire(self, reason: str) -> None:
-        """Run nothing more. Runs that wait get WorkerDefunct."""
+        """Begin no other run. Runs that wait get WorkerDefunct."""
         with self._lock:
             if self._retired:
                 return
@@ -120,14 +120,14 @@ class Turns:
             turn.future.set_exception(WorkerDefunct())
 
     def _abandon(self, turn: Turn) -> None:
-        """Answer a turn that does not stop. Its thread stays busy, so this process can run nothing more."""
+        """Answer a turn that does not stop. It keeps the thread busy, so this process can run nothing more."""
         with self._lock:
             if self.current is not turn or turn.future.done():
                 return
         self.retire(f"{self._stuck} ({self._patience.grace_s:g} s after its interrupt)")
         try:
             result = turn.context.copy().run(self._salvage, turn)
-        except Exception:  # noqa: BLE001 - somebody waits for an answer.
+        except Exception:  # noqa: BLE001 - a caller waits for an answer.
             _log.exception("What a stuck job had finished cannot be saved")
             result = None
         self._settle(turn, result, turn.ending or JobInterrupted())
@@ -146,7 +146,7 @@ class Turns:
         for run in runs:
             self.interrupt(run)
         self._turns.put(None)
-        if self._retired:  # The life has told why, and all runs have their answer.
+        if self._retired:  # The thread may never end. Why is logged, and all runs have their answer.
             return
         self._thread.join(timeout=self._patience.grace_s + 5)
         self._watchdog.close()
@@ -164,11 +164,11 @@ class Turns:
             turn.context.run(self._answer, turn)
             if self._retired:
                 return
-            del turn  # Otherwise the job's files would stay until the next job comes.
+            del turn  # Otherwise the job's files would be kept until the next job comes.
             self._since_rest += 1
 
     def _next(self) -> Turn | None:
-        """Wait for a turn, and rest if none comes; None at the end."""
+        """Wait for the next turn, and rest if none comes. None: the thread should end."""
         if self._rest_after_s and 0 < self._since_rest < _MOST_TURNS_WITHOUT_REST:
             with contextlib.suppress(queue.Empty):
                 return self._turns.get(timeout=self._rest_after_s)
@@ -187,7 +187,7 @@ class Turns:
             result = self._perform(turn)
         except WorkerError as expected:
             error = expected
-        except Exception as unexpected:  # noqa: BLE001 - whatever it is, somebody waits for an answer.
+        except Exception as unexpected:  # noqa: BLE001 - a caller waits for an answer.
             _log.exception("The backend failed (%s)", self._name)
             error = BackendFailed(f"Internal error: {type(unexpected).__name__}")
         with self._lock:
@@ -199,7 +199,7 @@ class Turns:
 
     @staticmethod
     def _settle(turn: Turn, result: RunResult | None, error: BaseException) -> None:
-        with contextlib.suppress(InvalidStateError):  # It was answered before, since it did not stop in time.
+        with contextlib.suppress(InvalidStateError):  # ``_abandon`` has answered, since the turn did not stop in time.
             if result is not None:
                 turn.future.set_result(turn.with_ending(result))
             else:

@@ -1,7 +1,7 @@
-"""Folders: ComfyUI's constant ones, and one for each job.
+"""Makes and removes the folders for files: ComfyUI's, which stay the same, and one for each job.
 
 ComfyUI's input, output and temp folders never change while the process lives, since node objects keep the paths that
-they saw first. A job's files lie in its own folder. They are in ComfyUI's folders only while its graph runs.
+they saw first. A job's files lie in the job's own folder. They are in ComfyUI's folders only while its graph runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SWEEP_AGE_S = 60
 
 @dataclass(frozen=True)
 class StateFolder:
-    """The process's own folder. If the process is killed, the next one removes it."""
+    """The process's own folder. If the process is killed, the next worker removes the folder."""
 
     root: Path
     _lock: int
@@ -35,27 +35,27 @@ class StateFolder:
 
     @property
     def input(self) -> Path:
-        """What LoadImage reads from."""
+        """The folder that LoadImage reads from."""
         return self.root / "input"
 
     @property
     def output(self) -> Path:
-        """What SaveImage writes to."""
+        """The folder that SaveImage writes to."""
         return self.root / "output"
 
     @property
     def temp(self) -> Path:
-        """What PreviewImage writes to."""
+        """The folder that PreviewImage writes to."""
         return self.root / "temp"
 
     @property
     def user(self) -> Path:
-        """ComfyUI's user data."""
+        """The folder of ComfyUI's user data."""
         return self.root / "user"
 
     @property
     def kept(self) -> Path:
-        """Files of nodes that ComfyUI serves from its cache."""
+        """The folder with the output files of nodes whose results ComfyUI still has in its cache."""
         return self.root / "kept"
 
     @property
@@ -70,7 +70,7 @@ class StateFolder:
         return Workspace(root)
 
     def close(self) -> None:
-        """Remove the folder and all that is in it. Happens by itself when the process ends."""
+        """Remove the folder and all its files. This happens by itself when the process ends."""
         if os.getpid() != self._owner:
             return  # This is a forked child.
         atexit.unregister(self.close)
@@ -81,7 +81,7 @@ class StateFolder:
 class Workspace:
     """A job's own folder. It is removed by ``close``, or when nothing refers to it any more.
 
-    Its ``input``, ``output`` and ``temp`` are made when a file comes into them.
+    ``input``, ``output`` and ``temp`` are made when the first file comes into them.
     """
 
     def __init__(self, root: Path) -> None:
@@ -93,7 +93,7 @@ class Workspace:
         self._remove = weakref.finalize(self, _remove, root, os.getpid())
 
     def close(self) -> None:
-        """Remove the job's files. May be called again."""
+        """Remove the job's files. A second call does nothing."""
         self._remove()
 
 
@@ -103,19 +103,19 @@ def _remove(root: Path, owner: int) -> None:
     try:  # Most jobs have one or two files, for which shutil.rmtree takes three times as long.
         with os.scandir(root) as folders:
             for folder in folders:
-                if folder.is_symlink():  # Its target is not the job's.
+                if folder.is_symlink():  # The link's target is not the job's.
                     raise NotADirectoryError(folder.path)
                 with os.scandir(folder.path) as entries:
                     for entry in entries:
                         os.unlink(entry.path)  # noqa: PTH108
                 os.rmdir(folder.path)  # noqa: PTH106
         os.rmdir(root)  # noqa: PTH106
-    except OSError:  # There are folders below, or something has just put a file in.
+    except OSError:  # There are folders below, or a file has just come.
         shutil.rmtree(root, ignore_errors=True)
 
 
 def open_state(parent: Path | None) -> StateFolder:
-    """Make a fresh state folder in ``parent`` (default: tmpfs where there is room), and sweep those of dead processes.
+    """Make a new state folder in ``parent``, and remove those of dead processes. Default: tmpfs, if it has room.
 
     Raises:
         StartError: the folder cannot be made.
@@ -147,7 +147,7 @@ def _default_parent() -> Path:
 
 
 def _lock(path: Path) -> int:
-    """Lock ``path`` for as long as this process lives. BlockingIOError: another process has locked it."""
+    """Lock ``path`` while this process lives. Raises BlockingIOError if another process has locked it."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -158,7 +158,7 @@ def _lock(path: Path) -> int:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove state folders that no process has locked. A young one may not be locked yet."""
+    """Remove state folders that no process has locked. Keep new ones, which may not be locked yet."""
     for left in parent.glob(_PREFIX + "*"):
         try:
             if left.stat().st_mtime > time.time() - _SWEEP_AGE_S:

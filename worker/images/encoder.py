@@ -1,4 +1,4 @@
-"""Encodes images into files, in threads, while further nodes run."""
+"""Encodes a job's images into files, on threads, while further nodes run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class EncodeFailure:
 
 @dataclass
 class _Encoding:
-    """One file that is being made: its PNG strips in order, as they are done, and a future that ends with the file."""
+    """One file that is being made. ``strips`` are its PNG strips, None until encoded. ``done`` ends with the file."""
 
     path: Path
     shape: tuple[int, int, int]
@@ -59,7 +59,7 @@ class _Encoding:
 
 
 class ImageEncoder:
-    """The threads that encode images. One of these serves all jobs."""
+    """The threads that encode images. One ImageEncoder serves all jobs."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), "image-encoder")
@@ -78,8 +78,8 @@ class ImageEncoder:
 class JobImages:
     """The images of one job that are being encoded.
 
-    An image's file exists from the start, but is empty until its content is encoded. So ``wait`` before a node runs
-    that may read it.
+    An image's file exists from the start, but is empty until its content is encoded. So call ``wait`` before a node
+    runs that may read the file.
 
     Args:
         encoder: the threads.
@@ -95,7 +95,7 @@ class JobImages:
         """Begin to encode ``pixels`` (H×W×C uint8, C 3 or 4) into ``path``.
 
         Raises:
-            OSError, ValueError: there can be no file of this name.
+            OSError, ValueError: no file can have this name.
         """
         self._make_room(path)
         is_small = wanted.name == "png" and pixels.nbytes < _SMALL_BYTES
@@ -106,12 +106,12 @@ class JobImages:
             self._encodings.append(encoding)
             _encode_small(encoding, pixels, texts)
             return
-        path.write_bytes(b"")  # Takes the name, so that ComfyUI gives the next image another one.
+        path.write_bytes(b"")  # Reserve the name, so that ComfyUI gives the next image another one.
         self._encodings.append(encoding)
         self._encoder.submit(encoding, pixels, texts, wanted)
 
     def _make_room(self, path: Path) -> None:
-        """Wait if too many pixels are waiting, and for an earlier file of this name (``%batch_num%`` may repeat it)."""
+        """Wait for an earlier file of this name (``%batch_num%`` may repeat one), and if too many pixels wait."""
         waiting = [encoding for encoding in self._encodings if not encoding.done.done()]
         wait([encoding.done for encoding in waiting if encoding.path == path])
         if sum(math.prod(encoding.shape) for encoding in waiting) > _MOST_WAITING_BYTES:
@@ -122,13 +122,13 @@ class JobImages:
         wait([encoding.done for encoding in self._encodings])
 
     def complete(self, count: int) -> None:
-        """Wait for the last ``count`` files, and raise the error of the first that could not be made."""
+        """Wait for the last ``count`` files, and raise the error of the first one that could not be made."""
         own, self._encodings = self._encodings[-count:], self._encodings[:-count]
         for failure in _failures(own):
             raise failure.error
 
     def finish(self) -> list[EncodeFailure]:
-        """Wait for all files. Returns those that could not be made; they are removed."""
+        """Wait for all files. Remove and return those that could not be made."""
         encodings, self._encodings = self._encodings, []
         return _failures(encodings)
 
@@ -171,7 +171,7 @@ def _encode_webp_jpeg(encoding: _Encoding, pixels: Pixels, texts: Mapping[str, s
 
 
 def _encode_small(encoding: _Encoding, pixels: Pixels, texts: Mapping[str, str]) -> None:
-    """Pillow encodes a small image in less time than it takes to choose a filter or to reach another thread."""
+    """Encode with Pillow, on this thread: for a small image, the choice of a filter or another thread takes longer."""
     try:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG", pnginfo=png_info(texts), compress_level=4)

@@ -1,4 +1,4 @@
-"""The image formats that a job can ask for."""
+"""``ImageFormat``: the formats and qualities that a job can ask for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FormatName = Literal["png", "webp", "jpeg"]
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """``quality``: 1 to 100, for WebP and JPEG. 100 makes WebP lossless."""
+    """An image's format. ``quality`` is 1 to 100, for WebP and JPEG; 100 makes WebP lossless."""
 
     name: FormatName = "png"
     quality: int = 90

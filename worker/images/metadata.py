@@ -1,4 +1,4 @@
-"""The texts that ComfyUI writes into image files: the graph and the editor's own data."""
+"""Builds the metadata that ComfyUI writes into image files: the graph and the editor's own data."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from PIL.PngImagePlugin import PngInfo
 
 from worker.images.png import Chunk
 
-LARGEST_EXIF = 65_000  # Bytes; the block of a JPEG or WebP file holds no more.
+LARGEST_EXIF = 65_000  # Bytes. The Exif block of a JPEG or WebP file holds no more.
 # ComfyUI's own nodes for other formats use the same tags: 0x0110 (Model), and 0x010F (Make) and those below it.
 _EXIF_PROMPT, _EXIF_REST = 0x0110, 0x010F
 
 
 def image_texts(prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> dict[str, str]:
-    """``prompt`` and each entry of ``extra_pnginfo`` as JSON, by its name."""
+    """The JSON texts of ``prompt`` and of each entry of ``extra_pnginfo``, by name."""
     given = {} if prompt is None else {"prompt": prompt}
     return {key: json.dumps(value) for key, value in {**given, **(extra_pnginfo or {})}.items()}
 
 
 def png_info(texts: Mapping[str, str]) -> PngInfo:
-    """``texts`` for Pillow's PNG encoder."""
+    """``texts`` in the form that Pillow's PNG encoder takes."""
     info = PngInfo()
     for key, text in texts.items():
         info.add_text(key, text)
@@ -31,12 +31,12 @@ def png_info(texts: Mapping[str, str]) -> PngInfo:
 
 
 def png_chunks(texts: Mapping[str, str]) -> tuple[Chunk, ...]:
-    """``texts`` for ``worker.images.png``."""
+    """``texts`` in the form that ``worker.images.png`` takes."""
     return tuple((kind, data) for kind, data, *_ in png_info(texts).chunks)
 
 
 def exif(texts: Mapping[str, str]) -> Image.Exif | None:
-    """``texts`` for WebP and JPEG; None if there are none."""
+    """``texts`` as the Exif block of a WebP or JPEG file; None if there are no texts."""
     if not texts:
         return None
     block = Image.Exif()

@@ -1,7 +1,7 @@
 """Encodes PNG fast: numpy filters the rows of an image and ISA-L deflates them, in strips that are independent.
 
-Format: W3C PNG specification, third edition. Each strip ends with a full flush, that is at a whole byte of the deflate
-stream. So threads can encode the strips in parallel, and ``assemble`` only puts them one after the other.
+Format: W3C PNG specification, third edition. Each strip ends with a full flush, so it ends at a whole byte of the
+deflate stream. So threads can encode the strips in parallel, and ``assemble`` only joins them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NONE, _SUB, _UP, _AVERAGE, _PAETH = range(5)
 # Above this ratio, zlib makes much smaller files than ISA-L, and is fast as well.
 _COMPRESSIBLE = 12
 _NEARLY_NOTHING = 100  # The ratio above which a strip is almost of one colour.
-_PAETH_COST = 1.15  # Paeth takes numpy as long as everything else together. Choose it only if it saves this much.
+_PAETH_COST = 1.15  # Paeth takes as long as all other steps together. Choose it only if others are this much larger.
 _ADLER_BASE = 65521
 
 
@@ -51,7 +51,8 @@ def encode_strip(pixels: Pixels, rows: range) -> Strip:
     height, width, channels = pixels.shape
     lines = pixels.reshape(height, width * channels)
     filter_type, ratio = _choose_filter(lines, rows, channels)
-    # A sample of such a strip says little about the best filter. So deflate all of it with both, and take the smaller.
+    # A sample of such a strip says little about the best filter. So deflate the whole strip with two filters, and take
+    # the smaller result.
     filters = {filter_type, _PAETH} if ratio > _NEARLY_NOTHING else {filter_type}
     last = rows.stop == height
     return min(
@@ -71,7 +72,7 @@ def _deflated(filtered: Pixels, ratio: float, *, last: bool) -> Strip:
 
 
 def assemble(shape: Sequence[int], strips: Iterable[Strip], chunks: Iterable[Chunk] = ()) -> bytes:
-    """Build the PNG file of an image of ``shape`` (H, W, C). ``chunks``, ``(kind, data)`` each, precede its pixels."""
+    """Build the PNG file of an image of ``shape`` (H, W, C). ``chunks`` of ``(kind, data)`` come before its pixels."""
     height, width, channels = shape
     header = struct.pack(">2I5B", width, height, 8, _COLOR_TYPES[channels], 0, 0, 0)
     parts = [_SIGNATURE, *_chunk(b"IHDR", header)]
@@ -87,7 +88,7 @@ def assemble(shape: Sequence[int], strips: Iterable[Strip], chunks: Iterable[Chu
 
 
 def _choose_filter(lines: Pixels, rows: range, channels: int) -> tuple[int, float]:
-    """The filter that makes some rows in the middle of the strip smallest, and the ratio: raw / deflated size."""
+    """The filter that makes some rows in the middle of the strip smallest, and the ratio raw / deflated size."""
     middle = (rows.start + rows.stop) // 2
     sample = range(max(rows.start, middle - _SAMPLE_ROWS // 2), min(rows.stop, middle + _SAMPLE_ROWS // 2 + 1))
     sizes = {}
@@ -100,7 +101,7 @@ def _choose_filter(lines: Pixels, rows: range, channels: int) -> tuple[int, floa
 
 
 def _filtered(lines: Pixels, rows: range, channels: int, filter_type: int) -> Pixels:
-    """Filter ``rows`` of ``lines`` (H×W·C). Each begins with its filter's number; differences are modulo 256."""
+    """Filter ``rows`` of ``lines`` (H×W·C). Each row begins with its filter's number. Differences are modulo 256."""
     given = lines[rows.start : rows.stop]
     out = np.empty((given.shape[0], given.shape[1] + 1), np.uint8)
     out[:, 0] = filter_type
@@ -131,7 +132,7 @@ def _average(given: Pixels, above: Pixels, channels: int, out: Pixels) -> None:
 def _paeth(given: Pixels, above: Pixels, channels: int, out: Pixels) -> None:
     """Write left, above or above left to ``out``: the one nearest to left + above - above left.
 
-    Where two are equally near, the first in this order is taken.
+    If two are equally near, the first in this order is taken.
     """
     out[:, :channels] = above[:, :channels]
     left, over = given[:, :-channels].astype(np.int16), above[:, channels:].astype(np.int16)
@@ -155,7 +156,7 @@ def _chunk(kind: bytes, data: bytes) -> list[bytes]:
 
 
 def _joined_adler(first: int, second: int, length: int) -> int:
-    """The Adler-32 of two byte strings together, from that of each. ``length``: bytes of the second.
+    """The Adler-32 of two byte strings together, from the Adler-32 of each. ``length``: bytes in the second one.
 
     This is zlib's ``adler32_combine``, which Python does not offer.
     """

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class AlphaLost(ValueError):
-    """The image is to be a JPEG and has transparency, which JPEG cannot hold."""
+    """The image has transparency, and should become a JPEG, which cannot hold it."""
 
     def __init__(self) -> None:
         super().__init__("JPEG has no transparency, and this image has: use output_format png or webp")
@@ -22,7 +22,7 @@ def encode_webp_jpeg(image: Image, wanted: ImageFormat, exif: Exif | None = None
     """Encode ``image`` as ``wanted``, WebP or JPEG, and write ``exif`` into the file.
 
     Raises:
-        AlphaLost: it is to be a JPEG and has transparency.
+        AlphaLost: ``wanted`` is JPEG, and the image has transparency.
     """
     if image.mode.startswith("I"):  # 16 bits a pixel. Pillow would cut values off at 255 instead of scaling them.
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")

@@ -1,1 +1,1 @@
-"""What a caller sends → a ``Job``, and its input files."""
+"""Turns what a caller sends into a ``Job`` and its input files."""

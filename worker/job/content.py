@@ -33,8 +33,8 @@ _CONTAINERS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"NGSP", "model/spz"),
 )
 _MAX_FRAMES = 10_000  # A GIF of 20 MB can have a million frames, and loaders decode all of them.
-_RUNS_A_PROGRAM = frozenset({"EPS"})  # Pillow starts Ghostscript to read it.
-# Kept here before a node pack can replace it. There is one whose replacement installs packages for unknown images.
+_RUNS_A_PROGRAM = frozenset({"EPS"})  # Pillow starts Ghostscript to read this format.
+# Kept before a node pack can replace it. One pack's replacement installs packages when it finds an unknown image.
 _open_image = Image.open
 _RIFF = {b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
 # A line that begins with #EXT is not accepted as a comment: FFmpeg reads a file with such lines as a playlist, and
@@ -45,7 +45,7 @@ _OBJ_VERTEX = re.compile(rb"^\s*v(?:[ \t]+-?[\d.eE+-]+){3}", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Content:
-    """A file's media type. ``pixels``: of an image, width × height × frames."""
+    """A file's media type. ``pixels``: width × height × frames of an image, 0 for other files."""
 
     media_type: str
     pixels: int = 0
@@ -63,7 +63,7 @@ def identify(data: bytes, max_pixels: int) -> Content | None:
         max_pixels: most pixels an image may have, all frames together.
 
     Raises:
-        TooManyPixels: the image has more.
+        TooManyPixels: the image has more pixels, or too many frames.
     """
     image = _identify_image(data, max_pixels)
     if image is not None:
@@ -122,14 +122,14 @@ def _latent_or_model(data: bytes) -> str | None:
 
 
 def _is_obj(data: bytes) -> bool:
-    """Whether every line is one that the format has, and one near the beginning is a vertex."""
+    """Whether every line is a line of the OBJ format, and one near the beginning is a vertex."""
     if not _OBJ_VERTEX.search(data, 0, 65536):
         return False
     return all(_OBJ_LINE.fullmatch(line) for line in data.split(b"\n"))
 
 
 def _is_latent(data: bytes) -> bool:
-    """Whether it is a safetensors file with the tensor that SaveLatent writes."""
+    """Whether ``data`` is a safetensors file with the tensor that SaveLatent writes."""
     if len(data) < 16:
         return False
     length = struct.unpack_from("<Q", data)[0]

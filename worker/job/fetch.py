@@ -1,7 +1,7 @@
 """Fetches the input files that a caller names by URL, from public addresses only.
 
-A host name is resolved once, by ``_PublicResolver``, and the connection goes to the addresses that this gave. So a name
-cannot lead to another address after the check. Redirects are followed here, one by one: each target is checked as well.
+A host name is resolved once, by ``_PublicResolver``, which checks its addresses. The connection goes to one of them.
+So a name cannot lead to another address after the check. Redirects are followed here, and each target is checked, too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """``max_bytes``: of one file. ``total_bytes``: of all files. ``seconds``: for one file, with name and redirects."""
+    """``max_bytes``: largest size of one file. ``total_bytes``: largest size of all files together.
+
+    ``seconds``: longest time for one file, including the look-up of its host's name and redirects.
+    """
 
     max_bytes: int
     seconds: float = _TIMEOUT_S
@@ -38,7 +41,7 @@ class FetchLimits:
 
 
 class _Budget:
-    """Bytes that a job may still fetch."""
+    """``left``: bytes that a job may still fetch."""
 
     def __init__(self, left: int) -> None:
         self.left = left
@@ -124,16 +127,18 @@ def _parsed(text: str) -> URL:
 
 
 def _check_host(url: URL) -> None:
-    """Check an address that the URL holds itself: aiohttp connects to it without asking the resolver.
+    """Check a host that is an IP address: aiohttp connects to it without asking the resolver.
 
     Raises:
-        FetchFailed: it is not public.
+        FetchFailed: the address is not public.
     """
     host = url.host or ""
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        if _NUMERIC.fullmatch(host):  # Such as 0x7f.1: no address for Python, but one for some resolvers.
+        if _NUMERIC.fullmatch(
+            host
+        ):  # Such as 0x7f.1, which Python does not take for an address, but some resolvers do.
             raise FetchFailed(NOT_PUBLIC) from None
         return
     if not is_public(host):
@@ -163,4 +168,4 @@ class _PublicResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to close."""

@@ -1,4 +1,4 @@
-"""The files, dicts, paths and images that Python code or the command line gives → a ``Job``."""
+"""Builds a ``Job`` from the workflow and the images that Python code or the command line gives."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def make_job(workflow: str | PathLike[str] | Mapping[str, Any], images: Mapping[
 def _as_input(request: Mapping[str, Any]) -> object:
     """The ``input`` of a job, from a request or from a graph.
 
-    A request has its workflow under ``input`` or at its top. In a graph, one of these names may be the id of a node.
+    A request has ``workflow`` under ``input`` or at its top. In a graph, either name may be the id of a node.
     """
     if "input" in request and not _is_node(request["input"]):
         return request["input"]

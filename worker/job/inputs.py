@@ -1,4 +1,4 @@
-"""A job's input files: decodes or fetches what the caller sent, checks it, and writes it to the job's folder."""
+"""Stages a job's input files: decodes or fetches each one, checks it, and writes it to the job's folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class InputLimits:
-    """``max_bytes``: of one decoded file. ``max_pixels``: of one image, all its frames together.
+    """``max_bytes``: largest size of one decoded file. ``max_pixels``: most pixels of one image, all frames together.
 
     ``urls``: whether a file may be given as the URL of a public address.
     """
@@ -44,7 +44,7 @@ def stage(images: Iterable[InputImage], folder: Path, limits: InputLimits) -> di
         The content hash of each file by its name.
 
     Raises:
-        InputsRefused: some files cannot be used. It has one line for each.
+        InputsRefused: some files cannot be used. Its ``details`` have one line for each.
     """
     images = tuple(images)
     hashes: dict[str, str] = {}
@@ -99,7 +99,7 @@ def _decode(name: str, text: str, max_bytes: int) -> bytes:
     try:
         with contextlib.suppress(ValueError):
             return pybase64.b64decode(encoded, validate=True)
-        # Slower: it accepts white space, and its error says what is wrong.
+        # This one is slower, but accepts white space, and its error says what is wrong.
         return base64.b64decode("".join(encoded.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise _Refusal(f"Error decoding base64 for {name}: {error}") from None
@@ -112,7 +112,7 @@ def _too_large(name: str, size: int, limit: int) -> str:
 def _write(folder: Path, name: str, data: bytes) -> str:
     path = folder / name
     content = hashlib.blake2b(data, digest_size=16).hexdigest()
-    # Some nodes cache a file by its time alone. So the time depends on the content.
+    # Some nodes notice that a file has changed only by its modification time. So derive this time from the content.
     time_s = 1_000_000_000 + int(content[:7], 16)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

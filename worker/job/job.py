@@ -1,4 +1,4 @@
-"""What a job is, once its input has passed the rules of ``parse.py``."""
+"""``Job``: a valid job, as ``parse.py`` builds it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Workflow = dict[str, Any]
 
 @dataclass(frozen=True)
 class InputImage:
-    """A file that a job brings along.
+    """An input file of a job.
 
-    ``name`` is a relative path, as LoadImage names it. ``data`` is the file: its bytes, or text as callers send it
-    (base64, a ``data:`` URI, an ``http(s)://`` URL).
+    ``name`` is a relative path, as LoadImage names it. ``data`` is the file's bytes, or the text that the caller sent:
+    base64, a ``data:`` URI, or an ``http(s)://`` URL.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Job:
     """One valid job. ``workflow`` is ComfyUI's API format: ``{node_id: {class_type, inputs, _meta?}}``.
 
     ``api_key``: the caller's Comfy.org key. ``output_format``, ``output_quality`` and ``timeout_s`` (seconds) are None
-    where the settings decide. ``s3_config``: the caller's own bucket, as RunPod's ``s3Config`` describes it.
+    if the settings decide. ``s3_config``: the caller's own bucket, as RunPod's ``s3Config`` describes it.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Raw job input → ``Job``, by the rules of the request format. Pure: it reads and writes nothing."""
+"""Checks a raw job by the rules of the request format, and turns it into a ``Job``. It reads and writes no files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def parse_job(raw: object) -> Job:
     """Check a job as RunPod hands it over: ``{"id": …, "input": {"workflow": …, "images": […], …}}``.
 
     Raises:
-        InvalidJob: a rule is broken. The text is about the first one. No other exception is raised, whatever is given.
+        InvalidJob: a rule is broken. The text is about the first such rule. Nothing else is raised.
     """
     if not isinstance(raw, Mapping):
         raise InvalidJob("A job must be an object with an 'input'")
@@ -62,7 +62,7 @@ def parse_workflow(workflow: object) -> Workflow:
     """Check that ``workflow`` is an API-format graph with at least one node. Its node classes are not checked here.
 
     Raises:
-        InvalidJob: it is no such graph.
+        InvalidJob: ``workflow`` is no such graph.
     """
     if not isinstance(workflow, dict):
         raise InvalidJob(f"'workflow' must be an object of nodes in ComfyUI's API format, not {_kind(workflow)}")
@@ -106,7 +106,7 @@ def parse_images(images: object) -> tuple[InputImage, ...]:
     """Check the ``images`` of a request. The content of the files is checked later, in ``inputs.py``.
 
     Raises:
-        InvalidJob: it is no list of ``{name, image}``, a name is unsafe, or a name is used twice.
+        InvalidJob: ``images`` is no list of ``{name, image}``, a name is unsafe, or a name is used twice.
     """
     if images is None:
         return ()
@@ -130,7 +130,7 @@ def check_name(name: str) -> None:
     """Check that ``name`` is a relative path that stays inside its folder, and that LoadImage accepts it.
 
     Raises:
-        InvalidJob: it breaks a rule, which the text names.
+        InvalidJob: the name breaks a rule, which the text states.
     """
     problem = _name_problem(name)
     if problem:

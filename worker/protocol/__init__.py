@@ -1,1 +1,1 @@
-"""What ComfyUI says of a prompt, in types of this project. Both backends use it."""
+"""Turns what ComfyUI says about a prompt into this project's types, for both backends."""

@@ -1,4 +1,4 @@
-"""ComfyUI's messages to its clients → typed events, and how a listener is called."""
+"""Turns ComfyUI's messages to its clients into typed events, and calls listeners with them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from worker.events import Event, Listener, Message, NodeOutput, NodeProgress, NodesCached, NodeStarted, PromptStarted
 
 # Messages that become no event. "status" counts the queue, "progress_state" repeats "progress" for every node, and
-# "feature_flags" is between client and server. The endings become PromptEnded, which the backend sends itself.
+# "feature_flags" tells a client what the server can do. Instead of the others, the backend itself sends PromptEnded.
 _SKIPPED = frozenset(
     {"status", "progress_state", "execution_success", "execution_error", "execution_interrupted", "feature_flags"}
 )
@@ -18,18 +18,18 @@ _log = logging.getLogger("worker")
 
 
 def translate(name: str, data: Any, graph: Mapping[str, Any]) -> Event | None:
-    """Turn one message of ``PromptServer.send_sync`` into an event. None if it becomes no event.
+    """Turn one message of ``PromptServer.send_sync`` into an event; None if there is no event for it.
 
     Args:
         name: the message's name.
         data: its payload.
-        graph: the workflow that runs. It has the class of each node.
+        graph: the workflow that runs, from which the class of each node is taken.
     """
     if name in _SKIPPED:
         return None
     try:
         return _translated(name, data, graph)
-    except _MISSHAPEN:  # A node pack sent it, under a name that ComfyUI uses.
+    except _MISSHAPEN:  # A node pack sent its own data under one of ComfyUI's names.
         return Message(name, data)
 
 
@@ -55,7 +55,7 @@ def _node_started(data: Mapping[str, Any], graph: Mapping[str, Any]) -> NodeStar
 
 
 def tell(listener: Listener | None, event: Event | None) -> None:
-    """Call ``listener`` with ``event``. If it raises, that is logged and the graph goes on: it is the caller's code."""
+    """Call ``listener`` with ``event``. If the listener, which is the caller's code, raises, only log the exception."""
     if listener is None or event is None:
         return
     try:

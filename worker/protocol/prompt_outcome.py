@@ -1,4 +1,4 @@
-"""The outcome of one prompt, from what ComfyUI's executor and history say."""
+"""Reads the outcome of one prompt from ComfyUI's messages and history."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NodeFailure:
 
     @classmethod
     def of(cls, data: Mapping[str, Any], otherwise: str = "") -> NodeFailure:
-        """Read the data of an ``execution_error``. ``otherwise``: the message if it has none."""
+        """Read the data of an ``execution_error``. ``otherwise``: the message if ``data`` has none."""
         return cls(
             str(data.get("node_id")), str(data.get("node_type")), str(data.get("exception_type")),
             str(data.get("exception_message", otherwise)),
@@ -27,14 +27,15 @@ class NodeFailure:
 
 @dataclass(frozen=True)
 class PromptOutcome:
-    """How one prompt ended, and what its nodes gave.
+    """How one prompt ended, and what its nodes produced.
 
     Attributes:
         status: ``success``, ``error`` or ``interrupted``.
         outputs: the ui dict of each node that has one, by node id.
-        display_ids: the node that the user sees instead, by node id.
+        display_ids: id of the node that the user sees, by the id of the node that ran.
+        failure: the node that raised an exception; None if there is none.
         unsaved: a line for each image that could not be encoded.
-        unnamed: the files that an output node saved and did not name, by node id; paths in the output folder.
+        unnamed: paths in the output folder of files that a node saved and its ui dict does not name, by node id.
     """
 
     prompt_id: str
@@ -50,10 +51,10 @@ def outcome_of(prompt_id: str, history: Mapping[str, Any], messages: Sequence[Se
     """Read the outcome of a prompt that has ended.
 
     Args:
-        prompt_id: its id.
-        history: ``outputs`` and ``meta``, each by node id.
-        messages: ``(name, data)`` each. The last one says how the prompt ended. ComfyUI's own flag for that can be
-            stale, for example after a dependency cycle.
+        prompt_id: the prompt's id.
+        history: ``outputs`` and ``meta``, each a dict by node id.
+        messages: pairs of ``(name, data)``. The last one says how the prompt ended. ComfyUI also has a flag for this,
+            but it can be stale, for example after a dependency cycle.
     """
     name, data = messages[-1]
     status = {"execution_success": "success", "execution_interrupted": "interrupted"}.get(name, "error")
@@ -65,7 +66,7 @@ def outcome_of(prompt_id: str, history: Mapping[str, Any], messages: Sequence[Se
 def blocked(data: Mapping[str, Any]) -> PromptOutcome:
     """The outcome for a node that an ExecutionBlocker stopped with a message. The rest of the graph goes on.
 
-    ``data``: that of the ``execution_error`` which ComfyUI sends for it.
+    ``data``: the data of the ``execution_error`` message that ComfyUI sends for this node.
     """
     return PromptOutcome(str(data.get("prompt_id")), "success", failure=NodeFailure.of(data))
 

@@ -1,4 +1,4 @@
-"""ComfyUI's validation errors → one text, with a bullet for each problem."""
+"""Turns ComfyUI's validation errors into one text, with a bullet for each problem."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def explain_rejection(
         error: the ``error`` of ``/prompt``'s answer.
         node_errors: the ``node_errors`` of ``/prompt``'s answer.
         workflow: the graph as the caller sent it.
-        has_node_class: whether a node class is installed.
-        checkpoints: gives the names of the installed checkpoints. Called only if the graph names one that is missing.
+        has_node_class: returns whether a node class is installed.
+        checkpoints: returns the names of the installed checkpoints. Called only if the graph names a missing one.
     """
     found = [*_missing_classes(workflow, has_node_class), *_dangling_links(workflow)]
-    # For a link to a missing node, ComfyUI itself reports only the exception that this caused.
+    # For a link to a missing node, ComfyUI itself reports only the exception that the link caused.
     bullets = [*found, *explain_nodes(node_errors, exceptions=not found), *_cycle(workflow, node_errors)]
     text = refusal(bullets or [_general(error)])
     if not _misses_checkpoint(node_errors):
@@ -42,14 +42,14 @@ def explain_rejection(
 
 
 def refusal(bullets: Sequence[str]) -> str:
-    """Build the text for a graph with these problems, in ComfyUI's form. Long bullets and a long list are cut."""
+    """Build the text about a graph with these problems. Long bullets and a long list are cut."""
     text = "\n".join([_HEADLINE, *(f"• {_cut(bullet)}" for bullet in bullets[:_SHOWN_BULLETS])])
     more = len(bullets) - _SHOWN_BULLETS
     return f"{text}\n• and {more} more" if more > 0 else text
 
 
 def explain_nodes(node_errors: Mapping[str, Any], *, exceptions: bool = True) -> list[str]:
-    """A line for each problem: node id, class, input, what is wrong. ``exceptions``: include exceptions, too."""
+    """A line for each problem: node id, class, input, what is wrong. ``exceptions``: whether to include exceptions."""
     return [
         f"Node {node_id} ({entry.get('class_type', 'unknown')}){_input_name(problem)}: {_problem(problem)}"
         for node_id, entry in node_errors.items()
@@ -128,7 +128,7 @@ def _not_in_list(extra: Mapping[str, Any]) -> str:
 
 
 def combo_choices(config: Any) -> list[Any]:
-    """The choices of a combo input: ``[[…], {…}]`` or ``["COMBO", {"options": […]}]``. Empty for any other."""
+    """The choices of a combo input: ``[[…], {…}]`` or ``["COMBO", {"options": […]}]``. Empty for other inputs."""
     if not isinstance(config, list | tuple) or not config:
         return []
     if isinstance(config[0], list):

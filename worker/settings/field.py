@@ -1,4 +1,4 @@
-"""How a setting is declared."""
+"""Declares a setting: its default, its description, and which values it takes."""
 
 from __future__ import annotations
 

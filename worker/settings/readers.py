@@ -1,4 +1,4 @@
-"""Types of settings that read the text of an environment variable in their own way."""
+"""The types of settings that turn the text of an environment variable into a value, such as a list or an address."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _split_commas(value: object) -> object:
 
 def _server_address(value: object) -> object:
     text = str(value).strip()
-    if not text.isprintable() or " " in text:  # urlsplit would remove some of these.
+    if not text.isprintable() or " " in text:  # urlsplit would silently remove some such characters.
         raise ValueError("not an address")
     parts = urlsplit(text if "://" in text else f"http://{text}")
     extras = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password

@@ -13,7 +13,7 @@ from worker.settings.readers import SdkLogLevel
 
 
 class RunpodSettings(BaseModel):
-    """What belongs to the platform and its SDK."""
+    """The log of RunPod's SDK, and the variables that the platform sets."""
 
     runpod_log_level: SdkLogLevel = setting(
         "WARN", "ERROR, WARN, INFO, DEBUG, TRACE or NOTSET", "How much RunPod's SDK logs."

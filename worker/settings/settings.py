@@ -21,7 +21,7 @@ from worker.settings.volume import VolumeSettings
 
 
 class Settings(
-    # From the last to the first: pydantic begins with the fields of the class that stands last.
+    # In reverse order, since pydantic takes the fields of the last class first.
     RunpodSettings,
     LocalApiSettings,
     ServingSettings,
@@ -69,7 +69,7 @@ def load_settings() -> Settings:
     """Read the environment.
 
     Raises:
-        SettingsError: one line that names each variable that cannot be read, its value, and what it takes.
+        SettingsError: a variable cannot be read. One line names each such variable, its value, and what it takes.
     """
     try:
         return Settings()
