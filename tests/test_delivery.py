@@ -79,4 +79,5 @@ def test_the_limit_is_of_bytes_not_of_characters() -> None:
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()) | st.integers(), inner),
 ))  # fmt: skip
 def test_anything_can_be_sent(value: object) -> None:
-    read(encode({"value": value}).body(id="x"))
+    body = read(encode({"value": value}).body(id="x"))
+    assert (body["id"], set(body["output"])) == ("x", {"value"})

@@ -75,8 +75,12 @@ async def interrupted(worker: Worker) -> None:
 
 
 def run_in_random_order(worker: Worker, known: dict[str, Any], expected: dict[str, list[Picture]], count: int) -> None:
-    """Run ``count`` jobs, a fifth of them broken, and compare what the others give."""
+    """Run ``count`` jobs, a fifth of them broken, and compare what the others give.
+
+    What ``expected`` does not hold must be the same each time.
+    """
     random.seed(7)
+    expected = dict(expected)
     for index in range(count):
         kind = random.choice([*known, *known, "fails", "exits", "interrupted"])
         if kind == "interrupted":
@@ -89,15 +93,14 @@ def run_in_random_order(worker: Worker, known: dict[str, Any], expected: dict[st
             assert result.ok, (index, kind, result.errors)
             pictures = zip(result.artifacts, result.images, strict=True)
             found = [digest(artifact.node_id, artifact.filename, picture) for artifact, picture in pictures]
-            if kind in expected:
-                assert found == expected[kind], (index, kind)
+            assert found == expected.setdefault(kind, found), (index, kind)
 
 
 def test_sixty_jobs(
     worker: Worker, command: Callable[..., Any], png: Callable[..., bytes], tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     known = requests(png)
-    names = ["sampler 1", "dark", "light", "saved twice"]
+    names = ["sampler 1", "dark"]  # A process each.
     expected = {name: fresh(command, known[name], tmp_path / name) for name in names}
     run_in_random_order(worker, known, expected, 60)
 

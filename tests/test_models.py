@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import logging
 import os
 import shutil
 import socket
@@ -19,6 +21,7 @@ import graphs
 import pytest
 
 from worker import Worker
+from worker.__main__ import main
 from worker.embedded.runtime import Runtime
 from worker.errors import WorkflowRejected
 from worker.handler import make_handler
@@ -330,19 +333,35 @@ def missing_and_present(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def list_models(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """``models ARGUMENTS`` with the ComfyUI that is open: the exit code and what was printed.
+
+    The tests of what an operator lays beside ComfyUI run the command as a process.
+    """
+    monkeypatch.setattr("worker.cli.models.Worker", lambda *_, **__: contextlib.nullcontext(worker))
+
+    def run(*arguments: str | Path) -> tuple[int, str]:
+        code = main(["models", *map(str, arguments)])
+        return code, capsys.readouterr().out
+
+    return run
+
+
 def test_the_command_lists_what_is_there_and_what_is_not(
-    command: Command, tmp_path: Path, models: Path, volume: Path
+    list_models: Callable[..., tuple[int, str]], tmp_path: Path, models: Path
 ) -> None:
     lora = safetensors(models / "loras" / "there.safetensors")
     safetensors(models / "sdxl.safetensors")
-    environment = {"NETWORK_VOLUME_PATH": str(volume)}
-    answer = command("models", missing_and_present(tmp_path), **environment)
-    assert answer.returncode == 1, answer.stderr
-    assert "1.1 KB  there.safetensors" in answer.stdout
-    assert "missing  sdxl.safetensors  node 2 (CheckpointLoaderSimple) ckpt_name" in answer.stdout
-    assert "'sdxl.safetensors' lies in" in answer.stdout
-    assert "1 file(s) of 2, 1.1 KB; 1 missing or damaged" in answer.stdout
-    told = json.loads(command("models", missing_and_present(tmp_path), "--json", **environment).stdout)
+    code, text = list_models(missing_and_present(tmp_path))
+    assert code == 1
+    assert "1.1 KB  there.safetensors" in text
+    assert "missing  sdxl.safetensors  node 2 (CheckpointLoaderSimple) ckpt_name" in text
+    assert "'sdxl.safetensors' lies in" in text
+    assert "1 file(s) of 2, 1.1 KB; 1 missing or damaged" in text
+    told = json.loads(list_models(missing_and_present(tmp_path), "--json")[1])
     assert [(entry["name"], entry["folder"], entry["path"], entry["problem"]) for entry in told] == [
         ("there.safetensors", "loras", str(lora), None),
         ("sdxl.safetensors", "checkpoints", None, "missing"),
@@ -350,10 +369,11 @@ def test_the_command_lists_what_is_there_and_what_is_not(
     assert str(models / "checkpoints") in told[1]["looked_in"]
 
 
-def test_the_command_on_what_it_cannot_use(command: Command, tmp_path: Path) -> None:
+def test_the_command_on_what_it_cannot_use(
+    command: Command, list_models: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
     (tmp_path / "none.json").write_text(json.dumps(graphs.solid()))
-    answer = command("models", tmp_path / "none.json")
-    assert (answer.returncode, answer.stdout) == (0, "The workflow names no model file.\n")
+    assert list_models(tmp_path / "none.json") == (0, "The workflow names no model file.\n")
     assert command("models", tmp_path / "gone.json").returncode == 2
     answer = command("models", tmp_path / "none.json", COMFY_BACKEND="websocket")
     assert answer.returncode == 3
@@ -372,11 +392,16 @@ def test_a_job_that_misses_a_model_is_explained_in_the_log(
     assert "'sdxl.safetensors' is not there; it belongs into" in log
     assert f"'sdxl.safetensors' lies in {models}, ComfyUI looks in {models}/checkpoints" in log
     assert str(models) not in json.dumps(json.loads(answer.stdout[answer.stdout.index("{\n") :])), "not in the answer"
-    quiet = command("--test_input", json.dumps(job), **environment)
-    assert "Network volume:" not in quiet.stdout + quiet.stderr
 
 
-def test_a_volume_that_is_named_and_not_there_is_told(command: Command, tmp_path: Path) -> None:
-    answer = command("check", NETWORK_VOLUME_PATH=str(tmp_path / "none"))
-    assert answer.returncode == 0
-    assert "is no folder: nothing is read from it" in answer.stdout + answer.stderr
+def test_without_the_setting_nothing_is_explained(
+    worker: Worker, tmp_path: Path, models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    safetensors(models / "sdxl.safetensors")
+    workflow = json.loads(missing_and_present(tmp_path).read_text())
+    with caplog.at_level(logging.INFO):
+        answer = asyncio.run(make_handler(worker)({"id": "quiet", "input": {"workflow": workflow}}))
+    assert answer["error_type"] == "workflow_validation"
+    assert "workflow_validation" in caplog.text, "the job has its line"
+    assert "Network volume:" not in caplog.text
+    assert "is not there" not in caplog.text

@@ -113,11 +113,8 @@ def test_a_class_that_is_gone_counts_as_its_successor(worker: Worker, monkeypatc
         worker.run({"1": graphs.node(old)})
 
 
-def test_the_start_warns_and_check_counts(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    done = command("check", NODE_ALLOWLIST="Nope*")
-    assert done.returncode == 0, done.stdout
-    assert "workflows may use 0 of " in done.stdout
-    assert "NODE_ALLOWLIST names no node class that is installed" in done.stdout
+@pytest.mark.full  # ``check`` gives the same warning, and a refusal is tested above.
+def test_run_warns_and_refuses(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     done = command("run", "examples/landscape.json", NODE_ALLOWLIST="Nope*")
     assert done.returncode == 2, done.stdout + done.stderr
     output: Any = " ".join((done.stdout + done.stderr).split())

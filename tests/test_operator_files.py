@@ -58,20 +58,6 @@ def test_extra_model_paths_that_comfyui_would_stumble_over(base: Path, tmp_path:
     assert str(base) in str(caught.value)
 
 
-def test_the_manager_is_put_offline_before_it_is_imported(command: Command, base: Path) -> None:
-    """Its prestart script would ask the network, and install packages, at each start."""
-    pack = base / "custom_nodes" / "ComfyUI-Manager"
-    pack.mkdir()
-    (pack / "__init__.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
-    (pack / "prestartup_script.py").write_text(
-        "import folder_paths, pathlib\n"
-        f"for place in {CONFIGS!r}:\n"
-        "    print('manager:', pathlib.Path(folder_paths.get_user_directory(), place).read_text().split())\n"
-    )
-    answer = command("check", COMFY_BASE_DIR=str(base))
-    assert answer.stdout.count("manager: ['[default]', 'network_mode', '=', 'offline']") == 2, answer.stdout
-
-
 def test_its_other_settings_stay(base: Path, tmp_path: Path) -> None:
     (base / "custom_nodes" / "comfyui-manager").mkdir()
     settings = base / "user" / CONFIGS[0]

@@ -26,19 +26,20 @@ from worker.remote.socket import Binary
 # The server
 
 
-def test_a_server_that_is_not_up_yet_is_waited_for(settings: Settings, base_dir: Path) -> None:
-    with ComfyServer(base_dir) as server:
-        server.kill()
+def test_a_server_that_starts_late_restarts_and_dies(settings: Settings, base_dir: Path) -> None:
+    """Two starts of a real server: it takes seconds each time."""
+    with contextlib.closing(ComfyServer(base_dir, ["--disable-api-nodes"])) as server:
         server.start()
-        with client_of(settings, server.host) as worker:
-            assert worker.run(graphs.solid(0x100001)).ok
-            # Dies while nothing runs, and comes back: the next job waits for it.
+        with client_of(settings, server.host, websocket_reconnect_attempts=300) as worker:
+            assert worker.run(graphs.solid(0x100001)).ok, "it was waited for"
+            job = Running(worker, graphs.through("TestSleeps", steps=2000))
+            wait_for(lambda: job.has(NodeProgress))
             server.kill()
-            job = Running(worker, graphs.solid(0x100002))
-            time.sleep(0.5)
             server.start()
-            assert job.wait(90).ok
-            # Dies in the middle, for good.
+            with pytest.raises(BackendFailed, match="has lost the workflow"):
+                job.wait(90)
+            assert worker.run(graphs.solid(0x100003)).ok
+        with client_of(settings, server.host) as worker:
             job = Running(worker, graphs.through("TestSleeps", steps=2000))
             wait_for(lambda: job.has(NodeProgress))
             server.kill()
@@ -46,18 +47,16 @@ def test_a_server_that_is_not_up_yet_is_waited_for(settings: Settings, base_dir:
                 job.wait()
 
 
-def test_a_server_that_restarts_in_the_middle_has_lost_the_workflow(settings: Settings, base_dir: Path) -> None:
-    with (
-        ComfyServer(base_dir) as server,
-        client_of(settings, server.host, websocket_reconnect_attempts=300) as worker,
-    ):
-        job = Running(worker, graphs.through("TestSleeps", steps=2000))
-        wait_for(lambda: job.has(NodeProgress))
-        server.kill()
-        server.start()
-        with pytest.raises(BackendFailed, match="has lost the workflow"):
-            job.wait(90)
-        assert worker.run(graphs.solid(0x100003)).ok
+def test_a_server_that_was_away_between_two_jobs_is_waited_for(settings: Settings, proxy: CuttingProxy) -> None:
+    with client_of(settings, proxy.host) as worker:
+        assert worker.run(graphs.solid(0x100001)).ok
+        proxy.refusing = True
+        proxy.cut()
+        job = Running(worker, graphs.solid(0x100002))
+        time.sleep(0.5)
+        assert not job.events
+        proxy.refusing = False
+        assert job.wait().ok
 
 
 def test_no_server(settings: Settings, command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
@@ -264,17 +263,22 @@ def test_a_stop_does_not_wait_for_a_silent_server(settings: Settings, proxy: Cut
 
 
 @pytest.mark.parametrize(
-    "history",
+    ("history", "errors"),
     [
-        {"outputs": [1], "meta": None, "status": "x"},
-        {"outputs": {"2": None}, "meta": [], "status": {"messages": [1, [], ["execution_success"], [1, 2]]}},
-        {"outputs": {"2": {"images": 5}}, "status": {"messages": [["execution_error", None]]}},
-        {"outputs": {"2": {"images": [{"filename": ["x"], "subfolder": 5}, {"filename": "", "type": []}]}}},
-        [],
-        None,
+        ({"outputs": [1], "meta": None, "status": "x"}, []),
+        ({"outputs": {"2": None}, "meta": [], "status": {"messages": [1, [], ["execution_success"], [1, 2]]}}, []),
+        ({"outputs": {"2": {"images": 5}}, "status": {"messages": [["execution_error", None]]}}, []),
+        (
+            {"outputs": {"2": {"images": [{"filename": ["x"], "subfolder": 5}, {"filename": "", "type": []}]}}},
+            ["['x']", "output"],
+        ),
+        (None, None),  # As where the server has lost it.
+        pytest.param([], None, marks=pytest.mark.full),
     ],
 )
-def test_a_history_of_another_shape(settings: Settings, proxy: CuttingProxy, history: Any) -> None:
+def test_a_history_of_another_shape(
+    settings: Settings, proxy: CuttingProxy, history: Any, errors: list[str] | None
+) -> None:
     with client_of(settings, proxy.host) as worker:
         proxy.answer = lambda line: (
             refusal(200, json.dumps({line.split("/")[2].split()[0]: history}))
@@ -282,11 +286,13 @@ def test_a_history_of_another_shape(settings: Settings, proxy: CuttingProxy, his
             else None
         )
         proxy.swallow = True  # So that it is asked.
-        if isinstance(history, dict):
-            assert worker.run(graphs.solid(0x100011)).status in ("success", "error")
+        if errors is None:
+            with pytest.raises(BackendFailed, match="has lost the workflow"):
+                worker.run(graphs.solid(0x100011))
             return
-        with pytest.raises(BackendFailed, match="has lost the workflow"):
-            worker.run(graphs.solid(0x100011))
+        result = worker.run(graphs.solid(0x100011))
+        assert (result.status, result.artifacts) == ("success", ())
+        assert result.errors == tuple(f"Node 2 named an output that is not there: {name}" for name in errors)
 
 
 @pytest.mark.parametrize("queue", [5, "abc", [[]], [1], [[1, 2, 3, 4]], [[None, "x", {}, {}, []]]])
