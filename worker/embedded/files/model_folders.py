@@ -37,6 +37,22 @@ def _names_on_volume(name: str, paths: list[str], models_dir: Path) -> list[str]
     return list(dict.fromkeys([name, *own]))
 
 
+def survive_removed_folders(folder_paths: Any) -> None:
+    """Let ``folder_paths`` list a model folder again after one below it was removed, as others may do on a volume.
+
+    ComfyUI compares the times of the folders that it listed before, and would raise from then on if one is gone.
+    """
+    cached = folder_paths.cached_filename_list_
+
+    def cached_filename_list_(folder_name: str) -> Any:
+        try:
+            return cached(folder_name)
+        except FileNotFoundError:
+            return None
+
+    folder_paths.cached_filename_list_ = cached_filename_list_
+
+
 def model_folders(folder_paths: Any, hidden: Path) -> list[ModelFolder]:
     """Every model folder that this ComfyUI and its node packs know; paths below ``hidden`` are left out."""
     return [

@@ -1,4 +1,4 @@
-"""Keeps names that a caller sends inside ComfyUI's own folders, and ComfyUI's lists of models usable."""
+"""Keeps names that a caller sends inside ComfyUI's own folders."""
 
 from __future__ import annotations
 
@@ -50,22 +50,6 @@ def guard_paths(folder_paths: Any, is_static: Callable[[str], bool]) -> None:
 
     folder_paths.get_annotated_filepath = get_annotated_filepath
     folder_paths.exists_annotated_filepath = exists_annotated_filepath
-
-
-def survive_removed_folders(folder_paths: Any) -> None:
-    """Let ``folder_paths`` list a model folder again after one below it was removed, as others may do on a volume.
-
-    ComfyUI compares the times of the folders that it listed before, and would raise from then on if one is gone.
-    """
-    cached = folder_paths.cached_filename_list_
-
-    def cached_filename_list_(folder_name: str) -> Any:
-        try:
-            return cached(folder_name)
-        except FileNotFoundError:
-            return None
-
-    folder_paths.cached_filename_list_ = cached_filename_list_
 
 
 def _is_below(path: str, directory: str) -> bool:
