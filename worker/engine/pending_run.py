@@ -24,7 +24,7 @@ class PendingRun:
         self._future: Future[RunResult] = backend.submit(run)
 
     def wait(self) -> RunResult:
-        """Wait for the run's result. ``KeyboardInterrupt`` stops the run and waits for its end; a second one ends that wait.
+        """Wait for the run's result. ``KeyboardInterrupt`` stops the run; a second one does not wait for its end.
 
         Raises: what the backend's future raises. Then the job's files have been removed.
         """
