@@ -19,7 +19,11 @@ from local_server import local_server, until_it_listens
 from runpod_worker import Start, WorkerProcess
 
 from worker import Worker
+from worker.engine.graph_run import GraphRun
 from worker.engine.life import Life
+from worker.engine.time_limits import Patience, Watchdog
+from worker.engine.turn import Turn
+from worker.engine.workspace import Workspace
 from worker.handler import make_handler
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -214,3 +218,22 @@ def test_a_life() -> None:
     late: list[str] = []
     life.on_end(lambda: late.append("at once"))
     assert late == ["at once"], "a listener that comes late is called all the same"
+
+
+def test_a_job_does_not_inherit_the_silence_of_the_one_before(tmp_path: Path) -> None:
+    """A sign of life of the first job is noted when the second one has begun, which takes a moment to find out."""
+    first, second = (Turn(GraphRun({}, Workspace(tmp_path / "jobs" / name))) for name in "ab")
+    first.started, second.started = 100.0, 105.0
+    signs = [True, False]
+
+    def moves() -> bool:
+        sign = signs.pop(0)
+        if sign:
+            watchdog.begin(second)
+        return sign
+
+    watchdog = Watchdog(Patience(stall_s=5), moves, interrupt=lambda _: None, abandon=lambda _: None)
+    watchdog.close()  # No thread looks meanwhile.
+    watchdog._look(first, 102.0)
+    watchdog._look(second, 108.0)
+    assert (signs, second.ending) == ([], None)

@@ -12,7 +12,7 @@ from worker.answer.delivery import Delivery, make_answer
 from worker.answer.outputs import collect
 from worker.answer.reply import Answer, Reply, encode
 from worker.bucket.buckets import Buckets
-from worker.errors import AnswerTooLarge, WorkerDefunct, WorkerError, failure
+from worker.errors import WorkerDefunct, WorkerError, failure
 from worker.job.parse import parse_job
 from worker.job_log import JobLog, JobRecord
 from worker.worker import Listener, Worker
@@ -20,7 +20,7 @@ from worker.worker import Listener, Worker
 T = TypeVar("T")
 Handler = Callable[[object], Coroutine[Any, Any, Answer]]
 # Up to these sizes, a step is faster on the event loop than on another thread.
-_FEW_NODES = 8
+_FEW_OUTPUTS = 8
 _FEW_BYTES = 200_000
 _log = logging.getLogger("worker")
 
@@ -80,8 +80,8 @@ class JobHandler:
             answer = record.answer = await self._answer(record, raw, on_event, limit_mb)
             try:
                 return await _step(_has_few_bytes(answer), lambda: encode(answer, limit_mb))
-            except AnswerTooLarge as error:
-                record.answer = error.answer()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer.
+                record.answer = _failed(error)
                 return encode(record.answer)
 
     async def _answer(
@@ -92,11 +92,8 @@ class JobHandler:
             return await self._steps(record, raw, on_event, limit_mb)
         except WorkerDefunct:
             raise
-        except WorkerError as error:
-            return error.answer()
-        except Exception as error:  # noqa: BLE001 - or the platform posts a traceback to the caller.
-            _log.exception("The handler failed")
-            return failure(f"Internal error: {type(error).__name__}", "internal")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer.
+            return _failed(error)
 
     async def _steps(self, record: JobRecord, raw: object, on_event: Listener | None, limit_mb: float | None) -> Answer:
         job = record.taken(parse_job(raw))
@@ -107,7 +104,9 @@ class JobHandler:
                 closing.callback(uploader.close)
                 on_file = uploader.begin  # Uploads begin while the graph still runs.
             ran = await self._worker.run_graph(job, on_event, on_file)
-            result = record.collected(await _step(len(ran.outputs) <= _FEW_NODES, lambda: collect(ran)))
+            output_count = sum(map(len, ran.outputs.values()))  # A node that expands into others has many.
+            is_small = uploader is None and output_count <= _FEW_OUTPUTS
+            result = await _step(is_small, lambda: record.collected(collect(ran)))
             delivery = Delivery(uploader, limit_mb, self._secrets, self._machine_folders)
 
             def deliver() -> Answer:
@@ -115,6 +114,14 @@ class JobHandler:
                     return make_answer(result, delivery)
 
             return await _step(uploader is None and result.size <= _FEW_BYTES, deliver)
+
+
+def _failed(error: Exception) -> Answer:
+    """The ladder from errors to answers."""
+    if isinstance(error, WorkerError):
+        return error.answer()
+    _log.error("The handler failed", exc_info=error)
+    return failure(f"Internal error: {type(error).__name__}", "internal")
 
 
 def _has_few_bytes(answer: Answer) -> bool:

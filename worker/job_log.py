@@ -88,18 +88,22 @@ class JobRecord:
     async def __aexit__(
         self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
     ) -> None:
+        if self._seconds:
+            self._seconds["deliver"] = time.perf_counter() - self._collected
         with self._context:
             outcome = _outcome(self.answer, kind)
-            if self._job is not None and outcome in _MAY_MISS_MODELS:
-                await self._diagnose(self._job)
-            if _log.isEnabledFor(logging.INFO):
-                self._tell(outcome)
+            try:
+                if self._job is not None and outcome in _MAY_MISS_MODELS:
+                    await self._diagnose(self._job)
+            except asyncio.CancelledError:
+                outcome = "stopped"
+                raise
+            finally:
+                if _log.isEnabledFor(logging.INFO):
+                    self._tell(outcome)
 
     def _tell(self, outcome: str) -> None:
-        now = time.perf_counter()
-        total, seconds = now - self._began, self._seconds
-        if seconds:
-            seconds["deliver"] = now - self._collected
+        total, seconds = time.perf_counter() - self._began, self._seconds
         parts = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
         files = f", {self._count} file(s), {self._size / 1e6:.2f} MB" if self._count else ""
         name = f"Job {one_line(self._job.id)}" if self._job else "A job"

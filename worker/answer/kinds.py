@@ -8,6 +8,9 @@ from __future__ import annotations
 import functools
 import mimetypes
 import os
+from typing import Literal
+
+AnswerKey = Literal["images", "files"]
 
 # Python's own table lacks these.
 MEDIA_TYPES = {
@@ -26,10 +29,10 @@ MEDIA_TYPES = {
 }
 # The key in a node's ui dict → the key of the answer. The known worker delivers what lies under ``images``, videos and
 # animated pictures included; files under any other key are ``files``.
-ANSWER_KEYS = {"images": "images"}
+ANSWER_KEYS: dict[str, AnswerKey] = {"images": "images"}
 
 
-def answer_key(ui_key: str) -> str:
+def answer_key(ui_key: str) -> AnswerKey:
     """The key of the answer for a file that a node named under ``ui_key``."""
     return ANSWER_KEYS.get(ui_key, "files")
 

@@ -103,7 +103,7 @@ class Watchdog:
         elif stall_s:
             if self._moves():
                 self._moved_at = now
-            elif now - self._moved_at >= stall_s:
+            elif now - max(self._moved_at, turn.started) >= stall_s:  # ``_moved_at`` may be of the turn before.
                 self._stop(turn, JobStalled(stall_s))
 
     def _stop(self, turn: Turn, ending: WorkerError) -> None:
