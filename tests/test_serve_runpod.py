@@ -221,6 +221,16 @@ def test_sigterm_while_a_job_is_being_handed_out(start_either: Start) -> None:
         assert not process.api.lost()
 
 
+def test_sigterm_just_before_a_job_arrives(start: Start) -> None:
+    with start() as process:
+        process.api.slow_answers_s = 0.2
+        process.api.give("just-sent", {"workflow": graphs.solid()})
+        process.api.wait(lambda: process.api.taken)
+        process.process.terminate()
+        assert process.end() == 0
+        assert not process.api.lost()
+
+
 def test_a_second_stop_changes_nothing(api: JobApi) -> None:
     api.give("twice-stopped", sleeping(60))
     api.wait(lambda: api.progress("twice-stopped"))

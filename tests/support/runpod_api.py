@@ -35,8 +35,8 @@ class JobApi:
 
     ``answers``: what to answer the next posts of results with, instead of taking them: an HTTP status, or 0 to cut the
     connection. ``down``: cut every connection. ``odd_answers``: what to answer the next requests for jobs with.
-    ``hold_s``: how long a request is held where there is nothing. ``slow_jobs_s``, ``slow_progress_s``: how long a job
-    takes to be handed over, and a report to be taken.
+    ``hold_s``: how long a request is held where there is nothing. ``slow_answers_s``, ``slow_jobs_s``: how long a job
+    takes until its answer begins, and then until all of it is sent. ``slow_progress_s``: how long a report takes.
     """
 
     queue: list[dict[str, Any]] = field(default_factory=list)
@@ -48,6 +48,7 @@ class JobApi:
     polls: int = 0
     down: bool = False
     slow_progress_s: float = 0.0
+    slow_answers_s: float = 0.0
     slow_jobs_s: float = 0.0
     hold_s: float = 20.0
     odd_answers: list[Any] = field(default_factory=list)
@@ -161,6 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         jobs = self._long_poll(lambda: self._take_jobs(size))
         if not jobs:
             return self._send(204)
+        time.sleep(self.api.slow_answers_s)
         return self._send(200, jobs if what == "job-take-batch" else jobs[0])
 
     def do_POST(self) -> None:

@@ -20,7 +20,7 @@ _POLL_S = 90.0
 _BUSY_PAUSE_S = 5.0
 _MAX_PAUSE_S = 15.0
 EMPTY_PAUSE_S = 1.0  # After an answer that came at once and brought nothing: RunPod holds such a request.
-_HEADERS_S = 0.05  # For the headers of an answer that may be on its way when the worker is told to leave.
+_HEADERS_S = 0.5  # For an answer that may be on its way when the worker is told to leave: a long trip to RunPod.
 _ARRIVAL_S = 60.0  # For the job that follows them.
 
 RawJob = dict[str, Any]  # ``{"id", "input", …}``, as RunPod hands it over.
@@ -137,7 +137,8 @@ class StopSource:
     async def take(self, session: aiohttp.ClientSession) -> list[str]:
         """Ask for ids of jobs to stop. Gives none after 90 s, or after a pause if RunPod fails."""
         try:
-            job_ids: list[str] = await asyncio.wait_for(get_stop_signals(session), _POLL_S)
+            async with asyncio.timeout(_POLL_S):  # Python 3.11's wait_for may miss that it is cancelled.
+                job_ids: list[str] = await get_stop_signals(session)
         except TimeoutError:
             return []
         except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on.
