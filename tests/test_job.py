@@ -146,9 +146,14 @@ NEARLY = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=1000, deadline=None)
-@given(st.fixed_dictionaries({"id": ANYTHING, "input": NEARLY | ANYTHING | st.text()}) | ANYTHING)
-def test_nonsense_gives_a_job_or_invalid_job(raw: object) -> None:
+@pytest.mark.parametrize("examples", [250, pytest.param(5000, marks=pytest.mark.full)])
+def test_nonsense_gives_a_job_or_invalid_job(examples: int) -> None:
+    jobs = st.fixed_dictionaries({"id": ANYTHING, "input": NEARLY | ANYTHING | st.text()}) | ANYTHING
+    settings(max_examples=examples, deadline=None)(given(jobs)(check_a_job))()
+
+
+def check_a_job(raw: object) -> None:
+    """See that ``raw`` is parsed, or refused in a short line."""
     outcome: Job | InvalidJob
     try:
         outcome = parse_job(raw)
