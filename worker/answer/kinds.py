@@ -24,8 +24,8 @@ MEDIA_TYPES = {
     ".latent": "application/x-latent",
     ".safetensors": "application/x-safetensors",
 }
-# The answer's key, by the key in a node's ui dict. Files that nodes name under ``images`` have this key in the answer as
-# well, even videos, as in the answers of worker-comfyui. Files under any other key go under ``files``.
+# The answer's key, by the key in a node's ui dict. Files that nodes name under ``images`` have this key in the answer,
+# too, even videos, as in the answers of worker-comfyui. Files under any other key go under ``files``.
 ANSWER_KEYS = {"images": "images"}
 
 
