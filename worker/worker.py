@@ -162,8 +162,8 @@ class Worker:
             on_event: called with every event of ``worker.events``, on another thread.
 
         Raises:
-            InvalidJob, InputsRefused, WorkflowRejected: it was not run, and why.
-            JobInterrupted, JobTimedOut, JobStalled: it was stopped before it began.
+            InvalidJob, InputsRefused, WorkflowRejected: the workflow was not run; the text says why.
+            JobInterrupted, JobTimedOut, JobStalled: the workflow was stopped before it began.
             BackendFailed: ComfyUI broke.
         """
         return self.run_job(make_job(workflow, images), on_event)

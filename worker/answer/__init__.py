@@ -1,1 +1,1 @@
-"""From what a graph produced to the answer that a caller gets."""
+"""Turns what a graph produced into the answer that a caller gets."""

@@ -1,4 +1,4 @@
-"""A result → the answer that the caller of an endpoint gets. Its files are in the answer, or in a bucket."""
+"""Turns a result into the answer that a caller of an endpoint gets, with the files in the answer or in a bucket."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from worker.images.formats import ImageFormat
 from worker.images.webp_jpeg import AlphaLost, encode_webp_jpeg
 from worker.redact import encodable, masked
 
-GIVE_UP_S = 180.0  # For all uploads of a job, from the end of its graph.
+GIVE_UP_S = 180.0  # Seconds for all uploads of a job, from the end of its graph.
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Delivery:
     Attributes:
         uploader: uploads the files; None if they are in the answer.
         limit_mb: the largest answer, in MB of 10⁶ bytes.
-        secrets: the operator's keys; no text of a node may show them.
-        machine_folders: folders of this machine; no text of a node may show them.
+        secrets: the operator's keys, which no text or error line may show.
+        machine_folders: folders of this machine, which no text of a node may show.
     """
 
     uploader: Uploader | None = None
@@ -42,10 +42,10 @@ class Delivery:
 
 
 def make_answer(result: Result, delivery: Delivery) -> Answer:
-    """The answer, with every file as base64 or as a URL. A run that left nothing but errors is a failed job.
+    """The answer, with every file as base64 or as a URL. If there are only errors, the job has failed.
 
     Raises:
-        AnswerTooLarge: the files do not fit.
+        AnswerTooLarge: the files do not fit into the answer.
     """
     errors = [encodable(masked(error, delivery.secrets)) for error in result.errors]
     names = {(artifact.subfolder, artifact.filename.lower()) for artifact in result.artifacts}
@@ -79,7 +79,7 @@ def _failed(result: Result, errors: list[str]) -> Answer:
 
 
 def _public(text: str, delivery: Delivery) -> str:
-    """A node's text, without folders of this machine. Other paths stay: they may be the caller's own words."""
+    """A node's text, without folders of this machine. Other paths stay, since the caller may have written them."""
     for folder in delivery.machine_folders:
         text = text.replace(f"{folder}/", "")
     return masked(text, delivery.secrets)
@@ -96,7 +96,7 @@ def _inline(artifacts: list[Artifact], limit_mb: float | None) -> _Entries:
 
 
 def _uploaded(artifacts: list[Artifact], uploader: Uploader, limit_mb: float | None, errors: list[str]) -> _Entries:
-    """URLs of the files that could be stored. The others are in the answer, as far as there is room."""
+    """Entries with URLs for files that could be stored. The others hold the file itself, as long as there is room."""
     uploads = [(artifact, uploader.prepare(artifact)) for artifact in artifacts]
     deadline = time.monotonic() + GIVE_UP_S
     room = float("inf") if limit_mb is None else limit_mb * MB
@@ -145,7 +145,7 @@ def _inline_size(artifact: Artifact) -> int:
 
 
 def _converted(artifact: Artifact, wanted: ImageFormat, names: set[tuple[str, str]], errors: list[str]) -> Artifact:
-    """``artifact``; a still PNG in the format that is wanted."""
+    """``artifact``. A PNG that is not animated is converted to the wanted format."""
     if wanted.name == "png" or artifact.key != "images" or artifact.media_type != "image/png":
         return artifact
     try:
@@ -166,7 +166,7 @@ def _converted(artifact: Artifact, wanted: ImageFormat, names: set[tuple[str, st
 
 
 def _free_name(artifact: Artifact, wanted: ImageFormat, names: set[tuple[str, str]]) -> str:
-    """The name with the format's ending, and with a number if another file has that name."""
+    """The file's name with the format's ending, and with a number if another file has that name."""
     stem, count = Path(artifact.filename).stem, 1
     filename = stem + wanted.suffix
     while (artifact.subfolder, filename.lower()) in names:

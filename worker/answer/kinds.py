@@ -1,4 +1,4 @@
-"""The kinds of files that nodes save: a file's ending → its media type, and the key of the answer that it stands under.
+"""Knows the kinds of files that nodes save: the media type of an ending, and the answer's key for a file.
 
 A new kind of file is added here, in ``MEDIA_TYPES``.
 """
@@ -27,8 +27,8 @@ MEDIA_TYPES = {
     ".latent": "application/x-latent",
     ".safetensors": "application/x-safetensors",
 }
-# The key in a node's ui dict → the key of the answer. The known worker delivers what lies under ``images``, videos and
-# animated pictures included; files under any other key are ``files``.
+# The answer's key, by the key in a node's ui dict. Files that nodes name under ``images`` have this key in the answer,
+# too, even videos, as in the answers of worker-comfyui. Files under any other key go under ``files``.
 ANSWER_KEYS: dict[str, AnswerKey] = {"images": "images"}
 
 
@@ -38,7 +38,7 @@ def answer_key(ui_key: str) -> AnswerKey:
 
 
 def media_type(filename: str) -> str:
-    """The media type that ``filename`` stands for; ``application/octet-stream`` if it is unknown."""
+    """The media type of ``filename``, by its ending; ``application/octet-stream`` if the ending is unknown."""
     return _media_type(os.path.splitext(filename)[1].lower())  # noqa: PTH122 - done for every file of every job.
 
 

@@ -1,4 +1,4 @@
-"""What a run produced → a ``Result``: files and texts that its nodes named, and files that they did not name."""
+"""Collects a run's ``Result``: files and texts that its nodes named, and files that they saved without naming them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from worker.redact import encodable
 def collect(ran: RunResult) -> Result:
     """Find the files and texts that ``ran`` names. Previews (``type`` is ``temp``) are left out.
 
-    Files that an output node saved and did not name, as CheckpointSave does, are among the artifacts. There is an error
-    line for each file that is named and not there.
+    The artifacts include files that an output node saved without naming them, as CheckpointSave does. Each file that is
+    named but does not exist gets an error line.
     """
     began = time.perf_counter()
     workspace = ran.run.workspace
@@ -69,7 +69,7 @@ def _lists(ran: RunResult) -> Iterator[tuple[str, str, list[Any]]]:
 
 
 def _artifact(node_id: str, key: str, entry: Mapping[str, Any], workspace: Workspace) -> Artifact | str:
-    """The artifact, or a line that says why there is none."""
+    """The artifact, or an error line that says why there is none."""
     filename, subfolder = str(entry["filename"]), str(entry.get("subfolder") or "")
     if not _is_a_name(filename + subfolder):
         return f"Node {node_id} named an output that no file can have: {filename!r}"
@@ -77,7 +77,7 @@ def _artifact(node_id: str, key: str, entry: Mapping[str, Any], workspace: Works
     path = base / subfolder / filename
     if not _is_inside(path, base, has_folders=bool(subfolder) or "/" in filename):
         return f"Node {node_id} named an output outside of the output folder: {encodable(path.name[:200])}"
-    if not os.path.isfile(path):  # noqa: PTH113 - pathlib's raises for names that no file can have.
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names that no file can have.
         return f"Node {node_id} named an output that is not there: {encodable(path.name[:200])}"
     inside = os.path.relpath(path, base) if subfolder or "/" in filename else filename
     return Artifact(node_id, key, filename, os.path.dirname(inside), media_type(filename), path, workspace)  # noqa: PTH120
@@ -91,7 +91,7 @@ def _is_a_name(text: str) -> bool:
 
 
 def _is_inside(path: Path, base: Path, *, has_folders: bool) -> bool:
-    """Whether ``path`` lies in ``base`` after every link is followed. ``has_folders``: it names folders in ``base``."""
+    """Whether ``path`` is in ``base`` once links are followed. ``has_folders``: whether folders are between the two."""
     if not has_folders and path.name not in ("..", ".") and not os.path.islink(path):  # noqa: PTH114
         return True
     return os.path.realpath(path).startswith(os.path.realpath(base) + "/")

@@ -1,4 +1,4 @@
-"""An answer → the one piece of JSON that is sent."""
+"""Encodes an answer as the JSON that is sent."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from worker.redact import encodable
 Answer = dict[str, Any]
 
 MB = 1_000_000
-_AROUND = 200  # Bytes around ``output`` where it is sent.
+_AROUND = 200  # Bytes that are sent around ``output``.
 
 
 @dataclass(frozen=True)
 class Reply:
     """An answer as it is sent.
 
-    ``output`` is a JSON object in UTF-8; ``error`` stands apart from it, as RunPod wants it.
+    ``output`` is a JSON object in UTF-8. ``error`` is not in it, since RunPod takes it separately.
     """
 
     output: bytes | bytearray = field(repr=False)
     error: str | None = None
 
     def body(self, **more: object) -> bytes:
-        """One JSON object of ``more``, then ``error`` where there is one, then ``output`` where it says anything."""
+        """One JSON object: ``more``, then ``error`` if there is one, then ``output`` if it is not empty."""
         head = dict(more) if self.error is None else {**more, "error": self.error}
         parts: list[bytes | bytearray] = [b"{", json.dumps(head, separators=(",", ":"))[1:-1].encode() if head else b""]
         if self.output != b"{}" or self.error is None:
@@ -40,11 +40,11 @@ class Reply:
 
 
 def encode(answer: Answer, limit_mb: float | None = None) -> Reply:
-    """Serialise ``answer``, once. What JSON or UTF-8 cannot hold is written in the nearest form that they can hold.
+    """Serialise ``answer``. Values that JSON or UTF-8 cannot hold are replaced by similar ones.
 
     Args:
         answer: the answer.
-        limit_mb: the largest reply, in MB of 10⁶ bytes; None without a limit.
+        limit_mb: the largest reply, in MB of 10⁶ bytes; None: no limit.
 
     Raises:
         AnswerTooLarge: the reply is larger.
@@ -63,7 +63,7 @@ def _dumped(answer: Answer) -> tuple[bytearray, str | None]:
     mark, files = secrets.token_hex(16), []
 
     def light(entry: Any) -> Any:
-        """``entry`` without its file, which needs no escaping and is not copied more often than it must be."""
+        """``entry`` with a mark instead of its file. base64 needs no escaping, so the file is copied only once."""
         if not (isinstance(entry, dict) and entry.get("type") == "base64" and _is_plain(entry.get("data"))):
             return entry
         files.append(entry["data"])
@@ -87,7 +87,7 @@ def _is_plain(data: object) -> bool:
 
 
 def _plain(value: Any, depth: int = 50) -> Any:
-    """``value`` made of what JSON has: NaN and infinities are null, bytes base64, anything else is its text."""
+    """``value`` in types of JSON: NaN and infinities become null, bytes become base64, other objects their text."""
     if depth == 0:
         return "…"
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What a run gives to its caller: files, texts, and what went wrong."""
+"""``Result``: the files, texts and errors of a run."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Artifact:
     """One file that a node saved. The file lives as long as this object.
 
     Attributes:
-        node_id: the node of the workflow.
-        key: the key in the node's ui dict: ``images``, ``gifs``, ``audio``, ….
-        filename: ComfyUI's own name of it, without its folder.
-        subfolder: its folder, below the output folder.
-        media_type: as in ``Content-Type``.
-        path: where it lies.
+        node_id: id of the workflow's node that saved the file.
+        key: the file's key in the node's ui dict: ``images``, ``gifs``, ``audio``, ….
+        filename: the file's name in ComfyUI, without its folder.
+        subfolder: the file's folder, below the output folder.
+        media_type: the value for ``Content-Type``.
+        path: where the file is.
     """
 
     node_id: str
@@ -41,11 +41,11 @@ class Artifact:
 
     @property
     def is_input(self) -> bool:
-        """Whether it lies in the job's input folder, where another file may have the same name."""
+        """Whether the file is in the job's input folder. A file in the output folder may have the same name."""
         return self.path.is_relative_to(self._workspace.input)
 
     def read(self) -> bytes:
-        """The whole file."""
+        """The file's bytes."""
         return self.path.read_bytes()
 
 
@@ -62,12 +62,12 @@ class Result:
     """The outcome of one workflow.
 
     Attributes:
-        status: ``success``; ``error`` when a node raised; ``interrupted``. What was finished before is there in each.
+        status: ``success``; ``error`` when a node raised; ``interrupted``. All three have what was finished before.
         artifacts: every file that was saved, in the order of the workflow's nodes.
         texts: every text that a node showed.
         errors: one readable line for each thing that went wrong.
-        error: what ended it, if no node did: JobTimedOut, JobStalled, OutOfMemory, DeviceFailed.
-        seconds: how long each part took: ``stage``, ``run`` (with the wait for earlier runs), ``collect``.
+        error: the worker's error that ended the workflow: JobTimedOut, JobStalled, OutOfMemory, DeviceFailed; or None.
+        seconds: how long each part took: ``stage``, ``run`` (including the wait for earlier runs), ``collect``.
         image_format: the format that the job wants its images in.
 
     The files live as long as this object or one of its artifacts, or until ``close``.
@@ -94,12 +94,12 @@ class Result:
 
     @cached_property
     def images(self) -> list[Image]:
-        """The saved images, decoded, in order. Videos and all else are in ``files``."""
+        """The saved images, decoded, in order. Other files, such as videos, are in ``files``."""
         return [_open(artifact) for artifact in self.artifacts if artifact.media_type.startswith("image/")]
 
     @property
     def files(self) -> list[Artifact]:
-        """Every saved file that is no image; ``artifact.read()`` gives its bytes."""
+        """Every saved file that is no image. ``artifact.read()`` returns its bytes."""
         return [artifact for artifact in self.artifacts if not artifact.media_type.startswith("image/")]
 
     @property
@@ -108,10 +108,10 @@ class Result:
         return [text.text for text in self.texts]
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Copy every file into ``folder``, which is made if it is not there. An existing file is never overwritten.
+        """Copy every file into ``folder``, which is made if needed. An existing file is never overwritten.
 
         Returns:
-            Where each artifact is now, in order.
+            The path of each copy, in the order of ``artifacts``.
         """
         folder = Path(folder)
         paths = []
@@ -136,7 +136,7 @@ def _open(artifact: Artifact) -> Image:
 
 
 def _free_name(path: Path) -> Path:
-    """``path``, or the first of ``path-2``, ``path-3``, … that is free."""
+    """``path``, or the first of ``path-2``, ``path-3``, … that does not exist."""
     candidate, count = path, 1
     while candidate.exists():
         count += 1

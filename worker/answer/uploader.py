@@ -1,4 +1,4 @@
-"""What brings one job's files to where its caller fetches them."""
+"""``Uploader``: the interface of classes that upload a job's files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Uploader(Protocol):
     """Uploads the files of one job."""
 
     def begin(self, path: Path) -> None:
-        """Begin with a file that a node has finished, while the graph still runs."""
+        """Begin to upload a file that a node has finished, while the graph still runs."""
 
     def prepare(self, artifact: Artifact) -> Future[str]:
-        """See that ``artifact`` is uploaded. The future gives its URL, or raises UploadFailed."""
+        """Upload ``artifact``, unless that has begun already. The future returns its URL, or raises UploadFailed."""
 
     def close(self) -> None:
-        """Drop what has not begun. Called once, when the job is answered or stopped."""
+        """Drop uploads that have not begun. Called once, when the job is answered or stopped."""

@@ -1,1 +1,1 @@
-"""S3 buckets, and a job's uploads to them."""
+"""Uploads a job's files to an S3 bucket."""

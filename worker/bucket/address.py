@@ -1,4 +1,4 @@
-"""The address of an S3 bucket: what its endpoint's URL says of its name, its region and the service."""
+"""Reads the address of an S3 bucket (service, name, region) from the URL of its endpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 _MAX_HOST = 253
-# [bucket.]s3[.-]region.provider, as AWS, Backblaze, Wasabi and others have it; [bucket.]region.digitaloceanspaces.com.
+# [bucket.]s3[.-]region.provider, as AWS, Backblaze, Wasabi and others use it; [bucket.]region.digitaloceanspaces.com.
 _S3_HOST = re.compile(
     r"(?:(?P<bucket>[^/]+?)\.)?s3[.-](?:dualstack\.)?(?P<region>[a-z0-9-]+)\.(?P<provider>[a-z0-9.-]+)"
 )
@@ -20,7 +20,8 @@ _SPACES = re.compile(r"(?:(?P<bucket>[^./]+)\.)?(?P<region>[a-z0-9]+)\.(?P<provi
 class BucketAddress:
     """Where a bucket is.
 
-    ``endpoint``: the service's URL, without the bucket. ``style``: where URLs name the bucket, in the host or the path.
+    ``endpoint``: the service's URL, without the bucket. ``style``: where URLs name the bucket, in the host (virtual) or
+    in the path.
     """
 
     endpoint: str
@@ -33,12 +34,12 @@ def parse_endpoint(endpoint_url: str, name: str | None = None, region: str | Non
     """Read a bucket's address from the URL of its endpoint.
 
     Args:
-        endpoint_url: with or without the bucket's name, in the host or the path.
-        name: the bucket's name, used where the URL has none.
-        region: the bucket's region, used where the URL has none.
+        endpoint_url: the URL, which may have the bucket's name in the host or the path.
+        name: the bucket's name, used if the URL has none.
+        region: the bucket's region, used if the URL has none.
 
     Raises:
-        ValueError: the URL cannot be used, or there is no name.
+        ValueError: the URL cannot be used, or the bucket has no name.
     """
     parts = urlsplit(endpoint_url)
     host = (parts.hostname or "").lower()

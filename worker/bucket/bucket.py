@@ -1,4 +1,4 @@
-"""An S3 bucket with its keys, and how a file is stored in it. Its keys come from the settings or from a job."""
+"""Stores files in an S3 bucket, whose address and keys come from the settings or from a job."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _client_lock = threading.Lock()
 class Bucket:
     """A bucket with its keys. Any thread may use it, also for several jobs at once.
 
-    ``prefix``: the folder that files go below. ``expiry_s``: how long a presigned URL is valid, in seconds.
-    ``public_only``: a caller named the bucket, so connect to no address that is not public.
+    ``prefix``: the folder in the bucket for all files. ``expiry_s``: how long a presigned URL is valid, in seconds.
+    ``public_only``: whether to connect to public addresses only, since a caller named the bucket.
     """
 
     address: BucketAddress
@@ -38,7 +38,7 @@ class Bucket:
 
     @property
     def client(self) -> Any:
-        """The boto3 client. It is made at the first call and then kept, with its open connections."""
+        """The boto3 client. It is made on first use and then kept, with its open connections."""
         with _client_lock:
             return self._client
 
@@ -76,7 +76,7 @@ class Bucket:
         """Upload ``file`` under ``key`` and return its presigned URL.
 
         Raises:
-            UploadFailed: it did not arrive, after four attempts.
+            UploadFailed: the file could not be stored, after up to four attempts.
         """
         from boto3.s3.transfer import TransferConfig
         from botocore.exceptions import ClientError
@@ -84,7 +84,7 @@ class Bucket:
         size = os.fstat(file.fileno()).st_size
         try:
             if size < _MULTIPART_BYTES:
-                # Read it first: if the file shrank during the upload, the server would wait for the missing bytes.
+                # Read the file first. If it shrank during the upload, the server would wait for the missing bytes.
                 content = file.read()
                 self.client.put_object(Bucket=self.address.name, Key=key, Body=content, ContentType=content_type)
             else:
@@ -96,7 +96,7 @@ class Bucket:
             )
         except ClientError as error:
             raise UploadFailed(_code(error.response)) from None
-        except Exception as error:  # noqa: BLE001 - botocore does not wrap every error of a connection or an answer.
+        except Exception as error:  # noqa: BLE001 - botocore lets some errors of other libraries through.
             raise UploadFailed(type(error).__name__) from None
         return url
 
@@ -149,6 +149,6 @@ def job_bucket(config: Mapping[str, Any], expiry_s: int) -> Bucket:
 
 
 def _code(response: Mapping[str, Any]) -> str:
-    """The error code in S3's answer. A text that does not look like a code is not shown to callers."""
+    """The error code in S3's answer. Callers must not see a text that does not look like a code."""
     code = str(response.get("Error", {}).get("Code", ""))
     return code if _CODE.fullmatch(code) else "refused"

@@ -1,4 +1,4 @@
-"""Which bucket a job's files go to: the operator's, or one that the job brings."""
+"""Chooses the bucket for a job's files: the operator's, the one in the job's ``s3Config``, or none."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MAX_JOB_BUCKETS = 16
 
 
 class Buckets:
-    """The operator's bucket, and the last buckets that jobs brought. Their connections stay open for the next job.
+    """The operator's bucket, and the last buckets that jobs named. Their connections stay open for the next job.
 
     Args:
-        settings: of the worker.
-        output: ComfyUI's output folder, below which files are while the graph runs.
+        settings: the worker's.
+        output: ComfyUI's output folder, where files are while the graph runs.
 
     Raises:
         SettingsError: the bucket's settings are not complete.
@@ -36,9 +36,9 @@ class Buckets:
         self._of_jobs: OrderedDict[tuple[str, ...], Bucket] = OrderedDict()
 
     def uploader(self, job: Job) -> Uploader | None:
-        """What uploads the files of ``job``. None if they go into the answer.
+        """The uploader for the files of ``job``. None if they go into the answer.
 
-        The host of a bucket that the job brings is looked up in the DNS, which may take a while.
+        If the job names the bucket, its host is looked up in the DNS, which may take a while.
 
         Raises:
             InvalidJob: the job's ``s3Config`` cannot be used.

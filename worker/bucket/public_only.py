@@ -1,4 +1,4 @@
-"""Keeps the bucket that a caller names on the public internet: its address is checked, then each connection to it."""
+"""Makes sure that a bucket named by a caller is on the public internet: checks its address and each connection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def check_endpoint(endpoint: str) -> None:
     """Check that every address of ``endpoint``'s host is public now.
 
     Raises:
-        ValueError: one is not, or the host is not known.
+        ValueError: an address is not public, or the host is unknown.
     """
     host = URL(endpoint).host or ""
     try:
@@ -28,8 +28,8 @@ def check_endpoint(endpoint: str) -> None:
 def connect_to_public_only(client: Any) -> None:
     """Make a boto3 client refuse every connection to an address that is not public.
 
-    The address is the one that the socket is connected to. So a host name that leads elsewhere by now, or a redirect,
-    is refused as well.
+    The check looks at the address that the socket is connected to. So a host name whose address has changed since the
+    first check, or a redirect, is refused as well.
     """
     from botocore.awsrequest import AWSHTTPConnection, AWSHTTPConnectionPool, AWSHTTPSConnection, AWSHTTPSConnectionPool
     from urllib3.exceptions import NewConnectionError

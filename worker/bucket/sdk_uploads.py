@@ -1,4 +1,4 @@
-"""Uploads with RunPod's SDK, for operators who rely on the folders that it chooses."""
+"""Uploads a job's files with RunPod's SDK, for operators who rely on the folders that it chooses."""
 
 from __future__ import annotations
 

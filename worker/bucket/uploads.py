@@ -32,7 +32,7 @@ def safe_job_id(job_id: str) -> str:
     return f"{safe.strip('.')}-{hashlib.sha256(job_id.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
-# (device, inode, size, time). If it is equal, the file has the same content.
+# (device, inode, size, modification time). Files with equal stamps have the same content.
 _Stamp = tuple[int, int, int, int]
 
 
@@ -41,8 +41,8 @@ class Uploads:
 
     Args:
         bucket: where the files go.
-        job_id: the job's, as the caller knows it.
-        root: ComfyUI's output folder. Files are below it while the graph runs.
+        job_id: the job's id, as the caller knows it.
+        root: ComfyUI's output folder, where files are while the graph runs.
     """
 
     def __init__(self, bucket: Bucket, job_id: str, root: Path) -> None:
@@ -51,14 +51,14 @@ class Uploads:
         self._root = os.path.realpath(root)
         self._begun: dict[str, tuple[_Stamp, Future[str]]] = {}
         self._lock = threading.Lock()
-        # A pool for this job alone, so that a server that hangs does not delay other jobs.
+        # Each job has a pool of its own, so that a server that hangs does not delay other jobs.
         self._pool = ThreadPoolExecutor(CONNECTIONS, "bucket")
 
     def begin(self, path: Path) -> None:
         """Begin to upload a file that a node has finished. Any thread may call it.
 
-        It raises nothing: what fails here is raised by ``prepare``'s future. The file is opened now, since it is moved
-        when the graph has ended. If many uploads are under way, it does nothing, and ``prepare`` begins this one.
+        It raises nothing; the future of ``prepare`` raises what fails here. The file is opened now, since it is moved
+        when the graph has ended. If many uploads are under way, nothing begins here, and ``prepare`` begins this one.
         """
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             real = os.path.realpath(path)
@@ -74,7 +74,7 @@ class Uploads:
         return self._begin(f"input/{name}" if artifact.is_input else name, artifact.path)
 
     def close(self) -> None:
-        """Drop the uploads that have not begun. Nobody waits for them any more."""
+        """Drop the uploads that have not begun, since nobody waits for them any more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _begin(self, name: str, path: Path, *, open_now: bool = False) -> Future[str]:
@@ -94,7 +94,7 @@ class Uploads:
         return upload
 
     def _store(self, name: str, path: Path, file: BinaryIO | None, before: Future[str] | None) -> str:
-        if before is not None:  # Else the older content could arrive last. Its upload has a thread already.
+        if before is not None:  # Otherwise the older content could arrive last. Its upload already has a thread.
             wait([before])
         try:
             with file or path.open("rb") as content:

@@ -1,4 +1,4 @@
-"""``python -m worker check``: everything that a job would find here."""
+"""``python -m worker check``: prints the settings and what a job would find here, and runs a test job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.worker import Worker
 
 
 def check() -> int:
-    """Print settings, ComfyUI, device, model folders and node packs. Returns the exit code: whether a job can run.
+    """Print settings, ComfyUI, device, model folders and node packs. The exit code says whether a job can run.
 
     Raises:
         StartError: a setting cannot be read, or ComfyUI cannot start.
@@ -27,7 +27,7 @@ def check() -> int:
     console = Console(highlight=False, soft_wrap=True)
     settings = load_settings()
     console.print(_settings_table(settings))
-    # The lists of node classes limit callers. The test job is the operator's own.
+    # The lists of allowed and denied node classes are for callers. The test job is the operator's own.
     unlimited = settings.quiet().model_copy(update={"node_allowlist": (), "node_denylist": ()})
     with Worker(unlimited, say=lambda notice: console.print(str(notice), style="dim", markup=False)) as worker:
         if worker.runtime is not None:

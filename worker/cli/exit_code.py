@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """How a command ended. ``meaning`` is what ``--help`` says of it."""
+    """How a command ended. ``meaning`` is its text in ``--help``."""
 
     meaning: str
 

@@ -1,4 +1,4 @@
-"""``python -m worker models``: the model files that a workflow names."""
+"""``python -m worker models``: lists the model files that a workflow names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from worker.worker import Worker
 
 
 def models(options: argparse.Namespace) -> int:
-    """Print the model files of a workflow. Returns the exit code: whether all are there and look well.
+    """Print the model files of a workflow. The exit code says whether all of them exist and look usable.
 
     Raises:
         InvalidJob, StartError: ``worker.__main__`` prints them.
@@ -53,7 +53,11 @@ def models(options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A model file that the workflow names: where it belongs, what is wrong with it, and which file may be meant."""
+    """A model file that the workflow names.
+
+    ``places``: the folders where it belongs. ``problem``: what is wrong with it, or None. ``hints``: lines about files
+    that may be meant instead.
+    """
 
     reference: ModelReference
     places: tuple[Path, ...]
@@ -103,7 +107,7 @@ def _print(entries: list[_Entry]) -> None:
 
 
 def _plain(text: str) -> str:
-    """``text`` with its control characters escaped, which could steer a terminal."""
+    """``text`` with its control characters escaped, since they could change the terminal."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

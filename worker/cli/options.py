@@ -1,4 +1,4 @@
-"""The commands and options of ``python -m worker``. ``--help`` must answer at once: import nothing heavy here."""
+"""Parses the command line of ``python -m worker``. It imports nothing slow, so that ``--help`` answers at once."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     for ignored in ("--rp_debugger", "--rp_api_concurrency"):
         serve.add_argument(
             ignored, nargs="?", help=argparse.SUPPRESS
-        )  # RunPod's SDK takes them; here they mean nothing.
+        )  # RunPod's SDK takes these options. They have no effect here.
     serve.add_argument(
         "--rp_log_level",
         type=str.upper,

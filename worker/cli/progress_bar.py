@@ -1,4 +1,4 @@
-"""A live progress bar in the terminal, fed with a run's events."""
+"""Shows a run's progress in the terminal, from its events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.progress import JobProgress
 class TerminalProgress:
     """Two bars: nodes of the workflow, and steps of the node that runs. Call it with each event, on any thread.
 
-    If ``console`` is no terminal, it writes one line for each node instead.
+    If ``console`` is no terminal, one line is written for each node instead.
     """
 
     def __init__(self, console: Console) -> None:

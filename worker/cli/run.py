@@ -1,4 +1,4 @@
-"""``python -m worker run``: one workflow from a file to files."""
+"""``python -m worker run``: runs one workflow from a file, and writes the files that it saves."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     """
     job = _job(options)
     _check_out(options.out)
-    # SIGTERM acts as Ctrl-C, so that a workflow on a server elsewhere is stopped as well.
+    # Handle SIGTERM like Ctrl-C, so that a workflow on a server elsewhere is stopped as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Keep this stream: ComfyUI replaces sys.stderr while it starts.
     console = Console(file=sys.stderr)
@@ -68,7 +68,7 @@ def _job(options: argparse.Namespace) -> Job:
 
 
 def _check_out(folder: Path) -> None:
-    """Check before the work that its files can be written."""
+    """Check that files can be written into ``folder``, before the workflow runs."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -1,4 +1,4 @@
-"""``python -m worker serve``: RunPod's loop, the local API, or one test job."""
+"""``python -m worker serve``: serves RunPod or the local API, or runs one test job."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def serve(options: argparse.Namespace) -> int:
     on_platform = settings.runpod_webhook_get_job is not None
     local = settings.serve_api_locally
     test = None if local else _test_job(options.test_input, on_platform=on_platform)
-    configured_bucket(settings)  # Raises before ComfyUI starts if its settings are wrong.
+    configured_bucket(settings)  # Raises if the bucket's settings are wrong, before ComfyUI starts.
     set_up_logging(settings, as_json=on_platform and not local and test is None)
     signal.signal(signal.SIGTERM, _end_start)
     if test is not None:
@@ -63,7 +63,7 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def end_process(code: int) -> NoReturn:
-    """End the process now: threads that node packs have left running would keep it alive."""
+    """End the process now. Threads that node packs have left running would keep it alive."""
     for child in multiprocessing.active_children():
         child.kill()  # Python would send SIGTERM, and wait.
     atexit._run_exitfuncs()
@@ -73,7 +73,7 @@ def end_process(code: int) -> NoReturn:
 
 
 def _end_start(number: int, _frame: object) -> None:
-    """Handle SIGTERM until a loop does: process 1 needs a handler, and an import may catch an exception."""
+    """Handle SIGTERM until a loop does. Process 1 needs a handler, and an exception could be caught by an import."""
     end_process(128 + number)
 
 
@@ -120,7 +120,7 @@ def _run_test(settings: Settings, job: dict[str, Any]) -> int:
 
 
 def _shortened(value: Any) -> Any:
-    """``value`` with its long texts cut, for people to read."""
+    """``value`` with its long texts cut, so that people can read it."""
     if isinstance(value, dict):
         return {key: _shortened(inner) for key, inner in value.items()}
     if isinstance(value, list):

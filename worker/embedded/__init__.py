@@ -1,1 +1,1 @@
-"""The only door into ComfyUI's modules: it runs in this process."""
+"""Runs ComfyUI in this process. No other folder uses ComfyUI's modules."""

@@ -1,4 +1,4 @@
-"""Signs of life of a run in this process: events, computation, file transfers, waits for the disk or network."""
+"""Looks for a run's signs of life in this process: events, computation, transfers, waits for the disk or network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil
 
 _EVERY_S = 1.0
 _CPU_SHARE = 0.1  # Of one processor. A process that waits for its next job uses less.
-_MIN_BYTES = 1_000_000  # A second. Log lines have fewer.
+_MIN_BYTES = 1_000_000  # Per second. Log lines alone are less than that.
 # Numbers of system calls that wait for one socket, and of those that wait for several.
 _ON_SOCKET, _ON_SEVERAL = {
     "x86_64": ({0, 1, 20, 42, 43, 44, 45, 46, 47}, {7, 23, 232, 270, 271, 281}),
@@ -26,8 +26,8 @@ class Activity:
     """Whether the current run has shown a sign of life since the last look.
 
     Args:
-        thread_id: the native id of the thread that runs it.
-        gpu_is_busy: whether the device computes.
+        thread_id: returns the native id of the thread that performs the run.
+        gpu_is_busy: returns whether the device computes.
     """
 
     def __init__(self, thread_id: Callable[[], int | None], gpu_is_busy: Callable[[], bool] = lambda: False) -> None:
@@ -40,16 +40,16 @@ class Activity:
         self._old_sockets: frozenset[str] = frozenset()
 
     def begin(self) -> None:
-        """A run begins. Threads and sockets that exist already are not its own."""
+        """Begin to watch a run. Threads and sockets that already exist do not belong to it."""
         self._old_tasks, self._old_sockets = frozenset(_names(_TASKS)), frozenset(_sockets())
         self._looked, self._cpu_s, self._bytes, self._event = time.monotonic(), self._cpu(), self._io(), False
 
     def event(self) -> None:
-        """The run has reported something."""
+        """Note that the run has reported something."""
         self._event = True
 
     def moves(self) -> bool:
-        """Whether there was a sign of life. Questions that take a while are asked once a second."""
+        """Whether there was a sign of life since the last call. The slow checks are made once a second."""
         moved, self._event = self._event, False
         now = time.monotonic()
         if now - self._looked < _EVERY_S:
@@ -79,7 +79,7 @@ class Activity:
         return int(counters.read_chars + counters.write_chars + counters.read_bytes)
 
     def _waits(self) -> bool:
-        """Whether the run's thread, or one that was started since, waits for the disk or for a socket."""
+        """Whether the run's thread, or a thread that was started during the run, waits for the disk or a socket."""
         mine = [str(self._thread_id()), *(set(_names(_TASKS)) - self._old_tasks)]
         return any(_in_disk_wait(task) or self._on_network(task) for task in mine)
 
@@ -88,7 +88,7 @@ class Activity:
             words = (_TASKS / task / "syscall").read_text().split()
             number = int(words[0])
         except (OSError, ValueError, IndexError):
-            return False  # The thread runs, has ended, or must not be looked at.
+            return False  # The thread is running, has ended, or may not be examined.
         if number in _ON_SOCKET and len(words) > 1:
             return _is_socket(str(int(words[1], 16)))
         return number in _ON_SEVERAL and bool(set(_sockets()) - self._old_sockets)

@@ -1,4 +1,4 @@
-"""Runs graphs with ComfyUI's own executor, in this process, on one thread of its own."""
+"""The embedded backend: runs graphs with ComfyUI's own executor, on a thread of this process."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _log = logging.getLogger("worker")
 class _NoEditorGraph(dict[str, Any]):
     """``extra_pnginfo`` of a job that has no editor graph.
 
-    Some packs need a dict to look into, and some take its ``workflow`` without asking. For packs that only pass it on,
-    and in the metadata of files, it is empty.
+    Some packs expect a dict here, and some read its ``workflow`` without a check. These get an empty editor graph. For
+    packs that only pass the dict on, and in the metadata of files, the dict is empty.
     """
 
     def __missing__(self, key: str) -> dict[str, Any]:
@@ -46,14 +46,14 @@ class _NoEditorGraph(dict[str, Any]):
 
 
 class EmbeddedBackend:
-    """Owns the thread on which every graph runs. ``close`` ends it; ComfyUI itself stays loaded.
+    """Owns the thread on which every graph runs. ``close`` ends the thread; ComfyUI itself stays loaded.
 
     Args:
-        runtime: ComfyUI.
-        life: the worker's.
+        runtime: the running ComfyUI.
+        life: the worker's life.
         patience: how long a run may show no sign of life, and how long it may take to stop.
-        max_rss_bytes: host memory above which caches are freed between runs; if that is not enough, no further run is
-            taken.
+        max_rss_bytes: host memory above which models and caches are freed between runs. If that is not enough, the
+            worker takes no more jobs. 0: no limit.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class EmbeddedBackend:
 
     @contextmanager
     def _in_comfyui(self, run: GraphRun) -> Iterator[JobFiles]:
-        """Bring the job's files into ComfyUI's folders, and take all that is there into the job's own at the end."""
+        """Move the job's files into ComfyUI's folders. At the end, move all files there to the job's own folder."""
         folders, prompts = self._runtime.folders, self._runtime.prompts
         self._runtime.memory.begin()
         prompts.empty_queue()
@@ -115,7 +115,7 @@ class EmbeddedBackend:
             folders.take_out(run.workspace)
 
     def _attempt(self, turn: Turn, files: JobFiles) -> tuple[RunResult, NodeFailure | None]:
-        """Run the graph; its result, and the failure that ended it."""
+        """Run the graph. Returns its result, and the node's failure that ended it, if there is one."""
         run = turn.run
         graph = own_graph(run.workflow)
         extra_data = {"extra_pnginfo": _NoEditorGraph(), **({"api_key_comfy_org": run.api_key} if run.api_key else {})}
@@ -127,7 +127,7 @@ class EmbeddedBackend:
         return make_result(run, outcomes, dropped_lines(queued.node_errors, run)), failure
 
     def _run_queue(self, turn: Turn, files: JobFiles) -> list[PromptOutcome]:
-        """Run the job's prompt, and those that its nodes put into the server's queue meanwhile."""
+        """Run the job's prompt, and the prompts that its nodes put into the server's queue meanwhile."""
         outcomes: list[PromptOutcome] = []
         messages = _Messages(self._runtime, turn, self._activity.event)
         while not turn.interrupted and (outcome := self._runtime.prompts.run_next(files, messages)) is not None:
@@ -140,7 +140,7 @@ class EmbeddedBackend:
         return [*outcomes, *messages.blocked]
 
     def _judged(self, result: RunResult, failure: NodeFailure | None) -> RunResult:
-        """``result``, with its error if the workflow did not cause it; the process may have to end then."""
+        """Add an error to ``result`` if the device or its memory failed. Then the worker may become defunct."""
         memory = self._runtime.memory
         fault = memory.fault(failure)
         if fault is not None:
@@ -160,7 +160,7 @@ class EmbeddedBackend:
         return replace(result, error=error, errors=(*result.errors, str(error)))
 
     def _salvage(self, turn: Turn) -> RunResult | None:
-        """What a job that does not stop has finished."""
+        """The result of what a job has finished, if that job does not stop."""
         files = self._runtime.files.current
         self._runtime.folders.copy_outputs(turn.run.workspace)
         return make_result(turn.run, [files.named_so_far()], []) if files is not None else None
@@ -177,7 +177,7 @@ class EmbeddedBackend:
 
 
 class _Messages:
-    """Listens to ComfyUI while a run has its turn: hands events on, and repeats an interrupt that came too early."""
+    """Listens to ComfyUI while a run has its turn: passes events on, and repeats an interrupt that came too early."""
 
     def __init__(self, runtime: Runtime, turn: Turn, on_message: Callable[[], None]) -> None:
         self._runtime = runtime

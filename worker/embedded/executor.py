@@ -1,4 +1,4 @@
-"""Builds ComfyUI's ``PromptExecutor`` as its own version does."""
+"""Builds the ``PromptExecutor`` in the way that the installed version of ComfyUI does."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ class _QueueThatStops:
     """Ends ComfyUI's worker loop when it first asks for a prompt."""
 
     class Stop(Exception):
-        """Raised instead of giving a prompt."""
+        """Raised instead of returning a prompt."""
 
-    def get(self, timeout: float | None = None) -> None:  # noqa: ARG002 - called with it.
+    def get(self, timeout: float | None = None) -> None:  # noqa: ARG002 - ComfyUI passes it.
         raise self.Stop
 
 
 def build_executor(main: Any, server: Any) -> Any:
-    """The ``PromptExecutor`` that this version's ``prompt_worker`` builds, with the caches that it chooses."""
+    """Build the ``PromptExecutor`` with this version's ``prompt_worker``, which also chooses its caches."""
     execution = main.execution
     original, built = execution.PromptExecutor, []
 

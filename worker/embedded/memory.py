@@ -1,4 +1,4 @@
-"""The device's memory: how much is free, how to free more, and whether the device works at all."""
+"""Measures and frees the device's memory, and finds out whether the device still works."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.protocol.prompt_outcome import NodeFailure
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "would exceed allowed memory")
 _OF_CUDA = ("cuda", "cublas", "cudnn", "nvrm", "accelerator", "ecc", "device-side")
-_BACK = 0.8  # Of what was free at the start.
+_BACK = 0.8  # Share of what was free at the start.
 _GB = 1e9
 
 
@@ -27,7 +27,7 @@ def ran_out(failure: NodeFailure | None) -> bool:
 
 @dataclass(frozen=True)
 class MemoryFigures:
-    """Bytes. ``peak``: the most that was allocated at once; None if the device does not tell."""
+    """Numbers of bytes. ``peak``: the most that was allocated at once; None if the device is not a CUDA device."""
 
     peak: int | None
     free: int
@@ -39,12 +39,12 @@ class MemoryFigures:
 
 
 class DeviceMemory:
-    """The memory of the device that ComfyUI uses, by ComfyUI's own functions.
+    """The memory of the device that ComfyUI uses, measured and freed with ComfyUI's own functions.
 
     Args:
         management: ComfyUI's ``model_management``.
-        torch: the module; its ``cuda`` is asked.
-        reset: forgets what the executor has cached.
+        torch: the ``torch`` module.
+        reset: clears the executor's caches.
     """
 
     def __init__(self, management: Any, torch: Any, reset: Callable[[], None]) -> None:
@@ -54,34 +54,34 @@ class DeviceMemory:
         self._free_at_start = self.figures().free
 
     def begin(self) -> None:
-        """A job begins: its peak counts from here."""
+        """Begin a job: its peak is measured from now on."""
         if self._is_cuda:
             self._torch.cuda.reset_peak_memory_stats(self._device)
 
     def figures(self) -> MemoryFigures:
-        """What the device tells now."""
+        """The device's figures now."""
         peak = int(self._torch.cuda.max_memory_allocated(self._device)) if self._is_cuda else None
         free, total = self._management.get_free_memory(self._device), self._management.get_total_memory(self._device)
         return MemoryFigures(peak, int(free), int(total))
 
     def make_room(self) -> None:
-        """Remove every model, every cached result and what the allocator holds back."""
+        """Remove all models and all cached results, and empty the allocator's cache."""
         self._management.unload_all_models()
         self._reset()
         gc.collect()
         self._management.soft_empty_cache()
 
     def came_back(self) -> bool:
-        """Whether nearly as much is free as at the start, after room was made. Always true for the host's memory, since
-        other programs use that as well."""
+        """Whether nearly as much is free as at the start. Call it after ``make_room``. Always true without CUDA, since
+        other programs use the host's memory as well."""
         return not self._is_cuda or self.figures().free >= _BACK * self._free_at_start
 
     def fault(self, failure: NodeFailure | None) -> str | None:
         """Why the device is broken for this process; None if it works.
 
-        After CUDA's grave errors (an illegal access, a device-side assert, a launch failure, an uncorrectable ECC
-        error, a lost device) every later call of the process fails. So if a failure speaks of CUDA, a call is tried.
-        The text alone proves nothing, since a caller may have written it.
+        After a fatal CUDA error (an illegal access, a device-side assert, a launch failure, an uncorrectable ECC error,
+        a lost device) every later CUDA call of the process fails. So if a failure's text mentions CUDA, try a call. The
+        text alone proves nothing, since a caller may have written it.
         """
         if failure is None or not self._is_cuda or ran_out(failure):
             return None

@@ -1,4 +1,4 @@
-"""Messages of ComfyUI in this process → events. Binary ones have a number for a name, and hold images unencoded."""
+"""Turns messages of the embedded ComfyUI into events. Binary messages have a number as name, and unencoded images."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from worker.protocol.messages import translate
 
 
 def translate_inner(name: Any, data: Any, graph: Mapping[str, Any]) -> Event | None:
-    """``worker.messages.translate`` for what ``PromptServer.send_sync`` is given.
+    """``worker.protocol.messages.translate`` that also takes the binary messages of ``PromptServer.send_sync``.
 
     Args:
-        name: the event's name, or the number of a binary one.
+        name: the message's name, or the number of a binary message.
         data: its payload.
         graph: the running workflow.
     """
@@ -27,7 +27,7 @@ def translate_inner(name: Any, data: Any, graph: Mapping[str, Any]) -> Event | N
         TypeError,
         ValueError,
         AttributeError,
-    ):  # A node's message under ComfyUI's number.
+    ):  # A node pack sent its own data under one of ComfyUI's numbers.
         return Message(str(name), data)
 
 

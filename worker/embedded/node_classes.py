@@ -1,4 +1,4 @@
-"""What the worker must know of a node class, by what ComfyUI says of it."""
+"""Finds out of a node class whether it saves or reads files, and which hidden inputs it uses."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from worker.embedded import versions
 _KEY_INPUTS = frozenset({"API_KEY_COMFY_ORG", "AUTH_TOKEN_COMFY_ORG"})
 _GRAPH_INPUTS = frozenset({"PROMPT", "DYNPROMPT", "EXTRA_PNGINFO"})
 _CORE_MODULES = ("nodes", "comfy_extras.")
-_READERS = ("Load", "Webcam", "Record", "File")  # In the names of ComfyUI's own nodes that read files.
+_READERS = ("Load", "Webcam", "Record", "File")  # Words in the names of ComfyUI's own nodes that read files.
 
 
 @dataclass(frozen=True)
 class HiddenInputs:
-    """What a node is given beside its inputs, and makes use of: the caller's API key, the whole graph."""
+    """Whether a node uses what it gets besides its inputs: the API key, the whole graph."""
 
     api_key: bool
     graph: bool
@@ -36,22 +36,22 @@ class NodeClasses:
         self._hidden: dict[Any, HiddenInputs] = {}
 
     def is_output(self, class_type: str) -> bool:
-        """Whether it is one that saves or shows something."""
+        """Whether the class saves or shows something."""
         return bool(getattr(self._classes.get(class_type), "OUTPUT_NODE", False))
 
     def is_save_image(self, class_type: str) -> bool:
-        """Whether it is ComfyUI's own SaveImage, whose files the worker encodes and tells of itself."""
+        """Whether the class is ComfyUI's own SaveImage, whose files the worker encodes and reports itself."""
         return self._classes.get(class_type) is self._save_image
 
     def may_read_files(self, class_type: str) -> bool:
-        """Whether it may open files of other nodes. Only ComfyUI's own nodes that load nothing surely do not."""
+        """Whether the class may open files of other nodes. True unless it is one of ComfyUI's own that load nothing."""
         node_class = self._classes.get(class_type)
         module = getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes")
         is_core = node_class is not None and module.startswith(_CORE_MODULES)
         return not is_core or any(word in class_type for word in _READERS)
 
     def hidden_inputs(self, class_type: str) -> HiddenInputs:
-        """What it is given beside its inputs. The class itself is asked, once."""
+        """The hidden inputs that the class uses. The class itself is asked, only once."""
         node_class = self._classes[class_type]
         if node_class not in self._hidden:
             self._hidden[node_class] = self._asked(node_class)
@@ -61,6 +61,6 @@ class NodeClasses:
         hidden = node_class.INPUT_TYPES().get("hidden") or {}
         kinds = set(map(versions.hidden_input_name, hidden.values()))
         is_core = not getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes").startswith("custom_nodes")
-        # ComfyUI's own nodes do nothing with the graph but write it into files.
+        # ComfyUI's own nodes use the graph only to write it into files.
         uses_graph = self._writes_metadata or not is_core
         return HiddenInputs(bool(kinds & _KEY_INPUTS), bool(kinds & _GRAPH_INPUTS) and uses_graph)

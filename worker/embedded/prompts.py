@@ -1,4 +1,4 @@
-"""Prompts through ComfyUI's own route, queue and executor."""
+"""Queues and runs prompts with ComfyUI's own route, queue and executor."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Accepted:
-    """A queued prompt. ``node_errors``: of outputs that validation dropped while others run."""
+    """A queued prompt. ``node_errors``: the errors of outputs that validation dropped while others run."""
 
     prompt_id: str
     node_errors: dict[str, Any]
 
 
 class PromptRunner:
-    """Queues and runs prompts, on one thread. ``interrupt`` may be called from any.
+    """Queues and runs prompts, on one thread. ``interrupt`` may be called on any thread.
 
     Args:
         main: ComfyUI's ``main`` module.
-        server: the ``PromptServer`` of ``make_server``, whose loop runs.
+        server: the ``PromptServer`` of ``make_server``. Its loop must be running.
         executor: ComfyUI's ``PromptExecutor``.
     """
 
@@ -47,10 +47,10 @@ class PromptRunner:
         self._loop = asyncio.new_event_loop()
 
     def queue_prompt(self, graph: dict[str, Any], extra_data: Mapping[str, Any]) -> Accepted | Rejection:
-        """Put ``graph`` through the server's own ``/prompt`` route, which may change it.
+        """Queue ``graph`` with the server's own ``/prompt`` route, which may change the graph.
 
         Call it on the thread of ``run_next``. If packs have hooked the route, it runs on the server's loop, as they
-        expect; otherwise on this thread, which saves the way to the other one.
+        expect. Otherwise it runs on this thread, which is faster.
         """
         body = {
             "prompt": graph,
@@ -80,8 +80,8 @@ class PromptRunner:
     def run_next(self, files: JobFiles, on_message: MessageListener) -> PromptOutcome | None:
         """Run the next prompt of the server's queue, on the calling thread; None if the queue is empty.
 
-        Whatever a node raises is an outcome, even SystemExit. Before the end of the prompt is told, all its files are
-        whole.
+        Any exception of a node becomes an outcome, even SystemExit. All files of the prompt are complete before its end
+        is reported.
         """
         taken = self._server.prompt_queue.get(timeout=0)
         if taken is None:
@@ -91,7 +91,7 @@ class PromptRunner:
         files.begin_prompt()
         self._server.on_message = lambda name, data: on_message(name, files.hear(graph, name, data))
         try:
-            # Validation gives a set, whose order changes from process to process; the names of files depend on it.
+            # Validation returns a set. Its order differs between processes, and the names of files depend on the order.
             ordered = sorted(outputs, key=list(graph).index)
             outcome = self._execute(prompt_id, graph, {**extra_data, **sensitive}, ordered)
             return files.end_prompt(outcome, graph)
@@ -108,8 +108,7 @@ class PromptRunner:
         try:
             self._loop.run_until_complete(executor.execute_async(graph, prompt_id, extra_data, outputs))
         except BaseException as error:  # noqa: BLE001 - a node must not end this thread either.
-            # ComfyUI lets through what is no Exception (SystemExit, KeyboardInterrupt from a node), and its caches are
-            # half written then.
+            # ComfyUI does not catch a SystemExit or KeyboardInterrupt from a node. Then its caches are half written.
             _log.exception("The executor broke in node %s", self._server.last_node_id)
             executor.reset()
             return PromptOutcome(prompt_id, "error", failure=self._escaped(graph, error))
@@ -141,11 +140,11 @@ class PromptRunner:
         self._server.send_sync("executing", {"node": None, "prompt_id": prompt_id}, self._server.client_id)
 
     def empty_queue(self) -> None:
-        """Drop prompts that wait. A task that a node left on the server's loop may have queued one after its job."""
+        """Drop waiting prompts. A task that a node left on the server's loop may have queued one after the job."""
         self._server.prompt_queue.wipe_queue()
 
     def forget(self) -> None:
-        """Drop the job's prompts: those that still wait, and the server's history of those that ran."""
+        """Drop the job's prompts: the waiting ones, and the history of those that ran."""
         self.empty_queue()
         self._server.prompt_queue.wipe_history()
 

@@ -1,4 +1,4 @@
-"""What the worker does between jobs: garbage collection, and the limit of host memory."""
+"""Tidies up between jobs: collects garbage, and enforces the limit of host memory."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _log = logging.getLogger("worker")
 
 
 class Rest:
-    """Tidies up when a job's answer is out. Call it on the executor's thread.
+    """Tidies up after a job. Call it on the executor's thread.
 
     Args:
         main: ComfyUI's ``main`` module.
         memory: frees models and caches.
-        life: told when the worker must end.
-        max_rss_bytes: host memory above which models and caches are freed, and then no further job is taken; 0: none.
+        life: begins to drain when host memory stays above the limit.
+        max_rss_bytes: host memory above which models and caches are freed; 0: no limit.
     """
 
     def __init__(self, main: Any, memory: DeviceMemory, life: Life, max_rss_bytes: int) -> None:
@@ -45,7 +45,7 @@ class Rest:
                 self._life.drain(f"{now / 1e6:.0f} MB of memory are over MAX_RSS_MB, with all caches freed")
 
     def _collect_garbage(self) -> None:
-        """What the stock server does between prompts, at most every ten seconds."""
+        """Do what the stock server does between prompts, at most every ten seconds."""
         if time.monotonic() - self._last_gc > _GC_INTERVAL_S:
             gc.collect()
             self._main.comfy.model_management.soft_empty_cache()

@@ -1,4 +1,4 @@
-"""A running ComfyUI, as the rest of the worker sees it."""
+"""``Runtime``: the running ComfyUI, as the rest of the worker sees it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Runtime:
 
     Attributes:
         source: the tree it runs from.
-        folders: its constant folders, which jobs' files visit.
-        flags: the command line it was started with.
+        folders: its folders, which hold the files of a job while that job runs.
+        flags: the flags it was started with.
         volume: the network volume whose model folders it reads as well, or None.
         node_packs: custom node packs, with import times and failures.
-        timings: seconds of each step of the start.
+        timings: seconds of each step of the start, by the step's name.
         main: ComfyUI's ``main`` module.
         prompts: queues and runs prompts.
-        files: cares for the files that jobs save.
-        memory: the device's.
+        files: follows the files that jobs save.
+        memory: the device's memory.
     """
 
     source: ComfySource
@@ -55,7 +55,7 @@ class Runtime:
         return self.folders.state
 
     def machine_folders(self) -> tuple[str, ...]:
-        """Folders of this machine that no caller needs to know, also in the form that ComfyUI gives to module names."""
+        """Folders of this machine that callers must not see, also in the form that ComfyUI uses in module names."""
         paths = [str(path) for path in (self.source.path, self.source.base, self.volume) if path]
         return tuple(dict.fromkeys([*paths, *(path.replace(".", "_x_") for path in paths)]))
 
@@ -68,7 +68,7 @@ class Runtime:
         return list(self.main.nodes.NODE_CLASS_MAPPINGS)
 
     def runs_as(self, class_type: str) -> str:
-        """The class that ComfyUI runs for ``class_type``: this one, or the successor of one that is gone."""
+        """The class that ComfyUI runs for ``class_type``: the same, or the successor of a class that was removed."""
         if self.has_node_class(class_type):
             return class_type
         return versions.successor(self.main, class_type) or class_type
@@ -78,11 +78,11 @@ class Runtime:
         return list(self.main.folder_paths.get_filename_list(folder))
 
     def model_folders(self) -> list[ModelFolder]:
-        """Every model folder that this version knows, with the paths it is read from, but for the state folder's."""
+        """Every model folder that ComfyUI knows, with its paths. Paths in the state folder are left out."""
         return model_folders(self.main.folder_paths, self.state.root)
 
     def model_path(self, folder: str, name: str) -> Path | None:
-        """The file that ``name`` is in ``folder``, or None."""
+        """The path of the model file ``name`` in ``folder``; None if it is not there."""
         path = self.main.folder_paths.get_full_path(folder, name)
         return Path(path) if path else None
 
@@ -91,18 +91,18 @@ class Runtime:
         return str(folder) in self.main.folder_paths.get_folder_paths("custom_nodes")
 
     def model_inputs(self, class_type: str) -> dict[str, tuple[str, frozenset[str]]]:
-        """For each input of a node class that takes a model file: its folder, and the choices that are no files."""
+        """For each input of a class that takes a model file: its model folder, and the choices that are no files."""
         node_class = self.main.nodes.NODE_CLASS_MAPPINGS.get(class_type)
         return model_inputs(node_class, self.main.folder_paths) if node_class else {}
 
     def gpu_is_busy(self) -> bool:
-        """Whether the CUDA device computes; False if it does not tell."""
+        """Whether the CUDA device computes; False if that is not known."""
         torch, device = importlib.import_module("torch"), self.main.comfy.model_management.get_torch_device()
         if device.type != "cuda":
             return False
         try:
             return int(torch.cuda.utilization(device)) > 0
-        except Exception:  # noqa: BLE001 - the driver's own errors; some containers may not ask it.
+        except Exception:  # noqa: BLE001 - the driver raises errors of its own, if a container may not ask it.
             return False
 
     def device(self) -> dict[str, Any]:

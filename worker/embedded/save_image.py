@@ -1,7 +1,7 @@
-"""SaveImage without the wait: its images are copied at once, and encoded in threads while further nodes run.
+"""Makes SaveImage return early: it copies its images, and threads encode them while further nodes run.
 
-Only ComfyUI's own ``SaveImage`` into the output folder is taken over, and only if its images are what it documents.
-Subclasses (PreviewImage, those of node packs), other folders and unusual tensors go through ComfyUI's own code.
+Only ComfyUI's own ``SaveImage`` into the output folder is taken over, and only for images as ComfyUI documents them.
+Subclasses (PreviewImage, those of node packs), other folders and unusual tensors use ComfyUI's own code.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from worker.images.formats import PNG
 from worker.images.metadata import image_texts
 from worker.images.png import Pixels
 
-_ROWS_AT_ONCE = 64  # As many as a core's cache holds.
-_LARGEST = {"png": 2**31 - 1, "webp": 16_383, "jpeg": 65_500}  # Pixels a side.
+_ROWS_AT_ONCE = 64  # So many rows fit into a core's cache.
+_LARGEST = {"png": 2**31 - 1, "webp": 16_383, "jpeg": 65_500}  # Pixels per side.
 
 
 def take_over_save_image(main: Any, output: Path, current: Callable[[], JobFiles | None]) -> None:
@@ -30,8 +30,8 @@ def take_over_save_image(main: Any, output: Path, current: Callable[[], JobFiles
 
     Args:
         main: ComfyUI's ``main`` module.
-        output: its output folder.
-        current: the files of the job that runs; None between jobs.
+        output: ComfyUI's output folder.
+        current: returns the files of the job that runs; None between jobs.
     """
     save_image, tensor = main.nodes.SaveImage, importlib.import_module("torch").Tensor
     stock = save_image.save_images
@@ -47,7 +47,7 @@ def take_over_save_image(main: Any, output: Path, current: Callable[[], JobFiles
 
 
 def _is_stock(node: Any, output: Path) -> bool:
-    """Whether nothing has changed how this node saves."""
+    """Whether this node still saves in ComfyUI's own way: no code has changed its attributes."""
     return bool(vars(node) == {"output_dir": f"{output}", "type": "output", "prefix_append": "", "compress_level": 4})
 
 
@@ -84,7 +84,7 @@ def _save(
         filename = f"{numbered}_{counter + index:05}_{wanted.suffix}"
         files.images.add(Path(folder, filename), to_pixels(image.cpu().numpy()), texts, wanted)
         entries.append({"filename": filename, "subfolder": subfolder, "type": "output"})
-    # Another node that calls this one may read the files next, and so may a node that awaits something meanwhile.
+    # If another node calls this one, or another node is running, that node may read the files. So wait for them.
     if not files.runs_save_image or _others_run():
         files.images.complete(len(entries))
     answer: dict[str, Any] = {"ui": {"images": entries}}
@@ -95,15 +95,15 @@ def _others_run() -> bool:
     """Whether the executor has begun a node that awaits something."""
     try:
         return len(asyncio.all_tasks()) > 1
-    except RuntimeError:  # No loop runs here: a node calls from a thread of its own.
+    except RuntimeError:  # There is no loop, since a node calls this on a thread of its own.
         return True
 
 
 def to_pixels(image: np.ndarray[Any, Any]) -> Pixels:
-    """``image`` (H×W×C, floats of 0 to 1) in whole numbers of 0 to 255, cut off as ComfyUI's SaveImage does."""
+    """``image`` (H×W×C, floats from 0 to 1) as whole numbers from 0 to 255, rounded down as in ComfyUI's SaveImage."""
     pixels = np.empty(image.shape, np.uint8)
     scaled = np.empty((_ROWS_AT_ONCE, *image.shape[1:]), image.dtype)
-    with np.errstate(invalid="ignore"):  # NaN becomes whatever the processor makes of it, as in ComfyUI.
+    with np.errstate(invalid="ignore"):  # The result for NaN depends on the processor, as in ComfyUI.
         for start in range(0, image.shape[0], _ROWS_AT_ONCE):
             rows = image[start : start + _ROWS_AT_ONCE]
             part = scaled[: len(rows)]

@@ -1,4 +1,4 @@
-"""ComfyUI's own ``PromptServer``, which never listens. Node packs find all they expect; the worker gets messages."""
+"""Builds ComfyUI's own ``PromptServer``, which node packs expect. It never listens; its messages go to the worker."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def make_server(prompt_server: Any, loop: Any) -> Any:
                 listener(event, data)
 
     server = InProcessServer(loop)
-    # Previews then come with the id of their node, as ComfyUI's front end asks for them.
+    # Ask for previews with the id of their node, as ComfyUI's front end does.
     server.sockets_metadata[CLIENT_ID] = {"feature_flags": {"supports_preview_metadata": True}}
     return server
 
 
 class _PromptRequest:
-    """What the ``/prompt`` route reads of a request."""
+    """The parts of a request that the ``/prompt`` route reads."""
 
     def __init__(self, body: dict[str, Any]) -> None:
         self._body = body
@@ -44,7 +44,7 @@ class _PromptRequest:
 
 
 def prompt_route(server: Any) -> Callable[[dict[str, Any]], Awaitable[tuple[int, dict[str, Any]]]]:
-    """Find the server's own ``POST /prompt``. What it does before it queues a graph differs by version.
+    """Find the server's own ``POST /prompt``, since versions differ in what it does before it queues a graph.
 
     Returns:
         A coroutine function: request body → HTTP status and the answer's JSON.

@@ -1,4 +1,4 @@
-"""Where versions of ComfyUI differ. Each difference is asked of the code, not of a version number.
+"""Handles what differs between versions of ComfyUI. Each function looks at ComfyUI's code, not at a version number.
 
 The versions named here are those that were tried: 0.3.75 and 0.33.0.
 """
@@ -9,12 +9,12 @@ from typing import Any
 
 
 def checks_paths_itself(folder_paths: Any) -> bool:
-    """0.33.0 refuses names that leave the folder they are looked up in; in 0.3.75 ``LoadImage`` reads any file."""
+    """Whether ComfyUI refuses names that leave their folder. 0.33.0 does; in 0.3.75 ``LoadImage`` reads any file."""
     return hasattr(folder_paths, "is_within_directory")
 
 
 def successor(main: Any, class_type: str) -> str | None:
-    """The class that runs in place of one that is gone. 0.33.0 knows some; 0.3.75 knows none."""
+    """The class that runs instead of a removed one, or None. 0.33.0 knows some; 0.3.75 knows none."""
     replacements = getattr(main.server.PromptServer.instance, "node_replace_manager", None)
     found = replacements.get_replacement(class_type) if replacements is not None else None
     return str(found[0].new_node_id) if found else None
@@ -26,19 +26,19 @@ def hands_images_on(save_image: Any) -> bool:
 
 
 def choose_cudnn_algorithms(main: Any) -> None:
-    """0.33.0 does this in ``main.start_comfyui``; 0.3.75 has no such function."""
+    """Call ``set_cudnn_benchmark``, as ``main.start_comfyui`` of 0.33.0 does. 0.3.75 has no such function."""
     if hasattr(main.comfy.model_management, "set_cudnn_benchmark"):
         main.comfy.model_management.set_cudnn_benchmark()
 
 
 def set_up_assets(main: Any) -> None:
-    """0.33.0 has a database of assets, with ``--enable-assets``; 0.3.75 has none."""
+    """Set up the database of assets, which 0.33.0 has with ``--enable-assets``. 0.3.75 has none."""
     if getattr(main.args, "enable_assets", False):
         main.setup_database()
 
 
 def has_datasets(folder_paths: Any) -> bool:
-    """0.33.0 has a model folder for datasets, and nodes that write into it; 0.3.75 has none."""
+    """Whether there is a model folder for datasets, into which nodes write. 0.33.0 has one; 0.3.75 has none."""
     return "datasets" in folder_paths.folder_names_and_paths
 
 

@@ -24,7 +24,7 @@ class PendingRun:
         self._future: Future[RunResult] = backend.submit(run)
 
     def wait(self) -> RunResult:
-        """Wait for the run's result. ``KeyboardInterrupt`` stops the run; a second one does not wait for its end.
+        """Wait for the run's result. ``KeyboardInterrupt`` stops the run; a second one ends the wait for that.
 
         Raises: what the backend's future raises. Then the job's files have been removed.
         """

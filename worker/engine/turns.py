@@ -33,7 +33,7 @@ class Turns:
         patience: how long a turn may show no sign of life, and how long it may take to stop.
         moves: returns whether the current turn has shown a sign of life since the last call.
         salvage: returns what a turn has finished, if that turn does not stop.
-        life: fails when a turn does not stop, since this process cannot run another one then.
+        life: becomes defunct when a turn does not stop, since this process cannot run another one then.
         stuck: the text about a turn that does not stop.
     """
 

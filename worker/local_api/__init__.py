@@ -1,1 +1,1 @@
-"""RunPod's endpoint API on this machine: a caller that works here works on RunPod."""
+"""Serves RunPod's endpoint API on this machine, so that a caller that works here works on RunPod."""

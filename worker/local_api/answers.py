@@ -1,11 +1,11 @@
-"""The schemas of all answers, for the OpenAPI document. The tests compare every answer with them."""
+"""The schemas of all answers in the OpenAPI document. The tests compare every answer with them."""
 
 from __future__ import annotations
 
 from typing import (
     Annotated,
     Literal,
-    NotRequired,  # Python 3.11's own TypedDict loses what is not required.
+    NotRequired,  # TypedDict comes from typing_extensions, since Python 3.11's own forgets what is not required.
 )
 
 from pydantic import Field

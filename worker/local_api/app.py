@@ -1,4 +1,4 @@
-"""The application of the local API: its routes, its OpenAPI document, and the answers to requests that are wrong."""
+"""Builds the application of the local API: its routes, its OpenAPI document, and the answers to wrong requests."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def make_app(jobs: LocalJobs, settings: Settings) -> FastAPI:
 
 class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """The document, with the bodies that the routes read themselves, and without FastAPI's own 422."""
+        """The OpenAPI document. It has the request bodies, which the routes read themselves, but not FastAPI's 422."""
         if self.openapi_schema is None:
             document = super().openapi()
             document["components"]["schemas"] |= request_schemas()
             document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-            document["security"] = [{"token": []}, {}]  # Needed where LOCAL_API_TOKEN is set.
+            document["security"] = [{"token": []}, {}]  # A token is needed if LOCAL_API_TOKEN is set.
             for operations in document["paths"].values():
                 for operation in operations.values():
                     operation["responses"].pop("422", None)

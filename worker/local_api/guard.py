@@ -1,4 +1,4 @@
-"""Refuses requests to the local API from web pages of strangers, and, if a token is set, those without it."""
+"""Refuses requests to the local API that come from other sites' web pages or lack the token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\d+)?")
-# What a browser needs to show the documentation. Only these paths need no token, and no path below them.
+# The files that a browser needs to show the documentation. Only these exact paths need no token.
 _OPEN = {
     "/",
     "/docs",
@@ -27,13 +27,13 @@ _OPEN = {
 class Guard:
     """ASGI middleware that refuses requests by their Host, Origin and Authorization.
 
-    A web page that is open in a browser can send requests to this machine: to its own host name, if that name points
-    here (seen in Host), or to another origin (seen in Origin). Neither reaches a job.
+    A web page that is open in a browser can send requests to this machine in two ways: to the page's own host name, if
+    that name points here (Host shows this), or to another origin (Origin shows this). Both are refused.
 
     Args:
         app: gets the requests that are not refused.
-        hosts: further names of this machine; they may hold ``*``.
-        token: the bearer token; None if none is needed.
+        hosts: further names of this machine, which may contain ``*``.
+        token: the bearer token that requests need; None if they need none.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str], token: str | None) -> None:
@@ -65,7 +65,7 @@ class Guard:
         return None
 
     def _is_ours(self, name: str) -> bool:
-        """Whether ``name`` is an address, a name of this network, or an allowed one: no stranger can own it."""
+        """Whether ``name`` is an address, a name of this network, or an allowed name, which no other site can have."""
         try:
             ipaddress.ip_address(name)
         except ValueError:

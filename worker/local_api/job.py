@@ -1,4 +1,4 @@
-"""One job of the local API, and the states that RunPod gives to a job."""
+"""``LocalJob``: one job of the local API, and its state as RunPod names it."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class State(StrEnum):
 
 @dataclass(eq=False)
 class LocalJob:
-    """One job, from its request until it is forgotten. Times are of ``time.monotonic``, in seconds.
+    """One job, from its request until it is forgotten. Times are in seconds, by ``time.monotonic``.
 
-    ``request`` is there while the job waits; ``size`` is the request's, in bytes. ``kept_s``: how long the result is
-    kept. ``streamed``: whether ``/stream`` has given the result. ``over`` is set when the job has ended.
+    ``request``: None once the job has begun or ended. ``size``: bytes of the request. ``kept_s``: how many seconds the
+    result is kept. ``streamed``: whether ``/stream`` has sent the result. ``over`` is set when the job has ended.
     """
 
     id: str
@@ -53,7 +53,7 @@ class LocalJob:
     task: asyncio.Task[Reply] | None = None
 
     def times(self) -> dict[str, int]:
-        """``delayTime`` and ``executionTime`` in milliseconds, as far as they are known."""
+        """``delayTime`` and ``executionTime`` in milliseconds, if they are known."""
         known = {}
         started = self.started if self.started is not None else self.ended
         if started is not None:

@@ -1,4 +1,4 @@
-"""The queue of the local API: jobs wait, run once each, and end, as RunPod documents it."""
+"""The queue of the local API: lets jobs wait, run and end, as RunPod documents it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger("worker")
 _KEPT_ASYNC_S, _KEPT_SYNC_S = 1800.0, 60.0  # How long RunPod keeps a result of /run and of /runsync.
 _MAX_QUEUED = 500
 _MAX_QUEUED_BYTES = 1_000_000_000
-_STUCK_S = 5.0  # For jobs that do not stop, when the server ends.
+_STUCK_S = 5.0  # How long the server waits at its end for jobs that do not stop.
 
 Run = Callable[[dict[str, Any], Listener], Awaitable[Reply]]
 OnEnd = Callable[[LocalJob], None]
@@ -33,12 +33,12 @@ class QueueFull(Exception):
 
 
 class LocalJobs:
-    """The queue and its results. Lives on one event loop.
+    """The queue and its results. Use it on one event loop.
 
     Args:
-        run: runs one job, in the form in which RunPod hands it over. Cancelling it stops the job.
+        run: runs one job, given as RunPod hands it over. Cancelling the call stops the job.
         concurrency: how many jobs run at once.
-        max_result_bytes: how large all kept results may be, together.
+        max_result_bytes: largest size of all kept results together.
         on_end: called with each job that has ended.
     """
 
@@ -53,12 +53,12 @@ class LocalJobs:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, request: JobRequest, size: int, *, sync: bool) -> LocalJob:
-        """Queue a job. It begins when its turn comes, whether somebody waits for it or not.
+        """Queue a job. It begins when its turn comes, even if nobody waits for it.
 
         Args:
-            request: what was sent.
-            size: its bytes.
-            sync: it came by ``/runsync``.
+            request: the parsed request.
+            size: bytes of the request.
+            sync: whether it came to ``/runsync``.
 
         Raises:
             QueueFull: too much is waiting.
@@ -80,20 +80,20 @@ class LocalJobs:
         return job
 
     def get(self, job_id: str) -> LocalJob | None:
-        """The job; None if there is none with this id, or none any more."""
+        """The job; None if there is no job with this id, or it is no longer kept."""
         return self._kept.get(job_id)
 
     def set_ttl(self, job: LocalJob, milliseconds: int) -> None:
-        """Let ``job`` end and be forgotten so long after it was queued. A job that has ended keeps its time."""
+        """End and forget ``job`` after this time since it was queued. It has no effect on a job that has ended."""
         if not job.state.final:
             self._kept.keep(job, job.queued + milliseconds / 1000 - time.monotonic())
 
     def cancel(self, job: LocalJob) -> None:
-        """Stop ``job`` if it has not ended; it counts as cancelled at once."""
+        """Stop ``job`` if it has not ended. Its state is ``CANCELLED`` at once."""
         self._end(job, State.CANCELLED, None)
 
     def purge(self) -> int:
-        """Cancel every job that waits; how many there were."""
+        """Cancel every job that waits. Returns how many there were."""
         waiting = list(self._queue)
         for job in waiting:
             self.cancel(job)
@@ -107,7 +107,7 @@ class LocalJobs:
             return
 
     async def close(self) -> None:
-        """Cancel every job, and wait until none runs, but no longer than five seconds."""
+        """Cancel every job, and wait until all have stopped, for five seconds at most."""
         for job in self._kept.all():
             self.cancel(job)
         if self._tasks:
@@ -115,7 +115,7 @@ class LocalJobs:
         self._kept.close()
 
     def counts(self) -> dict[str, int]:
-        """How many jobs there are or were in each state, as ``/health`` has it."""
+        """How many jobs are or were in each state, for ``/health``."""
         return {
             "completed": self._counts[State.COMPLETED],
             "failed": self._counts[State.FAILED] + self._counts[State.TIMED_OUT],
@@ -129,8 +129,8 @@ class LocalJobs:
             job = self._queue.popleft()
             self._running.add(job)
             job.started, job.state = time.monotonic(), State.IN_PROGRESS
-            request, job.request = job.request, None  # Its files may be large.
-            if request is not None:  # A job that waits has its request until it ends.
+            request, job.request = job.request, None  # Do not keep the request, since its files may be large.
+            if request is not None:  # Always true, since a job in the queue has its request.
                 task = asyncio.create_task(self._work(job, request))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -138,10 +138,10 @@ class LocalJobs:
     async def _work(self, job: LocalJob, request: JobRequest) -> None:
         raw = {"id": job.id, "input": request.input} | ({"s3Config": request.s3Config} if request.s3Config else {})
         try:
-            if not job.state.final:  # It may have been cancelled just now.
+            if not job.state.final:  # The job may have been cancelled just now.
                 job.task = asyncio.ensure_future(self._run(raw, job.progress))
                 await self._watch(job, job.task, request.policy.executionTimeout)
-        except Exception:  # noqa: BLE001 - whatever it is, somebody waits for an answer.
+        except Exception:  # noqa: BLE001 - a caller waits for an answer.
             _log.exception("The local API failed")
             self._end(job, State.FAILED, encode(failure("Internal error", "internal")))
         finally:
@@ -154,7 +154,7 @@ class LocalJobs:
         if not done:
             text = f"The job ran longer than its executionTimeout of {timeout_ms} ms"
             self._end(job, State.TIMED_OUT, encode(failure(text, "timeout")))
-            await asyncio.wait([task])  # The next job begins when this one has really stopped.
+            await asyncio.wait([task])  # The next job must not begin before this one has really stopped.
         if not task.cancelled():
             reply = task.result()
             self._end(job, State.COMPLETED if reply.error is None else State.FAILED, reply)
@@ -163,7 +163,7 @@ class LocalJobs:
         self._end(job, State.TIMED_OUT, encode(failure("The job's ttl ran out before it ended", "timeout")))
 
     def _end(self, job: LocalJob, state: State, reply: Reply | None) -> None:
-        """Let ``job`` end, unless it has ended before."""
+        """End ``job``, unless it has ended before."""
         if job.state.final:
             return
         if job.state is State.IN_QUEUE:

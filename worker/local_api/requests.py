@@ -1,4 +1,4 @@
-"""What callers send to the local API, checked by RunPod's rules. ``worker.job.parse`` has those of its ``input``."""
+"""Checks requests to the local API by RunPod's rules. ``worker.job.parse`` checks their ``input``."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def parse_request(body: bytes) -> JobRequest:
     """Read the body of ``/run`` or ``/runsync`` as JSON, whatever its ``Content-Type`` says.
 
     Raises:
-        BadRequest: it breaks a rule; one line says which one is the first.
+        BadRequest: the body breaks a rule. The text is about the first such rule.
     """
     try:
         content = json.loads(body)

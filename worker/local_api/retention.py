@@ -1,4 +1,4 @@
-"""How long jobs are kept: until their time is up, or until there are too many results."""
+"""Keeps jobs until their time is up, or until there are too many results."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _MAX_RESULTS = 10_000
 
 
 class KeptJobs:
-    """Jobs by their ids, each until it is forgotten. Lives on one event loop.
+    """Jobs by their ids, each until it is forgotten. Use it on one event loop.
 
     Args:
-        max_result_bytes: how large the results of ended jobs may be, together. The newest stays, however large it is.
+        max_result_bytes: largest size of all results together. The newest result is kept even if it is larger.
         on_expiry: called with a job whose time is up, before it is forgotten.
     """
 
@@ -27,7 +27,7 @@ class KeptJobs:
         self._result_bytes = 0
 
     def get(self, job_id: str) -> LocalJob | None:
-        """The job; None if there is none with this id, or none any more."""
+        """The job; None if there is no job with this id, or it is no longer kept."""
         return self._jobs.get(job_id)
 
     def all(self) -> list[LocalJob]:
@@ -35,13 +35,13 @@ class KeptJobs:
         return list(self._jobs.values())
 
     def keep(self, job: LocalJob, seconds: float) -> None:
-        """Keep ``job`` for so long from now on, whatever was said before."""
+        """Keep ``job`` for ``seconds`` from now on. This replaces its earlier time."""
         self._jobs[job.id] = job
         self._stop_timer(job)
         self._timers[job.id] = asyncio.get_running_loop().call_later(seconds, self._expire, job)
 
     def keep_result(self, job: LocalJob) -> None:
-        """Keep ``job``, which has ended, for its ``kept_s``. The oldest results go if there are too many."""
+        """Keep ``job``, which has ended, for its ``kept_s``. The oldest results are dropped if there are too many."""
         self.keep(job, job.kept_s)
         self._result_sizes[job.id] = size = len(job.reply.output) if job.reply else 0
         self._result_bytes += size

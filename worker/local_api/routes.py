@@ -1,4 +1,4 @@
-"""The routes of the local API. A route's summary stands in the OpenAPI document, and so would a docstring."""
+"""The routes of the local API. They have no docstrings, since these would go into the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ router = APIRouter(responses=_ANYWHERE, tags=["jobs"])
 @router.post("/run", response_model=Queued, responses=_BUSY, openapi_extra=_BODY, summary="Queue a job")
 async def run(request: Request, jobs: Jobs) -> Response:
     job = await _submit(request, jobs, _RUN_LIMIT_MB, sync=False)
-    return JSONResponse({"id": job.id, "status": State.IN_QUEUE})  # RunPod says so even if the job begins at once.
+    return JSONResponse({"id": job.id, "status": State.IN_QUEUE})  # As on RunPod, even if the job begins at once.
 
 
 @router.post(
@@ -119,7 +119,7 @@ async def health(jobs: Jobs) -> Response:
 
 
 def status_body(job: LocalJob) -> bytes:
-    """The JSON of ``/status``, which a webhook gets as well; nothing in it is null."""
+    """The JSON of ``/status``, which a webhook gets as well. Unknown values are left out, not null."""
     head: dict[str, Any] = {"id": job.id, "status": job.state, **job.times()}
     if job.started is not None:
         head["workerId"] = _WORKER
@@ -141,7 +141,7 @@ def _find(jobs: LocalJobs, job_id: str) -> LocalJob:
 
 async def _submit(request: Request, jobs: LocalJobs, limit_mb: float, *, sync: bool) -> LocalJob:
     content = await _read(request, request.app.state.max_request_mb or limit_mb)
-    # Parsed by a thread: a large body would hold up the event loop.
+    # Parse it on a thread, since a large body would block the event loop.
     return jobs.submit(await asyncio.to_thread(parse_request, content), len(content), sync=sync)
 
 

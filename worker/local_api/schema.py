@@ -1,7 +1,7 @@
-"""The schemas of a request, for the OpenAPI document.
+"""The schemas of a request in the OpenAPI document.
 
-They describe and check nothing: ``worker.job.parse`` has the rules of ``Input``, ``worker.bucket.bucket`` those of
-``S3Config``, and ``JobRequest`` its own. The tests compare this description with those rules.
+They only describe. ``worker.job.parse`` checks ``Input``, ``worker.bucket.bucket`` checks ``S3Config``, and
+``JobRequest`` checks itself. The tests compare the schemas with these checks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PLACE = "#/components/schemas/"
 
 
 def request_schemas() -> dict[str, Schema]:
-    """``JobRequest`` and all that it refers to, by name, as they stand in the document's components."""
+    """The schemas of ``JobRequest`` and of all that it refers to, by name, for the document's components."""
     request = JobRequest.model_json_schema(ref_template=_PLACE + "{model}")
     others = request.pop("$defs")
     request["properties"]["input"] |= {"anyOf": [_named("Input"), {"type": "string"}]}
@@ -31,7 +31,7 @@ def _named(name: str) -> Schema:
 
 
 def _object(description: str, properties: dict[str, Schema]) -> Schema:
-    """An object; a property without a default is required."""
+    """The schema of an object. A property without a default is required."""
     required = [name for name, schema in properties.items() if "default" not in schema]
     return {"type": "object", "description": description, "properties": properties, "required": required}
 

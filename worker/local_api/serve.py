@@ -1,4 +1,4 @@
-"""The process around the local API: where it listens, what runs its jobs, and how it ends."""
+"""Runs the local API's server: listens, connects the queue to a worker, and ends on a signal."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from worker.readiness import make_ready
 from worker.settings import Settings
 from worker.worker import Worker
 
-_LAST_ANSWERS_S = 5.0  # In which callers can still fetch their results from a defunct worker.
+_LAST_ANSWERS_S = 5.0  # How long callers can still fetch their results from a defunct worker.
 _log = logging.getLogger("worker")
 
 
 def serve_local(settings: Settings) -> None:
-    """Serve RunPod's API on this machine, until SIGTERM or Ctrl-C, which stop what runs.
+    """Serve RunPod's API on this machine until SIGTERM or Ctrl-C, which also stop the jobs that run.
 
-    Requests that come while ComfyUI starts wait for it.
+    Requests that come while ComfyUI starts are answered afterwards.
 
     Raises:
         StartError: the worker cannot listen at the address, or ComfyUI cannot start.
@@ -41,7 +41,7 @@ def serve_local(settings: Settings) -> None:
     """
     with _listen(settings.local_api_host, settings.local_api_port) as listener, Worker(settings) as worker:
         make_ready(worker)
-        # Not asyncio.run: it would wait at its end for all threads, and a node may hold one for ever.
+        # Do not use asyncio.run: at its end it waits for all threads, and a node may keep one busy for ever.
         asyncio.new_event_loop().run_until_complete(serve(worker, listener))
         if worker.life.failure is not None:
             raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}")
@@ -106,7 +106,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to ``_signals``: uvicorn would wait for those who wait for a job, and raise the signal again."""
+    """Leaves signals to ``_signals``. uvicorn would wait for open requests, and raise the signal again."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -120,7 +120,7 @@ def _signals(server: uvicorn.Server, jobs: LocalJobs) -> Iterator[Callable[[], N
 
     def stop() -> None:
         server.should_exit = True
-        closing.append(asyncio.ensure_future(jobs.close()))  # Callers that wait for a job get an answer.
+        closing.append(asyncio.ensure_future(jobs.close()))  # So that callers that wait for a job get an answer.
 
     numbers = (signal.SIGTERM, signal.SIGINT)
     with contextlib.suppress(ValueError, RuntimeError):  # Only the main thread can handle signals.

@@ -1,4 +1,4 @@
-"""Webhooks: the status of a job that has ended is posted to its caller's address, in three attempts, as RunPod does."""
+"""Posts the status of jobs that have ended to their callers' webhooks, in up to three attempts, as RunPod does."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Webhooks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def post(self, url: str, body: bytes) -> None:
-        """Post ``body``, a JSON object, to ``url``; 200 ends it, anything else is tried again."""
+        """Post ``body``, a JSON object, to ``url``. Unless the answer is 200, post it again."""
         task = asyncio.create_task(self._post(url, body))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give the posts that are left one second, and drop them then."""
+        """Wait one second for the remaining posts, then drop them."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1)
         for task in self._tasks:

@@ -1,1 +1,1 @@
-"""Model files: which ones a workflow names, which ones are on the network volume, and what is wrong with them."""
+"""Finds the model files that a workflow names or the network volume has, and what is wrong with them."""

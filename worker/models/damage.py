@@ -1,4 +1,4 @@
-"""What is wrong with a model file, as far as its size and its first bytes show."""
+"""Finds out what is wrong with a model file, from its size and its first bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_HEADER = 100_000_000
 
 
 def damage(path: Path) -> str | None:
-    """Why the file cannot be used, or None if it looks usable. Reads only a little of it."""
+    """Why the file cannot be used, or None if it looks usable. Only a small part of the file is read."""
     if path.suffix.lower() in _UNFINISHED:
         return "a download that has not ended"
     try:
@@ -41,7 +41,7 @@ def damage(path: Path) -> str | None:
 
 
 def _is_header(start: bytes, size: int) -> bool:
-    """Whether this is the start of a safetensors file: the length of its header, then a JSON object."""
+    """Whether ``start`` begins a safetensors file: the length of its header, then a JSON object."""
     length = struct.unpack("<Q", start[:8])[0] if len(start) >= 9 else 0
     return 0 < length < min(_MAX_HEADER, size) and start[8:9] == b"{"
 

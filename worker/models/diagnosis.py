@@ -1,4 +1,4 @@
-"""``NETWORK_VOLUME_DEBUG``: logs which models are there and which are missing, at the start and when a job fails."""
+"""Logs which models are there and which are missing, at the start and when a job fails: ``NETWORK_VOLUME_DEBUG``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def log_volume(volume: Path, catalog: Catalog) -> None:
 
 
 def log_missing_models(workflow: Mapping[str, Any], volume: Path, catalog: Catalog) -> None:
-    """If ``workflow`` names model files that are missing, log them, what may have been meant, and the volume.
+    """If ``workflow`` names missing model files, log them, files that may be meant, and what is on the volume.
 
     Raises nothing.
     """
@@ -45,7 +45,7 @@ def log_missing_models(workflow: Mapping[str, Any], volume: Path, catalog: Catal
 
 @contextlib.contextmanager
 def _log_failures() -> Iterator[None]:
-    """Log an exception and suppress it: a problem with the volume must not fail the start or a job's answer."""
+    """Log an exception and suppress it, since a problem with the volume must not fail the start or an answer."""
     try:
         yield
     except Exception as error:  # noqa: BLE001

@@ -1,4 +1,4 @@
-"""The model files that a workflow names: where they are, and what may have been meant by missing ones."""
+"""Finds the model files that a workflow names, and files that may be meant by missing ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 _EMBEDDING = re.compile(r"\bembedding:([^\s,;:()\[\]]+)")
 MODEL_ENDINGS = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf", ".onnx")
 _MOST_FILES = 100_000
-_SIMILAR = 0.8  # As difflib measures it: 1 is equal.
+_SIMILAR = 0.8  # By difflib's measure, where 1 is equal.
 _MOST_HINTS = 10
 
 
@@ -23,7 +23,7 @@ class ModelFolder:
 
     Attributes:
         name: the kind of model, such as ``checkpoints``.
-        paths: the folders that it is read from, in this order.
+        paths: the folders that it is read from, the first one first.
         extensions: the endings of the files that ComfyUI lists, in lower case. Empty if it lists all files.
     """
 
@@ -37,21 +37,21 @@ class ModelFolder:
 
 
 class Catalog(Protocol):
-    """What ComfyUI knows of model files."""
+    """What ComfyUI knows about model files."""
 
     def model_folders(self) -> list[ModelFolder]: ...
 
     def model_files(self, folder: str) -> list[str]:
-        """The files in ``folder``, by the names for workflows."""
+        """Names of the files in ``folder``, as workflows name them."""
 
     def model_path(self, folder: str, name: str) -> Path | None:
-        """The file in ``folder`` that workflows call ``name``. None if there is none."""
+        """The path of the file in ``folder`` that workflows call ``name``. None if there is none."""
 
     def loads_packs_from(self, folder: Path) -> bool:
         """Whether node packs are loaded from this folder."""
 
     def model_inputs(self, class_type: str) -> Mapping[str, tuple[str, frozenset[str]]]:
-        """The inputs of a node class that take a model file: the folder of each, and the choices that are no files."""
+        """For each input of a class that takes a model file: its model folder, and the choices that are no files."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class ModelReference:
     """A model file that a workflow names.
 
     Attributes:
-        folder: the model folder that it belongs in. None if the node does not tell.
-        path: the file, or None if it is missing.
+        folder: the model folder that it belongs in. None if that is not known.
+        path: the file's path, or None if it is missing.
     """
 
     node_id: str
@@ -72,7 +72,7 @@ class ModelReference:
 
     @property
     def size(self) -> int | None:
-        """Bytes on disk. None if it is missing."""
+        """The file's bytes on disk. None if it is missing."""
         try:
             return self.path.stat().st_size if self.path else None
         except OSError:
@@ -107,7 +107,7 @@ def _named(catalog: Catalog, node_id: str, class_type: str, input_name: str, val
 
 
 def _embedding(catalog: Catalog, name: str) -> Path | None:
-    """The file of an embedding. A prompt may name it without its ending."""
+    """The path of an embedding's file. A prompt may name it without its ending."""
     paths = (catalog.model_path("embeddings", name + ending) for ending in ("", ".safetensors", ".pt", ".bin"))
     return next((path for path in paths if path), None)
 
@@ -130,7 +130,7 @@ def files_below(root: Path) -> Iterator[Path]:
 
 
 def files_by_stem(catalog: Catalog, volume: Path | None) -> dict[str, list[Path]]:
-    """Every file of the volume and of the model folders, by its stem in lower case, for ``near_misses``."""
+    """Paths of all files on the volume and in the model folders, by stem in lower case, for ``near_misses``."""
     roots = [path for folder in catalog.model_folders() for path in folder.paths]
     models = sorted({path.parent for path in roots if path.parent.name == "models"})
     found: dict[str, list[Path]] = {}
@@ -144,9 +144,9 @@ def files_by_stem(catalog: Catalog, volume: Path | None) -> dict[str, list[Path]
 def near_misses(
     reference: ModelReference, catalog: Catalog, volume: Path | None, files: Mapping[str, list[Path]]
 ) -> list[str]:
-    """What may have been meant by a missing file. A line for each, the likeliest first.
+    """A line for each file that may be meant by a missing one, the likeliest first.
 
-    ``files``: as ``files_by_stem`` gives them.
+    ``files``: the result of ``files_by_stem``.
     """
     listed = catalog.model_files(reference.folder) if reference.folder else []
     wanted = _stem(reference.name)
@@ -170,7 +170,7 @@ def _stem(name: str) -> str:
 
 
 def _places(reference: ModelReference, catalog: Catalog, volume: Path | None) -> str:
-    """Where a missing file belongs, for a message. Only the folders on the volume, if there are any."""
+    """The folders where a missing file belongs, for a message. If some are on the volume, only those."""
     places = places_for(reference, catalog)
     on_volume = [path for path in places if volume and path.is_relative_to(volume)]
     return " or ".join(str(path) for path in on_volume or places) or "no folder that is known"

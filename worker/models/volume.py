@@ -1,4 +1,4 @@
-"""``NETWORK_VOLUME_DEBUG``: which model files on the network volume ComfyUI finds, and why it does not find others."""
+"""Describes the network volume: which model files ComfyUI finds there, and why it does not find others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ _NOT_MODELS = ("custom_nodes", "venv", ".venv", "site-packages")
 
 @dataclass(frozen=True)
 class _Found:
-    """A file that ComfyUI lists. ``folder``: its kind of model; ``name``: for workflows; ``size``: in bytes."""
+    """A file that ComfyUI lists.
+
+    ``folder``: its kind of model. ``name``: its name in workflows. ``size``: in bytes. ``remark``: why it is not used
+    or not usable, or None.
+    """
 
     file: Path
     folder: str
@@ -32,7 +36,7 @@ def describe_volume(volume: Path, catalog: Catalog) -> list[str]:
 
     Args:
         volume: the folder where it is mounted.
-        catalog: what ComfyUI knows of model files.
+        catalog: what ComfyUI knows about model files.
     """
     if not volume.is_dir():
         return [
@@ -59,7 +63,7 @@ def describe_volume(volume: Path, catalog: Catalog) -> list[str]:
 
 
 def _folders_by_path(folders: list[ModelFolder], volume: Path) -> dict[Path, list[ModelFolder]]:
-    """The folders on the volume in which ComfyUI looks for models, each with its model folders."""
+    """For each folder on the volume in which ComfyUI looks for models: the model folders that it belongs to."""
     by_path: dict[Path, list[ModelFolder]] = {}
     for folder in folders:
         for path in folder.paths:
@@ -143,7 +147,7 @@ def _found_lines(found: list[_Found], volume: Path) -> list[str]:
 
 
 def _folder_path(entry: _Found) -> Path:
-    """The folder that the entry's name is relative to."""
+    """The folder to which the entry's name is relative."""
     return entry.file.parents[len(Path(entry.name).parts) - 1]
 
 

@@ -1,1 +1,1 @@
-"""The backend that is a client of a ComfyUI server elsewhere."""
+"""Runs graphs on a ComfyUI server elsewhere, as its client."""

@@ -1,4 +1,4 @@
-"""The routes of a ComfyUI server that a job needs."""
+"""Calls the HTTP routes of a ComfyUI server that a job needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VALIDATION_S = 120.0
 
 @dataclass(frozen=True)
 class Queued:
-    """A prompt in a server's queue."""
+    """A prompt in a server's queue. ``number``: its place; lower ones run first."""
 
     number: float
     prompt_id: str
@@ -25,7 +25,7 @@ class Queued:
 
 @dataclass(frozen=True)
 class Queue:
-    """A server's queue: the prompts that run, and those that wait, in the order in which they will run."""
+    """A server's queue: the prompts that run, and those that wait, in the order of their turns."""
 
     running: tuple[Queued, ...]
     pending: tuple[Queued, ...]
@@ -34,7 +34,7 @@ class Queue:
         return any(queued.prompt_id == prompt_id for queued in (*self.running, *self.pending))
 
     def of_client(self, client_id: str) -> list[str]:
-        """Ids of the prompts that were queued for a client."""
+        """Ids of the prompts that a client has queued."""
         return [queued.prompt_id for queued in (*self.running, *self.pending) if queued.client_id == client_id]
 
 
@@ -61,9 +61,9 @@ class ComfyApi:
         return self._http.get("/system_stats")
 
     def upload(self, path: Path, name: str, folder: str) -> str:
-        """Put a file into ``folder`` of the server's input folder, and return the name for nodes.
+        """Put a file into ``folder`` below the server's input folder. Returns the file's name for nodes.
 
-        A file with this name and content that is there already is left as it is.
+        If the server already has a file with this name and content, it keeps that file.
         """
         fields = {"image": (name, path.read_bytes()), "subfolder": folder, "type": "input"}
         answer = read_object(self._http.request("POST", "/upload/image", fields=fields, retry=True), "POST /upload")
@@ -75,7 +75,7 @@ class ComfyApi:
         return response.status == 200, read_object(response, "POST /prompt")
 
     def history(self, prompt_id: str, *, retry: bool = True) -> dict[str, Any] | None:
-        """The entry of a prompt in the server's history. None if it has not ended, or is not known."""
+        """The entry of a prompt in the server's history. None if the prompt has not ended, or is not known."""
         entry = self._http.get(f"/history/{quote(prompt_id, safe='')}", retry=retry).get(prompt_id)
         return entry if isinstance(entry, dict) else None
 
@@ -92,20 +92,21 @@ class ComfyApi:
     def stop(self, prompt_id: str) -> None:
         """Interrupt a prompt if it runs, or remove it from the queue if it waits. No other prompt is stopped.
 
-        Older versions of ComfyUI ignore the id and interrupt whatever runs. So they are asked only while this one runs.
+        Older versions of ComfyUI ignore the id and interrupt the prompt that runs. So this interrupts only if that is
+        the right one.
         """
         queue = self.queue(retry=False)
         if any(queued.prompt_id == prompt_id for queued in queue.pending):
             self._http.post("/queue", {"delete": [prompt_id]})
-            queue = self.queue(retry=False)  # It may have begun meanwhile.
+            queue = self.queue(retry=False)  # The prompt may have begun meanwhile.
         if any(queued.prompt_id == prompt_id for queued in queue.running):
             self._http.post("/interrupt", {"prompt_id": prompt_id})
 
     def fetch(self, entry: Mapping[str, Any], target: Path) -> None:
-        """Write the file that a node has named in ``entry`` to ``target``; nothing if the server does not have it.
+        """Write the file that a node has named in ``entry`` to ``target``, if the server has it.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         query = {
             "filename": entry["filename"],
@@ -119,7 +120,7 @@ class ComfyApi:
         return class_type in self._http.get(f"/object_info/{quote(class_type, safe='')}")
 
     def model_files(self, folder: str) -> list[str]:
-        """Names of the model files in ``folder``, as workflows name them. Empty if the server does not tell."""
+        """Names of the model files in ``folder``, as workflows name them. Empty if the request fails."""
         try:
             names = json.loads(self._http.request("GET", f"/models/{quote(folder)}", retry=True).data)
         except (ValueError, RecursionError, ServerRefused, ServerUnreachable):
@@ -128,7 +129,7 @@ class ComfyApi:
 
 
 def _queued(items: object) -> list[Queued]:
-    """The prompts of a list in ``/queue``'s answer: ``[number, prompt id, graph, extra data, …]`` each."""
+    """The prompts of a list in ``/queue``'s answer. Each item is ``[number, prompt id, graph, extra data, …]``."""
     found = []
     for item in items if isinstance(items, list) else []:
         if isinstance(item, list) and len(item) > 3 and isinstance(item[0], int | float):

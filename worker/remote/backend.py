@@ -1,4 +1,4 @@
-"""Runs graphs on a ComfyUI server elsewhere, over its HTTP API and its websocket: the compatibility mode."""
+"""The remote backend: runs graphs on a ComfyUI server elsewhere, over its HTTP API and its websocket."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from worker.remote.transfer import fetch_outputs, upload_inputs
 from worker.remote.waiting import begun, pause, result_of
 from worker.settings import Settings
 
-_PATIENCE_S = 120.0  # How long a job waits for a server that is down. It may be starting.
+_PATIENCE_S = 120.0  # How long a job waits for a server that does not answer. The server may be starting.
 _SAY_EVERY_S = 10.0
-_REST_AFTER_S = 0.05  # A job that comes within this time need not wait until the server has forgotten the last one.
+_REST_AFTER_S = 0.05  # If a job comes within this time, it runs before the server is asked to forget the last one.
 _MISUNDERSTOOD = (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 _log = logging.getLogger("worker")
 
@@ -57,7 +57,7 @@ class WebsocketBackend:
         """Wait for the server, then start the thread that runs jobs on it.
 
         Raises:
-            StartError: it did not answer in as many attempts as the settings allow.
+            StartError: the server did not answer in as many attempts as the settings allow.
         """
         if self._settings.websocket_trace:
             trace_frames()
@@ -106,7 +106,7 @@ class WebsocketBackend:
         run, is_interrupted = turn.run, lambda: turn.interrupted
         self._connect(turn)
         if self._leftovers.has_strays:
-            self._leftovers.remove()  # This job would wait for them.
+            self._leftovers.remove()  # Otherwise this job would wait for prompts of earlier jobs.
         graph = own_graph(run.workflow)
         if run.staged:
             graph = upload_inputs(self.api, graph, run.staged, run.workspace.input, is_interrupted)
@@ -138,14 +138,14 @@ class WebsocketBackend:
         return make_result(run, [*outcomes, *blocks], [*dropped_lines(node_errors, run), *missing])
 
     def _abandon(self, prompt_ids: Iterable[str], ended: Iterable[PromptOutcome]) -> None:
-        """Note what the job may still run on the server, and become another client: the next job hears none of it."""
+        """Note the prompts that may still run, and change the client id: the next job must not get their events."""
         for prompt_id in {*prompt_ids} - {outcome.prompt_id for outcome in ended}:
             self._leftovers.note_stray(prompt_id)
         self._leftovers.note_client(self._socket.client_id)
         self._socket.renew()
 
     def _connect(self, turn: Turn) -> None:
-        """Make sure that the connection is open. Waits for a server that is down."""
+        """Make sure that the connection is open. If the server does not answer, wait for it."""
         with contextlib.suppress(SocketClosed):
             self._socket.drain()
             return
@@ -161,7 +161,7 @@ class WebsocketBackend:
         """Yield once for each attempt to reach the server, with a pause between them, until the settings allow no more.
 
         Raises:
-            JobInterrupted: the job is to stop.
+            JobInterrupted: the job should stop.
         """
         most = self._settings.comfy_api_available_max_retries
         pause_s = self._settings.comfy_api_available_interval_ms / 1000
@@ -179,7 +179,7 @@ class WebsocketBackend:
         return f"ComfyUI server ({self._settings.comfy_host}) not reachable after multiple retries."
 
     def _queue(self, turn: Turn, graph: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-        """Post the graph. Returns the id of its prompt, and what validation says of outputs that it dropped."""
+        """Post the graph. Returns the id of its prompt, and validation's errors for outputs that it dropped."""
         run, prompt_id = turn.run, str(uuid.uuid4())
         key = {"api_key_comfy_org": run.api_key} if run.api_key else {}
         body = {
@@ -190,7 +190,7 @@ class WebsocketBackend:
         }
         try:
             accepted, answer = self._posted(turn, body)
-        except BaseException:  # Whatever went wrong, the server may have the prompt.
+        except BaseException:  # The server may have the prompt all the same.
             self._abandon([], [])
             raise
         if not accepted:
@@ -211,7 +211,7 @@ class WebsocketBackend:
             self._connect(turn)
             if self.api.history(prompt_id) is not None or prompt_id in self.api.queue():
                 return True, {}
-            if error.is_silent:  # It may still be validating.
+            if error.is_silent:  # The server may still be validating the graph.
                 raise
             return self._post(turn, body)
 
@@ -240,5 +240,5 @@ class WebsocketBackend:
     def _has_node_class(self, class_type: str) -> bool:
         try:
             return self.api.has_node_class(class_type)
-        except (ServerRefused, ServerUnreachable):  # For example, its INPUT_TYPES raises. Then the class is there.
+        except (ServerRefused, ServerUnreachable):  # For example, the class is installed and its INPUT_TYPES raises.
             return True

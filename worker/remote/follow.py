@@ -1,4 +1,4 @@
-"""Follows a job's prompts on a server until they end, also if the connection is lost meanwhile."""
+"""Follows a job's prompts on a server until they end, even if the connection is lost meanwhile."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from worker.remote.socket import Binary, EventSocket, Frame, SocketClosed
 from worker.remote.waiting import pause
 
 _TICK_S = 0.25
-_ASK_HISTORY_S = 1.0  # After so much silence, ask whether the prompt has ended: a message may have been lost.
-_ASK_QUEUE_S = 5.0  # After so much silence, ask also whether the prompt is still in the queue.
+_ASK_HISTORY_S = 1.0  # After so much silence, ask whether the prompt has ended, since a message may have been lost.
+_ASK_QUEUE_S = 5.0  # After so much silence, also ask whether the prompt is still in the queue.
 _STOP_AGAIN_S = 1.0
-_SHORT_LIVED_S, _PAUSE_S = 1.0, 0.1  # Pause before connecting again if the last connection lived this short.
+_SHORT_LIVED_S, _PAUSE_S = 1.0, 0.1  # If a connection lasted less than the first, pause before connecting again.
 _LAST_FRAMES_S = 0.05
 _log = logging.getLogger("worker")
 
 
 @dataclass(frozen=True)
 class Reconnecting:
-    """How often to connect again when the connection is lost, and the seconds between these attempts."""
+    """How often to try to connect again when the connection is lost, and the seconds between attempts."""
 
     attempts: int
     delay_s: float
 
 
 class Follower:
-    """Follows one job: its prompt, and those that its nodes queue under the same client id.
+    """Follows one job: its prompt, and the prompts that its nodes queue under the same client id.
 
     Args:
-        api: the server.
+        api: the server's HTTP API.
         socket: the connection. Every prompt that is queued under its client id belongs to the job.
         reconnecting: what to do when the connection is lost.
-        is_interrupted: whether the job is to stop.
+        is_interrupted: returns whether the job should stop.
         on_frame: called with every frame that belongs to the job.
     """
 
@@ -72,8 +72,8 @@ class Follower:
         """Wait until the job has ended. ``on_end`` is called with the outcome of each of its prompts.
 
         Raises:
-            JobInterrupted: it was stopped before it began.
-            BackendFailed: the server is gone, or has lost the prompt.
+            JobInterrupted: the job was stopped before it began.
+            BackendFailed: the server does not answer, or has lost the prompt.
         """
         current: str | None = prompt_id
         while current is not None:
@@ -105,13 +105,13 @@ class Follower:
                 with_queue = now - asked_queue > _ASK_QUEUE_S or self._is_interrupted()
                 entry = self._ask(prompt_id, with_queue=with_queue)
                 if entry is not None:
-                    self._socket.close()  # It told nothing of this, so it may be dead.
+                    self._socket.close()  # The websocket did not report the end, so it may be dead.
                     return outcome_in_history(prompt_id, entry)
                 asked, asked_queue = now, now if with_queue else asked_queue
         return self._outcome(prompt_id)
 
     def _take(self, frame: Frame) -> bool:
-        """Note what a frame tells, and hand it on if it is the job's. True if it tells of one of the job's prompts."""
+        """Note what a frame says, and pass it on if it is the job's. True if it is about one of the job's prompts."""
         if isinstance(frame, Binary) or not isinstance(frame.data, dict):
             self._on_frame(frame)
             return isinstance(frame, Binary)
@@ -121,7 +121,7 @@ class Follower:
         return frame.data.get("prompt_id") is not None
 
     def _outcome(self, prompt_id: str) -> PromptOutcome:
-        """The outcome of a prompt that is over. The history tells it if the websocket may have missed something."""
+        """The outcome of a prompt that is over. Read it from the history if the websocket may have missed something."""
         heard = self._heard.prompt(prompt_id)
         told = heard.outcome(prompt_id)
         never_broken = self._connected_at == float("-inf")
@@ -145,7 +145,7 @@ class Follower:
             with contextlib.suppress(ServerUnreachable, ServerRefused, SocketClosed):
                 waiting = self._api.queue().of_client(self._socket.client_id)
                 self._heard.add(waiting)
-                # If it has already ended, it is not in the queue, but its frames are on their way.
+                # If the next prompt has already ended, it is not in the queue, but its frames may still come.
                 give_up = time.monotonic() + (0 if waiting else _LAST_FRAMES_S)
                 while (left := give_up - time.monotonic()) > 0:
                     frame = self._socket.receive(left)
@@ -154,26 +154,26 @@ class Follower:
         return next((prompt_id for prompt_id in self.prompt_ids if prompt_id not in self._ended_ids), None)
 
     def _ask(self, prompt_id: str, *, with_queue: bool) -> dict[str, Any] | None:
-        """Ask the server for the prompt: its entry in the history if it has ended, None if it goes on.
+        """Ask the server for the prompt: its entry in the history if the prompt has ended, None if it goes on.
 
-        ``with_queue``: also check that it is still in the queue.
+        ``with_queue``: also check that the prompt is still in the queue.
 
         Raises:
-            JobInterrupted: it is gone, after it was told to stop.
-            BackendFailed: it is gone, and nobody stopped it.
+            JobInterrupted: the server has no such prompt, and the job was told to stop.
+            BackendFailed: the server has no such prompt, and the job was not told to stop.
         """
         try:
             entry = self._api.history(prompt_id, retry=False)
             goes_on = entry is None and (not with_queue or prompt_id in self._api.queue(retry=False))
             if entry is None and not goes_on:
-                entry = self._api.history(prompt_id, retry=False)  # It may have ended between the two requests.
+                entry = self._api.history(prompt_id, retry=False)  # The prompt may have ended between the two requests.
         except (ServerUnreachable, ServerRefused) as error:
             self._failures += 1
             _log.warning("ComfyUI does not tell whether the workflow goes on: %s", error)
             if self._failures > self._reconnecting.attempts:
                 raise
             if isinstance(error, ServerUnreachable):
-                self._socket.close()  # The attempt to connect again shows whether the server is there.
+                self._socket.close()  # So that a new connection shows whether the server still answers.
             self._wait(self._reconnecting.delay_s)
             return None
         self._failures = 0
@@ -184,7 +184,7 @@ class Follower:
         return entry
 
     def _stop_if_interrupted(self, prompt_id: str) -> None:
-        # Ask it again and again: the server forgets an interrupt that comes just before the prompt begins.
+        # Repeat it, since the server forgets an interrupt that comes just before the prompt begins.
         if self._is_interrupted() and time.monotonic() - self._stopped_at > _STOP_AGAIN_S:
             self._stopped_at = time.monotonic()
             with contextlib.suppress(ServerUnreachable, ServerRefused):

@@ -1,4 +1,4 @@
-"""What the websocket has told of a job's prompts so far."""
+"""Notes what the websocket has said about a job's prompts so far."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from worker.remote.socket import Text
 
 @dataclass
 class HeardPrompt:
-    """What was told of one prompt, in the shape of the server's history.
+    """What the websocket said about one prompt, in the shape of the server's history.
 
-    ``ending``: name and data of the message that says how the prompt ended. ``is_over``: the message came that follows
-    as the last one.
+    ``ending``: name and data of the message that says how the prompt ended. ``is_over``: whether the last message about
+    the prompt, which follows that one, has come.
     """
 
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class HeardPrompt:
     is_over: bool = False
 
     def note(self, frame: Text) -> None:
-        """Note what a frame of this prompt tells."""
+        """Note what a frame about this prompt says."""
         data = frame.data
         if frame.name in ENDINGS and data.get("exception_type") != "ExecutionBlocked":
             self.ending = [frame.name, data]
@@ -37,18 +37,18 @@ class HeardPrompt:
             self.is_over = True
 
     def outcome(self, prompt_id: str) -> PromptOutcome | None:
-        """The outcome as it was told; None if the ending was not heard."""
+        """The outcome by the messages so far; None if the ending is not among them."""
         if self.ending is None:
             return None
         return outcome_of(prompt_id, {"outputs": self.outputs, "meta": self.meta}, [self.ending])
 
 
 class HeardJob:
-    """What was told of one job: of its prompt, and of those that its nodes queue.
+    """What the websocket said about one job: its prompt, and the prompts that its nodes queue.
 
     Attributes:
-        prompt_ids: the job's prompts, in the order in which they became known.
-        queue_length: prompts in the server's queue, as it said last, of all clients.
+        prompt_ids: ids of the job's prompts, in the order in which they became known.
+        queue_length: number of prompts of all clients in the server's queue, by its last message.
     """
 
     def __init__(self) -> None:
@@ -57,21 +57,21 @@ class HeardJob:
         self._prompts: dict[str, HeardPrompt] = {}
 
     def add(self, prompt_ids: Iterable[str]) -> None:
-        """Count further prompts as the job's."""
+        """Add prompts to the job."""
         self.prompt_ids += [prompt_id for prompt_id in prompt_ids if prompt_id not in self.prompt_ids]
 
     def prompt(self, prompt_id: str) -> HeardPrompt:
-        """What was told of a prompt."""
+        """What the websocket said about a prompt."""
         return self._prompts.setdefault(prompt_id, HeardPrompt())
 
     def note(self, frame: Text) -> bool:
-        """Note what a frame tells, whose data is a dict. False if it is about another client's prompt."""
+        """Note what a frame says. Its data must be a dict. False if it is about another client's prompt."""
         data = frame.data
         if frame.name == "status":
             self.queue_length = _queue_length(data)
         prompt_id = data.get("prompt_id")
         if frame.name == "execution_start" and isinstance(prompt_id, str):
-            self.add([prompt_id])  # The server sends it only to the client that has queued the prompt.
+            self.add([prompt_id])  # The server sends this message only to the client that has queued the prompt.
         if prompt_id is None:
             return True
         if prompt_id not in self.prompt_ids:

@@ -1,4 +1,4 @@
-"""An entry of a server's history → the outcome of a prompt."""
+"""Reads the outcome of a prompt from its entry in a server's history."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ENDINGS = ("execution_success", "execution_error", "execution_interrupted")
 
 
 def outcome_in_history(prompt_id: str, entry: dict[str, Any]) -> PromptOutcome:
-    """Read an entry, as ``/history`` has it. Parts of an unexpected shape are left out."""
+    """Read an entry of ``/history``. Parts of an unexpected shape are left out."""
     history = {name: _dicts(entry.get(name)) for name in ("outputs", "meta")}
     status = entry["status"] if isinstance(entry.get("status"), dict) else {}
     messages = status["messages"] if isinstance(status.get("messages"), list) else []

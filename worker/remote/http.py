@@ -1,4 +1,4 @@
-"""HTTP requests to a ComfyUI server, over connections that stay open."""
+"""Sends HTTP requests to a ComfyUI server, over connections that stay open."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PIECE = 1024 * 1024
 class ServerUnreachable(Exception):
     """No answer came: the connection was refused or cut, or the server was silent for too long.
 
-    ``is_silent``: the server was silent. It may still be working on the request.
+    ``is_silent``: whether the server was silent. Then it may still be working on the request.
     """
 
     def __init__(self, reason: BaseException) -> None:
@@ -35,7 +35,7 @@ class ServerUnreachable(Exception):
 
 @dataclass
 class ServerRefused(Exception):
-    """An answer came that cannot be used. ``body``: its text; ``what``: the request, such as ``POST /prompt``."""
+    """The server's answer cannot be used. ``body``: its text; ``what``: the request, such as ``POST /prompt``."""
 
     status: int
     body: str
@@ -64,7 +64,7 @@ class HttpClient:
             backoff_factor=0.2,
             raise_on_status=False,
             allowed_methods=None,
-            respect_retry_after_header=False,  # It may ask for a wait of hours.
+            respect_retry_after_header=False,  # This header may ask for a wait of hours.
         )
         self._pool = urllib3.connection_from_url(self.base, maxsize=_CONNECTIONS)
 
@@ -77,7 +77,7 @@ class HttpClient:
         return read_object(self.request("GET", path, retry=retry), _name("GET", path))
 
     def post(self, path: str, body: Mapping[str, Any]) -> None:
-        """Post a JSON object whose answer does not matter, up to three times."""
+        """Post a JSON object, up to three times. The answer is not read."""
         self.request("POST", path, body=body, retry=True)
 
     def request(
@@ -95,12 +95,12 @@ class HttpClient:
 
         Args:
             method: ``GET`` or ``POST``.
-            path: with its query, if it has one.
+            path: the path, with its query if it has one.
             body: sent as JSON.
             fields: sent as a form, with files.
-            retry: send it up to three times.
+            retry: whether to send the request up to three times.
             read_s: how many seconds the server may be silent.
-            statuses: those that are expected; for others, ServerRefused is raised.
+            statuses: the expected statuses; for others, ServerRefused is raised.
         """
         response = self._send(method, path, _content(body, fields), retry=retry, read_s=read_s)
         if response.status not in statuses:
@@ -108,10 +108,10 @@ class HttpClient:
         return response
 
     def download(self, path: str, target: Path) -> None:
-        """Write the content at ``path`` to ``target``; nothing if the server does not have it.
+        """Write the content at ``path`` to ``target``, if the server has it.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         for left in reversed(range(_ATTEMPTS)):
             response = self._send("GET", path, {}, retry=True, stream=True)
@@ -158,7 +158,7 @@ def read_object(response: urllib3.BaseHTTPResponse, what: str) -> dict[str, Any]
     """The JSON object in the answer to the request ``what``.
 
     Raises:
-        ServerRefused: it is no JSON, or no object.
+        ServerRefused: the answer is no JSON object.
     """
     try:
         answer = json.loads(response.data)
@@ -170,14 +170,14 @@ def read_object(response: urllib3.BaseHTTPResponse, what: str) -> dict[str, Any]
 
 
 def _content(body: Mapping[str, Any] | None, fields: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Body and headers of a request."""
+    """The body and headers of a request, as arguments of ``urlopen``."""
     if body is not None:
         # json.dumps writes a lone surrogate as an escape, which the server's Python reads back.
         return {"body": json.dumps(body).encode(), "headers": {"Content-Type": "application/json"}}
     if fields is not None:
         encoded, content_type = urllib3.encode_multipart_formdata(dict(fields))
         headers = {"Content-Type": content_type, "Content-Length": str(len(encoded))}
-        # As a stream it is sent in pieces, and the time-out counts for each of them.
+        # A stream is sent in pieces, so the time-out counts for each piece.
         return {"body": io.BytesIO(encoded), "headers": headers}
     return {}
 
@@ -191,7 +191,7 @@ def _copy(response: urllib3.BaseHTTPResponse, file: BinaryIO) -> None:
     """Write the body of ``response`` to ``file``.
 
     Raises:
-        HTTPError: it comes so slowly that it would never end.
+        HTTPError: the body comes too slowly.
     """
     start, received = time.monotonic(), 0
     while piece := response.read1(_PIECE):

@@ -1,4 +1,4 @@
-"""What jobs leave on a server: prompts that may still run, and entries in its history."""
+"""Removes what jobs leave on a server: prompts that may still run, and entries in its history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _log = logging.getLogger("worker")
 
 
 class Leftovers:
-    """Notes what jobs leave, and removes it between jobs. What cannot be removed is tried again later.
+    """Notes what jobs leave, and removes it between jobs. If that fails, it tries again later.
 
     Only the thread that runs jobs may use it.
     """
@@ -26,28 +26,28 @@ class Leftovers:
 
     @property
     def has_strays(self) -> bool:
-        """Whether something may still run, which would delay the next job."""
+        """Whether prompts may still run. They would delay the next job."""
         return bool(self._stray or self._clients)
 
     def note_ended(self, prompt_id: str) -> None:
-        """A prompt has ended. The history has an entry of it."""
+        """Note that a prompt has ended. The history has an entry for it."""
         self._stray.pop(prompt_id, None)
         self._ended.append(prompt_id)
 
     def note_stray(self, prompt_id: str, posting: Future[Any] | None = None) -> None:
-        """A prompt may run until ``note_ended`` or ``note_refused``. ``posting``: the request that brings it."""
+        """Note that a prompt may run, until ``note_ended`` or ``note_refused``. ``posting``: the request for it."""
         self._stray[prompt_id] = posting
 
     def note_refused(self, prompt_id: str) -> None:
-        """A prompt was not accepted."""
+        """Note that a prompt was not accepted."""
         self._stray.pop(prompt_id, None)
 
     def note_client(self, client_id: str) -> None:
-        """Prompts of this client may run, and nobody waits for them."""
+        """Note that prompts of this client may run, for which nobody waits."""
         self._clients.add(client_id)
 
     def remove(self) -> None:
-        """Stop the prompts that may still run, and remove all of them from the history. Raises nothing."""
+        """Stop the prompts that may still run, and remove all noted prompts from the history. Raises nothing."""
         if not (self._ended or self.has_strays):
             return
         try:

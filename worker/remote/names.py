@@ -1,8 +1,8 @@
-"""Where a job's input files are uploaded to, and how its graph names them there.
+"""Decides where a job's input files are uploaded to, and renames them in its graph.
 
-All jobs share the server's one input folder. So the files of a job get a folder inside it, which is named by a hash of
-their content. Other callers cannot guess the name. A job with the same files finds ComfyUI's cached results. And a node
-that knows files by their names only does not confuse two files.
+All jobs share the server's one input folder. So each job's files get a folder in it, named by a hash of their names and
+content. Other callers cannot guess this name. A job with the same files can use ComfyUI's cached results. And a node
+that recognizes files only by name does not confuse two files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def job_folder(staged: Mapping[str, str]) -> str:
 
 
 def upload_target(name: str, folder: str) -> tuple[str, str]:
-    """``(subfolder, filename)`` on the server for the file that the caller calls ``name``. ``folder``: the job's."""
+    """``(subfolder, filename)`` on the server for the caller's file ``name``. ``folder``: the job's folder there."""
     *parents, filename = _plain(name).split("/")
     if parents and parents[0] in _LISTED_FOLDERS:
         return "/".join([parents[0], folder, *parents[1:]]), filename
@@ -35,11 +35,11 @@ def upload_target(name: str, folder: str) -> tuple[str, str]:
 
 
 def renamed(graph: Mapping[str, Any], names: Mapping[str, str], folder: str) -> dict[str, Any]:
-    """A copy of ``graph`` in which the names of files, and of their folders, are those on the server.
+    """A copy of ``graph`` with the server's names of files and of their folders.
 
     Args:
         graph: an API-format workflow.
-        names: the name on the server of each file, by the name that the caller gave.
+        names: each file's name on the server, by the name that the caller gave.
         folder: the job's folder on the server.
     """
     known = {_plain(name): there for name, there in names.items()}
@@ -53,7 +53,7 @@ def renamed(graph: Mapping[str, Any], names: Mapping[str, str], folder: str) -> 
         if not isinstance(value, str):
             return value
         plain = _plain(_ANNOTATION.sub("", value))
-        # A file may have the name of a common word. In an input for text, leave that word alone.
+        # A file's name may be a common word. So do not replace it in an input for text.
         if plain in known and not _TEXT_INPUT.search(key):
             return known[plain]
         if plain in folders and _FOLDER_INPUT.search(key):

@@ -1,4 +1,4 @@
-"""The websocket on which a ComfyUI server tells a client what happens."""
+"""Receives a ComfyUI server's events over a websocket."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ Frame = Text | Binary
 
 
 class EventSocket:
-    """The connection of one client. It connects again under the same client id, until ``renew``. For one thread.
+    """The connection of one client. It keeps its client id when it connects again, until ``renew``. For one thread.
 
     Args:
         base: the server's address, with ``http`` or ``https``.
@@ -71,7 +71,7 @@ class EventSocket:
         self.client_id = uuid.uuid4().hex
 
     def renew(self) -> None:
-        """Close, and use a new client id from the next ``open`` on, which hears nothing of the old one's prompts."""
+        """Close, and use a new client id from the next ``open`` on. It gets no events of the old client's prompts."""
         self.close()
         self.client_id = uuid.uuid4().hex
 
@@ -88,9 +88,9 @@ class EventSocket:
                 self._url + self.client_id,
                 timeout=_CONNECT_S,
                 suppress_origin=True,
-                http_no_proxy=["*"],  # No proxy, as for HTTP.
+                http_no_proxy=["*"],  # Use no proxy. ``HttpClient`` does not use one either.
             )
-            # ComfyUI's own page sends this, too. With it, previews come with the id of their node.
+            # Ask for previews with the id of their node, as ComfyUI's own page does.
             opened.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
         except (websocket.WebSocketException, OSError, ValueError) as error:
             _close(opened)
@@ -98,10 +98,10 @@ class EventSocket:
         self._socket = opened
 
     def receive(self, timeout_s: float) -> Frame | None:
-        """The next frame. None if none came in time, or if it is no message of ComfyUI.
+        """The next frame. None if no frame came in time, or if it is no message of ComfyUI.
 
         Raises:
-            SocketClosed: the connection is gone.
+            SocketClosed: the connection was lost.
         """
         if self._socket is None:
             raise SocketClosed("it is not open")
@@ -119,7 +119,7 @@ class EventSocket:
         return _text(content) if code == websocket.ABNF.OPCODE_TEXT else _binary(content)
 
     def drain(self) -> None:
-        """Discard what was sent while no job listened.
+        """Discard the frames that came while no job listened.
 
         Raises:
             SocketClosed: the connection was lost meanwhile.
@@ -173,14 +173,14 @@ def _picture(content: bytes) -> Image.Image:
 
 
 class _ToOurLog(logging.Handler):
-    """Hands the library's log lines to the worker's logger, which masks secrets and has a level of its own."""
+    """Passes the library's log lines to the worker's logger, which masks secrets and has a level of its own."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _trace_log.info("%s", record.getMessage())
 
 
 def trace_frames() -> None:
-    """From now on, log every frame of every websocket of this process."""
+    """Log every frame of every websocket of this process from now on."""
     _trace_log.setLevel(logging.INFO)
     if not logging.getLogger().handlers:
         _trace_log.addHandler(logging.StreamHandler())

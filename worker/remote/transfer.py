@@ -27,10 +27,10 @@ def upload_inputs(
     folder: Path,
     is_interrupted: Callable[[], bool],
 ) -> dict[str, Any]:
-    """Upload the files in ``folder``, and return a copy of ``graph`` that names them as the server does.
+    """Upload the files in ``folder``, and return a copy of ``graph`` with their names on the server.
 
     Args:
-        staged: content hash of each file by its name.
+        staged: content hash of each file, by the file's name.
 
     Raises:
         JobInterrupted, ServerUnreachable, ServerRefused
@@ -50,9 +50,9 @@ def upload_inputs(
 def fetch_outputs(
     api: ComfyApi, outcomes: Iterable[PromptOutcome], workspace: Workspace, is_interrupted: Callable[[], bool]
 ) -> list[str]:
-    """Fetch the files that nodes have named into the job's folder. Returns a line for each that failed.
+    """Fetch the files that nodes have named into the job's folder. Returns a line for each file that failed.
 
-    A file that the server does not have gets no line here: ``answer/outputs.py`` finds that it is missing.
+    A file that the server does not have gets no line here, since ``answer/outputs.py`` reports it.
 
     Raises:
         JobInterrupted
@@ -95,7 +95,7 @@ def _fetched(api: ComfyApi, target: Path, entry: Mapping[str, Any]) -> str | Non
 
 
 def _target(entry: Mapping[str, Any], workspace: Workspace) -> Path | None:
-    """The path for a file in the job's folder. None for a preview, and for a name that leads out of the folder."""
+    """The file's path in the job's folder. None for a preview, and for a name that leads out of the folder."""
     kind, filename, subfolder = entry.get("type") or "output", entry["filename"], entry.get("subfolder") or ""
     if kind not in ("output", "input") or not isinstance(filename, str) or not isinstance(subfolder, str):
         return None

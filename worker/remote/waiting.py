@@ -39,7 +39,7 @@ def result_of(future: Future[T], is_interrupted: Callable[[], bool]) -> T:
     """Wait for the result of ``future``.
 
     Raises:
-        JobInterrupted: the job was interrupted meanwhile. The future's thread goes on, and its result is lost.
+        JobInterrupted: the job was interrupted meanwhile. The future's thread goes on, but its result is not used.
     """
     while not wait([future], _TICK_S).done:
         if is_interrupted():

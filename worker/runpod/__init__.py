@@ -1,1 +1,1 @@
-"""Serving RunPod: a process with a heartbeat, a loop that takes jobs, and the posts of their progress and results."""
+"""Serves RunPod: sends heartbeats, takes jobs, and posts their progress and results."""

@@ -1,4 +1,4 @@
-"""The heartbeat: a small process that tells RunPod that this worker lives, and which jobs it runs."""
+"""Starts the heartbeat, a small process that tells RunPod that this worker lives and which jobs it runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PR_SET_PDEATHSIG = 1
 def start_heartbeat() -> None:
     """Fork the process that sends heartbeats with the ids in the SDK's ``JobsProgress``. It dies with this process.
 
-    Call it while this process is small and has neither threads nor a CUDA context: a fork gets all that its parent has.
+    Call it while this process is small, without threads and without a CUDA context, since a fork copies all of this.
     """
     mirror = PingJobMirror()
     JobsProgress().set_mirror(mirror)
@@ -30,8 +30,8 @@ _fork_dies_with: int | None = None
 
 @contextlib.contextmanager
 def _forks_die_with_this_process() -> Iterator[None]:
-    """A heartbeat that outlives its worker would tell RunPod that a dead worker lives."""
-    global _fork_dies_with  # A hook at forks cannot be removed, and gets no argument.
+    """Let processes forked in this context die with this one. Otherwise RunPod would think that a dead worker lives."""
+    global _fork_dies_with  # A fork hook cannot be removed and gets no argument, so it reads this variable.
     os.register_at_fork(after_in_child=_die_with_parent)
     _fork_dies_with = os.getpid()
     try:
@@ -44,8 +44,8 @@ def _die_with_parent() -> None:
     if _fork_dies_with is None:
         return
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the worker, which then ends this process.
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # The SDK logs a request that fails after its retries.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the worker, which then ends this process.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # The SDK itself logs a request whose retries fail.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != _fork_dies_with:  # The parent died before prctl was called.
         os._exit(0)

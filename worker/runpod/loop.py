@@ -1,4 +1,4 @@
-"""The loop of a worker on RunPod: it takes jobs, runs them, posts their answers, and leaves."""
+"""The loop of a worker on RunPod: takes jobs, runs them, and posts their answers until the worker leaves."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _SYNC_LIMIT_MB, _ASYNC_LIMIT_MB = 20.0, 10.0  # What RunPod takes for jobs of /r
 class Loop:
     """Serves RunPod with an open worker.
 
-    - It asks for a job as soon as there is room for one, and a job begins as soon as it is there. (The SDK's own loop
-      looks for room once a second, and for jobs every 100 ms.)
-    - When it is told to leave, it asks for no more jobs at once, runs those that it has taken, and ends.
-    - While RunPod's API does not answer, it asks ever less often, and says so once.
-    - An answer is encoded once, and posted until it is taken.
+    - It asks for a job as soon as there is room for one, and begins each job as soon as it comes. (The SDK's own loop
+      checks for room once a second, and for jobs every 100 ms.)
+    - When it is told to leave, it stops asking at once, finishes the jobs that it has taken, and ends.
+    - While RunPod's API does not answer, it asks less and less often, and logs only some of the failures.
+    - An answer is encoded once, and posted until RunPod accepts it.
 
     Args:
         worker: runs the jobs. The loop leaves when the worker drains or becomes defunct.
@@ -50,7 +50,7 @@ class Loop:
         self._running = RunningJobs(1 if self._refresh else settings.worker_concurrency)
 
     async def run(self) -> None:
-        """Take and run jobs until the worker leaves and none is left."""
+        """Take and run jobs until the worker leaves and all its jobs have ended."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.leave)
@@ -84,7 +84,7 @@ class Loop:
                     task.add_done_callback(lambda _: self.leave())
 
     async def _stop_jobs(self, session: aiohttp.ClientSession) -> None:
-        """Stop each job that RunPod names, until the loop ends: a worker that leaves may still have jobs."""
+        """Stop each job that RunPod names, until the loop ends, since a worker that leaves may still run jobs."""
         while True:
             begun = time.monotonic()
             stopped = [job_id for job_id in await self._stops.take(session) if self._running.stop(job_id)]
@@ -92,7 +92,7 @@ class Loop:
                 await asyncio.sleep(EMPTY_PAUSE_S)
 
     async def _answer(self, session: aiohttp.ClientSession, job: RawJob) -> None:
-        """Run one job and post its answer. A job that a defunct worker has not begun gets none."""
+        """Run one job and post its answer. If a defunct worker has not begun the job, post nothing."""
         job_id = job["id"]
         more = {"stopPod": True} if self._refresh else {}
         posts = JobPosts(session, JOB_DONE_URL.replace("$ID", job_id) + "&isStream=false", job_id)

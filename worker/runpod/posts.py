@@ -1,4 +1,4 @@
-"""What a worker posts to RunPod about a job: its progress, in order and once a second, and the result, until taken."""
+"""Posts a job's progress to RunPod, at most once a second, and its result, until RunPod accepts it."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _log = logging.getLogger("worker")
 
 # As RunPod's SDK sends it.
 _HEADERS = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
-# 401 and 403 may come from a gateway, or for a key that has just been changed.
+# 401 and 403 are among them, since a gateway may send them, or RunPod while the worker's key is being changed.
 _TRANSIENT = {401, 403, 408, 425, 429}
 _UNKNOWN_JOB = {404, 410}
-_RESULT_S = 600.0  # A result cost more to make than this wait.
+_RESULT_S = 600.0  # So long, since to make the result again would cost more.
 _RESULT_PAUSES_S = (0.5, 1, 2, 4, 8)
 _RESULT_MAX_PAUSE_S = 15
 _RESULT_TIMEOUT = aiohttp.ClientTimeout(total=120)
 _PROGRESS_TIMEOUT = aiohttp.ClientTimeout(total=5)
 _PROGRESS_FIRST_S = 0.5  # A job that ends sooner reports no progress.
 _PROGRESS_INTERVAL_S = 1.0
-_PROGRESS_LAST_S = 1.0  # How long a result waits for a report that hangs.
+_PROGRESS_LAST_S = 1.0  # How long a result waits for a progress report that is being posted.
 
 
 class ResultRefused(Exception):
-    """RunPod refuses a result, and would do so again. ``status`` is the HTTP status."""
+    """RunPod refuses a post, and would refuse it again. ``status`` is the HTTP status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"HTTP {status}")
@@ -55,7 +55,7 @@ class JobPosts:
         self._headers = {**_HEADERS, "X-Request-ID": job_id}
 
     async def progress(self, report: dict[str, Any]) -> None:
-        """Post ``report`` once. A report that gets lost does no harm."""
+        """Post ``report`` once. A lost report does no harm."""
         body = json.dumps({"status": "IN_PROGRESS", "output": report}).encode()
         try:
             await self._post(body, _PROGRESS_TIMEOUT)
@@ -63,11 +63,11 @@ class JobPosts:
             _log.debug("A progress report was not taken: %r", error)
 
     async def result(self, body: bytes) -> None:
-        """Post a result until it is taken, for ten minutes at most.
+        """Post a result until RunPod accepts it, for ten minutes at most.
 
         Raises:
-            ResultRefused: RunPod refuses this body for good.
-            TimeoutError: RunPod did not take it within ten minutes.
+            ResultRefused: RunPod refuses this result, and would refuse it again.
+            TimeoutError: RunPod did not accept it within ten minutes.
         """
         async with asyncio.timeout(_RESULT_S):
             for pause in itertools.chain(_RESULT_PAUSES_S, itertools.repeat(_RESULT_MAX_PAUSE_S)):
@@ -96,9 +96,9 @@ def _reason(error: Exception) -> str:
 
 
 async def post_result(posts: JobPosts, body: bytes, substitute: Callable[[str], bytes]) -> None:
-    """Post ``body``. If RunPod refuses it, post instead what ``substitute`` makes of the reason.
+    """Post ``body``. If RunPod refuses it, post the body that ``substitute`` returns for the reason.
 
-    Raises nothing: the log is the only place left for what goes wrong here.
+    Raises nothing: what goes wrong here can only be logged.
     """
     try:
         await posts.result(body)
@@ -117,7 +117,7 @@ async def post_result(posts: JobPosts, body: bytes, substitute: Callable[[str], 
 
 
 class ProgressReporter:
-    """Posts a job's progress while it runs: the newest state, one post at a time, and none after the end.
+    """Posts a job's progress while it runs: the newest state, one post at a time, and no post after the end.
 
     ::
 
@@ -131,7 +131,7 @@ class ProgressReporter:
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._ending = asyncio.Event()
-        self._has_news = False  # Whether an event has come that no post tells.
+        self._has_news = False  # Whether an event has come since the last report.
 
     def _on_event(self, event: Event) -> None:
         self._progress(event)
@@ -144,7 +144,7 @@ class ProgressReporter:
         return self._on_event
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Let a post that has begun arrive before the result. After an error no result follows: then drop the post."""
+        """Wait for a post that has begun, so that the result comes after it. After an error, drop the post instead."""
         self._ending.set()
         self._news.set()
         try:

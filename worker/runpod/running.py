@@ -1,4 +1,4 @@
-"""The jobs that this worker has taken and that have not ended."""
+"""Keeps one task for each job that this worker has taken, until the job ends."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from worker.runpod.sdk import JobsProgress
 
 _log = logging.getLogger("worker")
 
-_STUCK_S = 5.0  # For jobs that were stopped and do not end, when the worker leaves.
+_STUCK_S = 5.0  # How long a worker that leaves waits for jobs that were stopped and do not end.
 
 
 class RunningJobs:
     """One task for each job, by the job's id.
 
-    The ids also stand in the SDK's ``JobsProgress``: each heartbeat names them, and each request for jobs says whether
+    The ids are also in the SDK's ``JobsProgress``: each heartbeat names them, and each request for jobs says whether
     there are any.
 
     Args:
@@ -47,7 +47,7 @@ class RunningJobs:
             await self._one_ended.wait()
 
     def begin(self, job_id: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run ``work`` as the task of a job. However the task ends, no trace of the job is left here."""
+        """Run ``work`` as the task of a job. When the task ends, the job is removed from here."""
         task = asyncio.create_task(work)
         self._tasks[job_id] = task
         self._named_to_platform.add(job_id)
@@ -63,7 +63,7 @@ class RunningJobs:
         return True
 
     async def all_ended(self) -> bool:
-        """Wait until no job runs. False: those that are left were stopped, and did not end within five seconds."""
+        """Wait until no job runs. False if jobs remain that were stopped and did not end within five seconds."""
         while self._tasks:
             all_stopped = self._stopped.issuperset(self._tasks)
             _, left = await asyncio.wait(self._tasks.values(), timeout=_STUCK_S if all_stopped else 1.0)

@@ -1,4 +1,4 @@
-"""What the worker uses of RunPod's SDK: functions and small classes. No other module imports the SDK."""
+"""Imports what the worker uses of RunPod's SDK. No other module imports the SDK."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def _no_processor_survey() -> Iterator[None]:
-    """When the SDK is imported, it asks programs for the processor's name. That takes a second, and nobody reads it."""
+    """Skip the SDK's look-up of the processor's name at its import, which takes a second. The name is not used."""
     import cpuinfo
 
     survey = cpuinfo.get_cpu_info

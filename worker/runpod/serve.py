@@ -1,4 +1,4 @@
-"""The process that serves RunPod: heartbeat, ComfyUI, fitness checks, loop; and where the SDK's log lines go."""
+"""Runs the process that serves RunPod: starts heartbeat, ComfyUI, fitness checks and the loop, and logs for the SDK."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SDK_LEVELS = {
 def serve_runpod(settings: Settings) -> None:
     """Take jobs from RunPod and answer them, until SIGTERM, SIGINT or, with ``REFRESH_WORKER``, the first answer.
 
-    The heartbeat comes first: it is forked while this process is small and has neither threads nor a CUDA context.
+    The heartbeat is started first: it must be forked while this process is small, without threads or a CUDA context.
 
     Raises:
         StartError: ComfyUI cannot start.
@@ -42,14 +42,14 @@ def serve_runpod(settings: Settings) -> None:
     with Worker(settings) as worker:
         make_ready(worker)
         asyncio.run(run_fitness_checks())
-        # Not asyncio.run: it would wait at its end for all threads, and a node may hold one for ever.
+        # Do not use asyncio.run: at its end it waits for all threads, and a node may keep one busy for ever.
         asyncio.new_event_loop().run_until_complete(Loop(worker).run())
         if worker.life.failure is not None:
             raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}")
 
 
 def _log_sdk(_: RunPodLogger, message: object, message_level: str = "INFO", job_id: str | None = None) -> None:
-    """Log a line of the SDK, which would print it."""
+    """Log a line of the SDK, which would print the line itself."""
     names = list(_SDK_LEVELS)
     wanted = RunPodLogger.level
     if wanted == "NOTSET" or names.index(wanted) > names.index(message_level if message_level in names else "INFO"):

@@ -1,4 +1,4 @@
-"""What a worker asks RunPod for: jobs to run, and jobs to stop. Both are long polls, and neither raises anything."""
+"""Asks RunPod for jobs to run and for jobs to stop, with long polls. Errors are logged, not raised."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _log = logging.getLogger("worker")
 _POLL_S = 90.0
 _BUSY_PAUSE_S = 5.0
 _MAX_PAUSE_S = 15.0
-EMPTY_PAUSE_S = 1.0  # After an answer that came at once and brought nothing: RunPod holds such a request.
-_HEADERS_S = 0.5  # For an answer that may be on its way when the worker is told to leave: a long trip to RunPod.
-_ARRIVAL_S = 60.0  # For the job that follows them.
+EMPTY_PAUSE_S = 1.0  # Pause after an empty answer that came sooner than this. Normally RunPod holds the request open.
+_HEADERS_S = 0.5  # When the poll should end, wait so long for the headers of an answer that may be on its way.
+_ARRIVAL_S = 60.0  # When these headers have come, wait so long for the job that follows.
 
 RawJob = dict[str, Any]  # ``{"id", "input", …}``, as RunPod hands it over.
 
 
 class _Outage:
-    """The pauses between requests that fail. They grow; the log has the first failure and every twentieth."""
+    """Computes growing pauses between requests that fail. It logs the first failure and every twentieth."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._failures = 0
 
     def over(self) -> None:
-        """A request was answered."""
+        """Note that a request was answered."""
         if self._failures > 1:
             _log.info("RunPod's API answers again: %s", self._what)
         self._failures = 0
 
     def pause_s(self, error: BaseException) -> float:
-        """A request failed: how many seconds to wait before the next."""
+        """Note that a request failed. Returns how many seconds to wait before the next one."""
         if isinstance(error, TooManyRequests):
             return _BUSY_PAUSE_S
         self._failures += 1
@@ -53,10 +53,10 @@ class JobSource:
     """RunPod's queue of jobs.
 
     Args:
-        leaving: set when the worker takes no more jobs. It ends a request and a pause, unless a job is on its way.
+        leaving: set when the worker takes no more jobs. This ends a pause, and a request unless a job is on its way.
 
     Attributes:
-        trace: the session that is given to ``take`` must have been made with it. It tells that an answer begins.
+        trace: notices when an answer begins. The session that is given to ``take`` must be made with it.
     """
 
     def __init__(self, leaving: asyncio.Event) -> None:
@@ -67,12 +67,15 @@ class JobSource:
         self.trace.on_request_end.append(self._headers_have_come)
 
     async def take(self, session: aiohttp.ClientSession, count: int, running: Container[str]) -> list[RawJob]:
-        """Ask for ``count`` jobs. Gives none after 90 s, when the worker leaves, or after a pause if RunPod fails.
+        """Ask for up to ``count`` jobs.
+
+        The list is empty if no job comes within 90 s or before the worker leaves. It is also empty if the request
+        fails; then this pauses before it returns.
 
         Args:
             session: knows the worker's key.
-            count: the most jobs that are wanted.
-            running: ids of the jobs that run; one that comes again is left out, as is what is no job.
+            count: the largest number of jobs.
+            running: ids of the jobs that run. If RunPod sends one of them again, it is left out.
         """
         begun = time.monotonic()
         request = asyncio.ensure_future(get_job(session, count))
@@ -94,7 +97,10 @@ class JobSource:
         return jobs
 
     async def _until_answered(self, request: asyncio.Future[Any]) -> None:
-        """Wait for ``request``, but not longer than it may take. A job that is on its way belongs to this worker."""
+        """Wait for ``request`` until its time is up or the worker leaves, but always for a job that is on its way.
+
+        RunPod counts such a job as taken by this worker.
+        """
         self._arriving = False
         leaving = asyncio.ensure_future(self._leaving.wait())
         try:
@@ -116,7 +122,7 @@ class JobSource:
 
 
 def _valid_jobs(given: Iterable[object], running: Container[str]) -> list[RawJob]:
-    """The jobs in an answer, without those that run already."""
+    """The jobs in an answer, without jobs that already run and values that are no jobs."""
     jobs: dict[str, RawJob] = {}
     for job in given:
         if not (isinstance(job, dict) and isinstance(job.get("id"), str) and job["id"] and "input" in job):
@@ -129,19 +135,19 @@ def _valid_jobs(given: Iterable[object], running: Container[str]) -> list[RawJob
 
 
 class StopSource:
-    """RunPod's channel of jobs to stop: their caller has cancelled them, or their time is up."""
+    """RunPod's list of jobs to stop, since their caller has cancelled them or their time is up."""
 
     def __init__(self) -> None:
         self._outage = _Outage("asking for jobs to stop")
 
     async def take(self, session: aiohttp.ClientSession) -> list[str]:
-        """Ask for ids of jobs to stop. Gives none after 90 s, or after a pause if RunPod fails."""
+        """Ask for the ids of jobs to stop. The list is empty if none come within 90 s or, after a pause, on failure."""
         try:
             async with asyncio.timeout(_POLL_S):  # Python 3.11's wait_for may miss that it is cancelled.
                 job_ids: list[str] = await get_stop_signals(session)
         except TimeoutError:
             return []
-        except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on.
+        except Exception as error:  # noqa: BLE001 - no error of a request may end the worker.
             await asyncio.sleep(self._outage.pause_s(error))
             return []
         self._outage.over()

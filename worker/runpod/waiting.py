@@ -1,4 +1,4 @@
-"""Waiting for several things at once."""
+"""Waits for the first of several awaitables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 
 async def first_of(*waits: Awaitable[object], seconds: float | None = None) -> None:
-    """Wait until one of ``waits`` is over, for ``seconds`` at most; the others are cancelled."""
+    """Wait until one of ``waits`` has ended, for ``seconds`` at most. The others are cancelled."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     try:
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

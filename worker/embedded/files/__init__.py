@@ -1,1 +1,1 @@
-"""What ComfyUI's nodes read and write, and what its cache knows of it."""
+"""Manages the files that ComfyUI's nodes read and write, and makes its cache respect them."""

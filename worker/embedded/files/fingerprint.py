@@ -1,8 +1,8 @@
-"""Adds what a job brings along to the fingerprint by which ComfyUI's cache knows a node.
+"""Adds a job's files, key and graph to the fingerprint by which ComfyUI's cache recognizes a node.
 
-ComfyUI knows an input file by what the node says of it: LoadImage gives its content, LoadVideo its time, Load3D and
-others only its name. And ComfyUI does not know what a node gets beside its inputs: the caller's API key, the whole
-graph. Without these, the cache would give results of one caller's files or secrets to the next caller.
+For an input file, ComfyUI's fingerprint holds what the node returns: LoadImage its content, LoadVideo its time, Load3D
+and others only its name. It does not hold what a node gets besides its inputs: the API key and the whole graph. Without
+these, the cache would give results of one caller's files or secrets to the next caller.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _SEPARATORS = re.compile(r"/(?:\./|/)*")
 
 @dataclass(frozen=True)
 class JobContent:
-    """What a job brings along.
+    """What the results of a job's nodes may depend on.
 
     Attributes:
-        files: content hash of each input file, by its name.
-        api_key: the caller's.
+        files: content hash of each input file, by the file's name.
+        api_key: the key for ComfyUI's API nodes.
         workflow: the graph.
-        image_format: of what SaveImage saves.
+        image_format: format of the images that SaveImage saves.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
@@ -39,22 +39,22 @@ class JobContent:
 
     @cached_property
     def key_digest(self) -> str:
-        """Differs for each key, and does not tell it."""
+        """Different for each key, and does not reveal the key."""
         return _digest(self.api_key) if self.api_key else "no key"
 
     @cached_property
     def graph_digest(self) -> str:
-        """Differs for each graph."""
+        """Different for each graph."""
         return _digest(json.dumps(self.workflow, sort_keys=True, default=repr))
 
 
 def install_fingerprints(execution: Any, classes: NodeClasses, current: Callable[[], JobContent]) -> None:
-    """Add the content that a node is given to the fingerprint that ComfyUI takes of it.
+    """Add what a node gets from the job to the fingerprint that ComfyUI computes for the node.
 
     Args:
-        execution: ComfyUI's module.
+        execution: ComfyUI's ``execution`` module.
         classes: ComfyUI's node classes.
-        current: gives the content of the job that runs.
+        current: returns the content of the job that runs.
     """
     original = execution.IsChangedCache.get
 
@@ -69,7 +69,7 @@ def install_fingerprints(execution: Any, classes: NodeClasses, current: Callable
 
 
 def _marks(node: Mapping[str, Any], classes: NodeClasses, content: JobContent) -> tuple[str, ...]:
-    """What ``node`` is given beside its inputs, in a form that differs where that differs."""
+    """Texts that change when something changes that ``node`` gets besides its inputs."""
     class_type, wanted, marks = node["class_type"], content.image_format, []
     if wanted.name != "png" and classes.is_save_image(class_type):
         marks.append(f"{wanted.name} {wanted.quality}")
@@ -88,7 +88,7 @@ def _digest(text: str) -> str:
 
 
 def _named(value: Any, files: Mapping[str, str]) -> Iterator[str]:
-    """Hashes of the files that the strings in ``value`` name: anywhere in them, or as their folder."""
+    """Hashes of the files that strings in ``value`` refer to: a string contains the file's name, or is its folder."""
     if isinstance(value, str):
         text = _SEPARATORS.sub("/", value)
         bare = text.rstrip("/")

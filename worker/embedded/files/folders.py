@@ -1,9 +1,9 @@
-"""ComfyUI's constant folders, and how a job's files come into them and out of them.
+"""Moves a job's files into ComfyUI's folders, and everything out of them after the job.
 
 Node objects and packs keep the paths that they saw first. So ComfyUI's folders never change, only their content does.
-The input folder also holds the static files that an image ships: real folders with a link for each file. So every job
-can read them, and no job can replace one for the next job. (A node that opens such a link for writing does reach the
-file itself. ComfyUI's own nodes write nothing there.)
+The input folder also holds the static files of the container image: real folders with a link for each file. So every
+job can read them, and no job can replace one for the next job. (A node that opens such a link for writing changes the
+static file itself. ComfyUI's own nodes write nothing there.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from worker.engine.workspace import StateFolder, Workspace
 
 @dataclass
 class _Mirrored:
-    """One folder of static files: its files with their sources, its folders, and when it was last seen complete."""
+    """A folder of static files. ``files``: the source of each link, by name. ``folders``: the names of its folders.
+
+    ``seen_ns``: its modification time when it was last complete.
+    """
 
     files: dict[str, str]
     folders: set[str]
@@ -27,7 +30,7 @@ class _Mirrored:
 
 @dataclass
 class ComfyFolders:
-    """Brings a job's files to where ComfyUI looks for them, and takes out what is there afterwards.
+    """Moves a job's files to where ComfyUI looks for them, and takes all files out afterwards.
 
     Args:
         state: ComfyUI's folders.
@@ -41,7 +44,7 @@ class ComfyFolders:
     def mirror_static_input(self) -> None:
         """Link the static files into the input folder."""
         seen: set[str] = set()
-        self._mirror[self.state.input] = _Mirrored({}, set())  # Also where there is nothing to link.
+        self._mirror[self.state.input] = _Mirrored({}, set())  # Even if there are no static files.
         for folder, folders, files in os.walk(self.static_input, followlinks=True):
             # Links between folders may form a ring.
             folders[:] = [name for name in folders if not _seen(Path(folder) / name, seen)]
@@ -51,9 +54,9 @@ class ComfyFolders:
         self._restore_input()
 
     def bring_in(self, workspace: Workspace) -> None:
-        """Move the job's input files into the input folder. They replace static files of their names for this job."""
+        """Move the job's input files into the input folder. For this job, they replace static files of their names."""
         for folder in (self.state.input, self.state.output, self.state.temp):
-            if not folder.is_dir():  # A node may have removed it.
+            if not folder.is_dir():  # A node may have removed the folder.
                 folder.mkdir()
         if not workspace.input.is_dir():
             return
@@ -78,7 +81,7 @@ class ComfyFolders:
         shutil.copytree(self.state.output, workspace.output, dirs_exist_ok=True)
 
     def drop_outputs(self) -> None:
-        """Remove what the job has saved so far, since it is run once more."""
+        """Remove what the job has saved so far, since the job is run again."""
         for folder in (self.state.output, self.state.temp):
             for entry in _entries(folder):
                 shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else Path(entry.path).unlink()
@@ -121,7 +124,7 @@ def _seen(folder: Path, seen: set[str]) -> bool:
 
 
 def _changed(place: Path, mirrored: _Mirrored) -> bool:
-    """Whether something was added to or taken from a folder since it was right."""
+    """Whether entries of the folder were added or removed since it was last complete."""
     try:
         return place.stat().st_mtime_ns != mirrored.seen_ns
     except FileNotFoundError:
@@ -135,7 +138,7 @@ def _belongs(entry: os.DirEntry[str], mirrored: _Mirrored) -> bool:
 
 
 def _make_folder(folder: Path, root: Path) -> None:
-    """Make ``folder`` below ``root``. It replaces a static file that has the name of one of its parts."""
+    """Make ``folder`` below ``root``, and the folders between. They replace static files of their names."""
     for part in [*reversed(folder.relative_to(root).parents), folder.relative_to(root)]:
         place = root / part
         if place.is_symlink():
@@ -144,7 +147,7 @@ def _make_folder(folder: Path, root: Path) -> None:
 
 
 def _move_content(source: Path, target: Path) -> None:
-    """Move everything in ``source`` into ``target``, which is made if need be."""
+    """Move everything in ``source`` into ``target``, which is made if needed."""
     entries = _entries(source)
     if entries:
         target.mkdir(exist_ok=True)

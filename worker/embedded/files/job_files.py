@@ -1,4 +1,4 @@
-"""The files that the nodes of one job save: encoded, told of, kept for ComfyUI's cache."""
+"""Follows the files that a job's nodes save: waits for them, reports them, and keeps them for ComfyUI's cache."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from worker.protocol.prompt_outcome import PromptOutcome, file_entries
 
 
 class OutputFiles:
-    """What all jobs share to care for their files, and the job that runs now.
+    """What all jobs share for their saved files, and the files of the job that runs now.
 
     Attributes:
         output: ComfyUI's output folder.
         encoder: encodes images.
-        reuse: the files of nodes that ComfyUI's cache answers for.
+        reuse: keeps the files of nodes that ComfyUI serves from its cache.
         classes: ComfyUI's node classes.
-        current: the job that runs; None between jobs.
+        current: the files of the job that runs; None between jobs.
     """
 
     def __init__(self, output: Path, reuse: FileReuse, classes: NodeClasses) -> None:
@@ -35,7 +35,7 @@ class OutputFiles:
 
     @contextmanager
     def of_job(self, run: GraphRun) -> Iterator[JobFiles]:
-        """Within this context ``run`` is the job whose files are saved."""
+        """Within this context, ``current`` holds the files of ``run``."""
         self.current = files = JobFiles(self, run)
         try:
             yield files
@@ -48,9 +48,9 @@ class JobFiles:
     """The one owner of a job's saved files while its graph runs.
 
     Attributes:
-        content: what the job brings along, for ComfyUI's cache.
-        image_format: of what SaveImage saves.
-        images: those that are being encoded.
+        content: what the results of the job's nodes may depend on, for ComfyUI's cache.
+        image_format: format of the images that SaveImage saves.
+        images: the images that are being encoded.
         runs_save_image: whether the node that runs is SaveImage itself, and not a node that calls it.
     """
 
@@ -65,13 +65,13 @@ class JobFiles:
         self._named: dict[str, dict[str, Any]] = {}
 
     def begin_prompt(self) -> None:
-        """A prompt of the job begins."""
+        """Begin to follow a prompt of the job."""
         self._unnamed.begin()
 
     def hear(self, graph: Mapping[str, Any], name: Any, data: Any) -> Any:
-        """See what a message of ComfyUI means for files; the message as its listeners get it.
+        """Handle what a message of ComfyUI means for files. Returns the message's data as listeners should get it.
 
-        A node pack may send anything under one of ComfyUI's names.
+        ``data`` can be anything, since a node pack may send its own data under one of ComfyUI's names.
         """
         if not isinstance(data, dict):
             return data
@@ -94,36 +94,36 @@ class JobFiles:
         self._unnamed.node_starts(node_id if watched else None)
 
     def _node_names(self, node_id: str, class_type: str, output: Any) -> None:
-        """A node has told what it has saved or shown."""
+        """Note what a node has saved or shown, and report the files."""
         self._unnamed.node_names(node_id)
         if not isinstance(output, dict):
             return
         self._named[node_id] = output
-        if self._on_file is None or self._classes.is_save_image(class_type):  # Its encoder tells of the files.
+        if self._on_file is None or self._classes.is_save_image(class_type):  # ``images`` reports its files.
             return
         for entry in file_entries(output):
             if entry.get("type") == "output":
                 self._on_file(self._path(entry))
 
     def end_prompt(self, outcome: PromptOutcome, graph: Mapping[str, Any]) -> PromptOutcome:
-        """Wait until all files are whole, and add to ``outcome`` what it does not say of them."""
+        """Wait until all files are complete, and add to ``outcome`` which are unnamed or could not be saved."""
         reuse, failures = self._shared.reuse, self.images.finish()
         if failures:
             complete, outcome = outcome, self._without(outcome, failures)
             reuse.forget([n for n in outcome.outputs if outcome.outputs[n] != complete.outputs[n]])
         reuse.after(outcome.outputs, graph)
         unnamed = self._unnamed.end()
-        reuse.forget(unnamed)  # What they saved and did not name could not be brought back.
+        reuse.forget(unnamed)  # Files that these nodes did not name are not kept, so the nodes must run again.
         if outcome.status != "success":
             reuse.cache.forget_objects_handed_on(graph)
         return replace(outcome, unnamed=unnamed)
 
     def named_so_far(self) -> PromptOutcome:
-        """What nodes have named, of a job that does not stop. Images that are still being encoded may be missing."""
+        """What the job's nodes have named so far, for a job that does not stop. Some images may not be encoded yet."""
         return PromptOutcome("", "interrupted", dict(self._named))
 
     def _without(self, outcome: PromptOutcome, failures: Sequence[EncodeFailure]) -> PromptOutcome:
-        """``outcome`` with a line for each image that could not be saved, in place of its entry."""
+        """``outcome`` without the entries of images that could not be saved, and with a line for each of them."""
         gone = {str(failure.path) for failure in failures}
 
         def is_kept(entry: Any) -> bool:

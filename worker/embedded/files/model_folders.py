@@ -1,4 +1,4 @@
-"""ComfyUI's model folders: those of the network volume are added, and each input of a node is traced to its folder."""
+"""Adds the network volume to ComfyUI's model folders, and finds the model folder of each input of a node."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from worker.models.references import ModelFolder
 from worker.protocol.rejection import combo_choices
 
-# Stands for a file in the list of an empty folder. It looks like a model file, since some nodes look for those.
+# Stands for a file in the list of an empty folder. It has a model file's suffix, since some nodes look for that.
 _IN_EMPTY = "none.safetensors"
-# Two jobs may ask at the same time, and each restores ComfyUI's function when it is done.
+# Two jobs may ask at the same time, and each replaces ComfyUI's function and restores it afterwards.
 _one_at_a_time = threading.Lock()
 _NO_MODELS = ("custom_nodes", "datasets")
 
@@ -21,18 +21,18 @@ _NO_MODELS = ("custom_nodes", "datasets")
 def add_volume(folder_paths: Any, volume: Path) -> None:
     """Let ComfyUI read each of its model folders from ``volume/models`` as well, after its own.
 
-    It may be called again, since node packs add folders of their own while they are imported.
+    Call it again after node packs are imported, since they add folders of their own.
     """
     for name, (paths, extensions) in list(folder_paths.folder_names_and_paths.items()):
         if name not in _NO_MODELS:
-            if not isinstance(paths, list):  # VideoHelperSuite has a tuple here, to which nothing can be added.
+            if not isinstance(paths, list):  # VideoHelperSuite puts a tuple here, to which nothing can be added.
                 folder_paths.folder_names_and_paths[name] = list(paths), extensions
             for folder in _names_on_volume(name, paths, Path(folder_paths.models_dir)):
                 folder_paths.add_model_folder_path(name, str(volume / "models" / folder))
 
 
 def _names_on_volume(name: str, paths: list[str], models_dir: Path) -> list[str]:
-    """Folders below ``models/`` that hold files of ``name``: ``text_encoders`` and ``clip`` hold the same."""
+    """Folders below ``models/`` for files of ``name``. For ``text_encoders``, for example, there is also ``clip``."""
     own = [str(Path(path).relative_to(models_dir)) for path in paths if Path(path).is_relative_to(models_dir)]
     return list(dict.fromkeys([name, *own]))
 
@@ -54,7 +54,7 @@ def survive_removed_folders(folder_paths: Any) -> None:
 
 
 def model_folders(folder_paths: Any, hidden: Path) -> list[ModelFolder]:
-    """Every model folder that this ComfyUI and its node packs know; paths below ``hidden`` are left out."""
+    """Every model folder that ComfyUI and its node packs know. Paths below ``hidden`` are left out."""
     return [
         ModelFolder(
             name,
@@ -67,9 +67,9 @@ def model_folders(folder_paths: Any, hidden: Path) -> list[ModelFolder]:
 
 
 def model_inputs(node_class: Any, folder_paths: Any) -> dict[str, tuple[str, frozenset[str]]]:
-    """For each input of ``node_class`` that takes a model file: its folder, and the choices that are no files.
+    """For each input of ``node_class`` that takes a model file: its model folder, and the choices that are no files.
 
-    The node is asked for its inputs. Meanwhile each name in ComfyUI's lists of model files carries its folder.
+    The class returns its inputs. While it does, each name in ComfyUI's lists of model files carries its folder.
     """
     try:
         with _lists_naming_folders(folder_paths):
@@ -87,7 +87,7 @@ def model_inputs(node_class: Any, folder_paths: Any) -> dict[str, tuple[str, fro
 
 
 class _Listed(str):
-    """The name of a model file, with its folder. It equals the plain name, since a pack may keep it for later."""
+    """The name of a model file, with its folder. It equals the plain name, since a pack may keep and use it later."""
 
     __slots__ = ("folder",)
     folder: str

@@ -1,7 +1,7 @@
-"""ComfyUI's cache of node results, looked at node by node.
+"""Finds and removes single nodes in ComfyUI's cache of node results.
 
-With ``--cache-none`` there is no cache, and every node is unknown. Nodes of an expanded subgraph have their own cache,
-below the one of the node that was expanded.
+With ``--cache-none`` there is no cache, so no node is found. Nodes of an expanded subgraph have their own cache, below
+the cache of the node that was expanded.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from typing import Any
 
 
 class NodeCache:
-    """The cache of ``executor``, ComfyUI's ``PromptExecutor``, which may get another cache while it lives."""
+    """The cache of ``executor``, ComfyUI's ``PromptExecutor``, which sometimes replaces its cache."""
 
     def __init__(self, executor: Any) -> None:
         self.executor = executor
 
     def entry(self, node_id: str) -> Any:
-        """What is cached of a node, with ``ui`` and ``outputs``; None if nothing is."""
+        """The cache's entry for a node, with ``ui`` and ``outputs``; None if there is no entry."""
         owner = self._owner(node_id)
         return owner.cache.get(self.key(node_id)) if owner is not None else None
 
     def key(self, node_id: str) -> Hashable:
-        """What the cache knows a node by; None if there is no cache."""
+        """The key of a node in the cache; None if there is no cache."""
         owner = self._owner(node_id)
         key: Hashable = owner.cache_key_set.get_data_key(node_id) if owner is not None else None
         return key
 
     def holds(self, key: Hashable) -> bool:
-        """Whether the node of this key is still cached."""
+        """Whether the cache still has an entry for this key."""
         return key in getattr(self.executor.caches.outputs, "cache", {})
 
     def linked(self, link: Any) -> Sequence[Any]:
-        """The cached values that ``link``, ``[node id, index]``, leads to; none for any other input."""
+        """The cached values that ``link``, ``[node id, index]``, leads to; empty if ``link`` is no link."""
         if not (isinstance(link, list) and len(link) == 2 and isinstance(link[0], str)):
             return ()
         outputs = getattr(self.entry(link[0]), "outputs", None)
         return outputs[link[1]] if outputs is not None and link[1] < len(outputs) else ()
 
     def forget(self, node_id: str) -> None:
-        """Let a node run again, with the nodes whose expansion it came from. No other node runs again."""
+        """Remove a node, and the nodes whose expansion it belongs to, so that they run again. No other node does."""
         dynprompt = getattr(self.executor.caches.outputs, "dynprompt", None)
         current: str | None = node_id
         while current is not None:
@@ -50,9 +50,9 @@ class NodeCache:
             current = dynprompt.get_parent_node_id(current) if dynprompt is not None else None
 
     def forget_objects_handed_on(self, node_ids: Iterable[str]) -> None:
-        """Drop node objects that are among their own outputs, as batch managers are.
+        """Remove node objects that are among their own outputs, as batch managers are.
 
-        After a failure such an object would go on with the unfinished batch in the next job.
+        After a failure, such an object would continue the unfinished batch in the next job.
         """
         objects = self.executor.caches.objects
         if not hasattr(objects, "cache_key_set"):
@@ -68,10 +68,10 @@ class NodeCache:
                 objects.cache.pop(key)
                 found = True
         if found:
-            gc.collect()  # Closes the files that they have open, while those are still the job's.
+            gc.collect()  # Closes the files that these objects have open, before the files leave ComfyUI's folders.
 
     def _owner(self, node_id: str) -> Any:
-        """The cache that holds a node: the main one, or that of an expansion; None if there is no cache."""
+        """The cache that holds a node: the main one, or one of an expanded subgraph; None if there is no cache."""
         cache = self.executor.caches.outputs
         if not hasattr(cache, "cache_key_set"):
             return None

@@ -1,8 +1,8 @@
-"""Files of nodes that ComfyUI serves from its cache.
+"""Keeps the files of nodes that ComfyUI serves from its cache, and brings them back for later jobs.
 
-Such a node names files of an earlier job, and those left with that job. So the files are kept while the cache keeps the
-node's outputs, within a limit of bytes, and are brought back before the next prompt that needs them. If they are gone,
-only that node runs again: its entry is taken out of the cache.
+Such a node names files of an earlier job, which left ComfyUI's folders with that job. So the files are kept while the
+cache keeps the node's outputs, up to a limit of bytes, and are brought back before the next prompt that needs them. If
+they are gone, only that node runs again: its entry is removed from the cache.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ _NUMBERED = re.compile(r"(.*?)_(\d{5,})_?\.\w+")
 
 @dataclass(frozen=True)
 class _KeptFile:
-    """A second name of a file that a job has saved. ``stamp``: its size and time, which a later change would alter."""
+    """A second name of a file that a job has saved.
+
+    ``relative``: its path in the output folder. ``second``: its second name, a link or a copy. ``stamp``: its size in
+    bytes and its modification time, to notice a later change.
+    """
 
     relative: Path
     second: Path
@@ -49,7 +53,7 @@ class _KeptFile:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A node's files. ``only_saves``: its outputs are the very objects that it was given, so it computes nothing."""
+    """A node's files. ``only_saves``: the node returns the same objects that it was given, so it computes nothing."""
 
     files: tuple[_KeptFile, ...]
     only_saves: bool
@@ -60,11 +64,11 @@ class FileReuse:
     """Keeps files for the nodes in ``cache``.
 
     Args:
-        cache: ComfyUI's.
-        output: its output folder.
-        temp: its temp folder.
-        keep: where files are kept, under second names.
-        limit_bytes: how much is kept.
+        cache: ComfyUI's cache.
+        output: ComfyUI's output folder.
+        temp: ComfyUI's temp folder.
+        keep: the folder where files are kept, under second names.
+        limit_bytes: most bytes that are kept.
     """
 
     cache: NodeCache
@@ -84,7 +88,8 @@ class FileReuse:
     def before(self, cached_nodes: Sequence[str]) -> list[str]:
         """Bring back the files of ``cached_nodes``; a node whose files cannot be brought back runs again.
 
-        Called after ComfyUI has looked into its cache and before its first node. Returns the nodes that stay cached.
+        Call it after ComfyUI has looked into its cache and before the first node runs. Returns the nodes that stay
+        cached.
         """
         saved = {node_id: self._kept.get(self.cache.key(node_id)) for node_id in cached_nodes if self._saved(node_id)}
         gone = {node_id for node_id, kept in saved.items() if kept is None}
@@ -96,10 +101,10 @@ class FileReuse:
         return [node_id for node_id in cached_nodes if node_id in self._brought_back or node_id not in saved]
 
     def after(self, outputs: Mapping[str, Mapping[str, Any]], graph: Mapping[str, Any]) -> None:
-        """Keep the files of the nodes that a prompt left in the cache, while they still lie in ComfyUI's folders."""
+        """Keep the files of the nodes that a prompt left in the cache. The files must still be in ComfyUI's folders."""
         for node_id in dict.fromkeys([*outputs, *graph]):
             if node_id in self._brought_back:
-                continue  # Its files are kept already. Those that were brought back may be overwritten by now.
+                continue  # Its files are kept already, and the copies in ComfyUI's folders may have been overwritten.
             files = self._files(node_id, outputs.get(node_id, {}))
             if files and (node_id not in graph or not self._keep(node_id, files, graph)):
                 self.cache.forget(node_id)
@@ -113,7 +118,7 @@ class FileReuse:
     def _files(self, node_id: str, output: Mapping[str, Any]) -> set[str]:
         """Files of the output and temp folders that a node's ui or its outputs name."""
         folder = str(self.output)
-        # Strings, since paths are slow and this is done for every node of every job.
+        # Use strings, since Path is slow and this runs for every node of every job.
         named = {
             os.path.join(folder, str(e.get("subfolder") or ""), str(e["filename"]))  # noqa: PTH118
             for e in _saved_entries(output)
@@ -132,8 +137,8 @@ class FileReuse:
             for file in kept.files:
                 target = self.output / file.relative
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file.second, target)  # No link: this job may write into its file.
-        except OSError:  # The disk is full, for example. The node runs, and tells that itself.
+                shutil.copyfile(file.second, target)  # Not a link, since this job may write into its file.
+        except OSError:  # For example, the disk is full. The node runs again, and reports that itself.
             self.cache.forget(node_id)
             return False
         self._kept.move_to_end(self.cache.key(node_id))
@@ -176,7 +181,7 @@ class FileReuse:
         return _KeptFile(Path(source).relative_to(self.output), second, _stamp(second))
 
     def _purge(self) -> None:
-        """Drop files whose node is no longer cached, a few at a time, and the oldest ones over the limits."""
+        """Drop the files of nodes that are no longer cached, a few per call, and the oldest files above the limits."""
         for key in list(itertools.islice(self._kept, _PURGED_AT_ONCE)):
             if not self.cache.holds(key):
                 self._drop(key)
@@ -205,7 +210,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _out_of_order(found: Mapping[str, _Kept]) -> set[str]:
-    """Nodes that only save, and whose files have other numbers than the job would give them."""
+    """Nodes that only save, and whose kept files have higher numbers than this job would give them."""
     numbers: dict[str, set[int]] = {}
     counters = {node_id: [c for file in kept.files if (c := file.counter())] for node_id, kept in found.items()}
     for prefix, number in itertools.chain.from_iterable(counters.values()):

@@ -1,4 +1,4 @@
-"""Files that output nodes save without naming them, as CheckpointSave does. The output folder shows whose they are."""
+"""Finds the files that output nodes save without naming them, as CheckpointSave does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class UnnamedFiles:
-    """Watches the output folder while a prompt runs. What is new there after a node that names nothing is that node's.
+    """Watches the output folder while a prompt runs. New files there belong to the node that ran, if it named nothing.
 
     Args:
         output: ComfyUI's output folder.
@@ -19,24 +19,24 @@ class UnnamedFiles:
         self.begin()
 
     def begin(self) -> None:
-        """A prompt begins."""
+        """Begin to watch a prompt."""
         self._found: dict[str, tuple[str, ...]] = {}
         self._watched: str | None = None
         self._before: set[str] = set()
 
     def node_starts(self, watched: str | None) -> None:
-        """The node before is done, and another one is about to run. ``watched``: its id, if it saves files."""
+        """End the node before, since another one starts. ``watched``: the new node's id, if it may save files."""
         self._end_node()
         if watched is not None:
             self._watched, self._before = watched, self._files()
 
     def node_names(self, node_id: str) -> None:
-        """A node has told what it has saved or shown."""
+        """Note that a node has named what it saved or showed."""
         if node_id == self._watched:
             self._watched = None
 
     def end(self) -> Mapping[str, tuple[str, ...]]:
-        """The prompt has ended: paths in the output folder, by the node that saved them."""
+        """End the prompt. Returns the unnamed files as paths in the output folder, by the id of their node."""
         self._end_node()
         return self._found
 

@@ -1,4 +1,4 @@
-"""Keeps names that a caller sends inside ComfyUI's own folders."""
+"""Patches ComfyUI so that the names that a caller sends stay inside ComfyUI's own folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PATH_INPUTS = ("folder", "folder_name", "filename_prefix")
 def guard_paths(folder_paths: Any, is_static: Callable[[str], bool]) -> None:
     """Make ``folder_paths`` refuse names that leave the folder they are looked up in.
 
-    A version that has this check learns one thing: it may follow the link to a static file.
+    If this version of ComfyUI has such a check, the check is only extended: it accepts links to static files.
 
     Args:
         folder_paths: ComfyUI's module.
@@ -25,7 +25,7 @@ def guard_paths(folder_paths: Any, is_static: Callable[[str], bool]) -> None:
     def contained(directory: str, target: str) -> bool:
         try:
             real = os.path.realpath(target)
-        except ValueError:  # A NUL in the name.
+        except ValueError:  # The name has a NUL.
             return False
         return _is_below(real, os.path.realpath(directory)) or (
             is_static(os.path.abspath(target)) and _is_below(os.path.abspath(target), os.path.abspath(directory))  # noqa: PTH100
@@ -57,7 +57,7 @@ def _is_below(path: str, directory: str) -> bool:
 
 
 def guard_dataset_nodes(node_classes: Mapping[str, Any]) -> None:
-    """Check the inputs of the dataset nodes, which join some names of the caller to ComfyUI's folders unchecked."""
+    """Check the inputs of the dataset nodes, which use some of a caller's names as paths without a check."""
     for node_class in node_classes.values():
         if getattr(node_class, "RELATIVE_PYTHON_MODULE", "") != "comfy_extras.nodes_dataset":
             continue

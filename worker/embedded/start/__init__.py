@@ -1,1 +1,1 @@
-"""From settings to a ComfyUI that has started."""
+"""Starts ComfyUI in this process, as the settings say."""

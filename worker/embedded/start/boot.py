@@ -1,7 +1,7 @@
 """Starts ComfyUI inside this process, through its own ``main`` module.
 
 What ``main`` does when it is imported (flags, logger, paths, prestart scripts, in newer versions the memory manager) is
-left to each version. Here stands only what ``main`` skips because its name is not ``__main__``.
+left to each version. This module only does what ``main`` skips because its name is not ``__main__``.
 """
 
 from __future__ import annotations
@@ -49,15 +49,16 @@ _boot_lock = threading.Lock()
 
 
 def boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
-    """Start ComfyUI in this process, once; later calls get the same runtime.
+    """Start ComfyUI in this process, once. Later calls return the same runtime.
 
     Args:
         settings: they name the tree and the flags.
-        state: where its folders lie. Only that of the first call counts, since ComfyUI's folders never change.
-        say: is told of warnings and of each step that begins.
+        state: holds ComfyUI's folders. Later calls ignore it, since ComfyUI's folders never change.
+        say: called with each warning and with each step that begins.
 
     Raises:
-        StartError: no tree, no device, flags that ComfyUI does not know, or a tree that cannot be imported.
+        StartError: there is no tree or no device, ComfyUI does not know a flag or cannot be imported, or it already
+            runs with other settings.
     """
     global _booted
     with _boot_lock:
@@ -84,9 +85,9 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     volume = _volume(settings, say)
     folders = ComfyFolders(state, source.base / "input")
     sys.path.insert(0, str(source.path))
-    # A run writes nothing under the ComfyUI tree. scripts/install has compiled it.
+    # Nothing may be written under the ComfyUI tree. scripts/install has compiled it.
     sys.dont_write_bytecode = True
-    # For packs that look for ComfyUI's folder, and would take that of __main__.
+    # Some packs look for ComfyUI's folder here. Otherwise they would take the folder of __main__.
     os.environ["COMFYUI_PATH"] = str(source.path)
     with arguments(flags), own_logging(settings):
         with _step("core", timings, say, f"importing ComfyUI {source.version}"):
@@ -101,7 +102,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
         with _step("nodes", timings, say, "importing nodes"):
             server, packs = _start_server(main, state)
         _add_volume(folder_paths, volume, packs=False)  # For the model folders that packs have added.
-    # The samplers' own bars on stderr are a kind of log. Progress itself is told by events.
+    # The samplers' own bars on stderr belong to the log. Events report progress without them.
     main.comfy.utils.set_progress_bar_enabled(settings.comfy_log_level in ("DEBUG", "INFO"))
     guard_dataset_nodes(main.nodes.NODE_CLASS_MAPPINGS)
     _keep_datasets_apart(main.folder_paths, state)
@@ -114,7 +115,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
 
 
 def _care_for_files(main: Any, executor: Any, state: StateFolder) -> OutputFiles:
-    """Let SaveImage and ComfyUI's cache work on the job that runs."""
+    """Connect SaveImage and ComfyUI's cache to the files of the job that runs."""
     classes = NodeClasses(main)
     reuse = FileReuse(NodeCache(executor), state.output, state.temp, state.kept)
     files = OutputFiles(state.output, reuse, classes)
@@ -173,13 +174,13 @@ def _import_main(source: ComfySource, *, on_pod: bool) -> Any:
 
 
 def _keep_datasets_apart(folder_paths: Any, state: StateFolder) -> None:
-    """Nodes write datasets into the first dataset folder. Let that be one in the output folder, as other files."""
+    """Put a folder in the output folder first among the dataset folders, since nodes write datasets into the first."""
     if versions.has_datasets(folder_paths):
         folder_paths.add_model_folder_path("datasets", str(state.output / "datasets"), is_default=True)
 
 
 def _start_server(main: Any, state: StateFolder) -> tuple[Any, list[Any]]:
-    """What ``main.start_comfyui`` does, without listening and without a thread for prompts."""
+    """Do what ``main.start_comfyui`` does, but do not listen, and start no thread for prompts."""
     main.folder_paths.set_temp_directory(str(state.temp))
     loop = asyncio.new_event_loop()
     server = make_server(main.server.PromptServer, loop)
@@ -187,8 +188,8 @@ def _start_server(main: Any, state: StateFolder) -> tuple[Any, list[Any]]:
     hooks.save_functions()
     args = main.args
     with recording_packs(main.nodes) as packs:
-        # On this thread, as in a stock start: some packs install signal handlers when they are imported, which only
-        # the main thread may do.
+        # Import packs on this thread, as a stock start does: some packs install signal handlers when they are imported,
+        # which is allowed only on the main thread.
         loop.run_until_complete(
             main.nodes.init_extra_nodes(
                 init_custom_nodes=not args.disable_all_custom_nodes or len(args.whitelist_custom_nodes) > 0,
@@ -200,7 +201,7 @@ def _start_server(main: Any, state: StateFolder) -> tuple[Any, list[Any]]:
     main.cuda_malloc = importlib.import_module("cuda_malloc")
     main.cuda_malloc_warning()
     versions.set_up_assets(main)
-    with _no_log():  # It warns that the front-end packages are missing, which are not needed here.
+    with _no_log():  # ComfyUI would warn that front-end packages are missing, which are not needed here.
         server.add_routes()
     main.hijack_progress(server)
     loop.run_until_complete(server.setup())

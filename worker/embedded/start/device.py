@@ -1,4 +1,4 @@
-"""The device that ComfyUI gets. It is chosen before torch is imported, and checked after that."""
+"""Chooses the device that ComfyUI uses, before torch is imported, and checks it afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POD_TEXT = (
 
 
 def cuda_device_count() -> int:
-    """How many CUDA devices the driver shows to this process; ``CUDA_VISIBLE_DEVICES`` counts.
+    """How many CUDA devices the driver shows to this process. ``CUDA_VISIBLE_DEVICES`` may hide some.
 
     The driver itself is asked, since torch must not be imported before ComfyUI has set up its allocator.
     """
@@ -33,7 +33,7 @@ def cuda_device_count() -> int:
 
 
 def torch_build() -> str:
-    """What the installed torch is built for: ``cuda``, ``cpu`` or ``other`` (ROCm, XPU). Does not import it."""
+    """What the installed torch is built for: ``cuda``, ``cpu`` or ``other`` (ROCm, XPU). torch is not imported."""
     spec = importlib.util.find_spec("torch")
     folders = spec.submodule_search_locations if spec else None
     if not folders:
@@ -49,8 +49,8 @@ def cpu_flag(flags: tuple[str, ...], build: str, devices: int, *, on_pod: bool) 
 
     Args:
         flags: the flags that the operator gave.
-        build: as ``torch_build`` tells.
-        devices: as ``cuda_device_count`` tells.
+        build: the result of ``torch_build``.
+        devices: the result of ``cuda_device_count``.
         on_pod: whether this is a RunPod pod, where a GPU is paid for.
 
     Returns:
@@ -73,12 +73,12 @@ def check_device(torch: Any, device: Any, *, on_pod: bool) -> None:
     """Put one number on the device, so that a broken GPU stops the start, and not the first job.
 
     Args:
-        torch: the module; its ``cuda`` is asked.
+        torch: the ``torch`` module.
         device: the ``torch.device`` that ComfyUI chose.
         on_pod: whether this is a RunPod pod.
 
     Raises:
-        NoDevice: it does not work.
+        NoDevice: the device does not work.
     """
     if device.type != "cuda":
         return
@@ -90,7 +90,7 @@ def check_device(torch: Any, device: Any, *, on_pod: bool) -> None:
 
 
 def device_text(error: Exception, *, on_pod: bool) -> str:
-    """The text for a CUDA device that is there and does not work."""
+    """The text about a CUDA device that exists but does not work."""
     reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
     if on_pod:
         return _POD_TEXT.format(reason=reason)

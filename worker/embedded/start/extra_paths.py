@@ -1,4 +1,4 @@
-"""The operator's ``extra_model_paths.yaml``: finds it, and checks that ComfyUI can read it."""
+"""Finds the operator's ``extra_model_paths.yaml``, and checks that ComfyUI can read it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _NAME = "extra_model_paths.yaml"
 
 
 def extra_paths_flags(source: ComfySource) -> tuple[str, ...]:
-    """The flags for the file in the base directory. ComfyUI reads the one in its own tree without a flag.
+    """The flags for the file in the base directory. ComfyUI reads the file in its own tree without a flag.
 
     Raises:
-        StartError: one of them is not what ComfyUI takes.
+        StartError: ComfyUI cannot read one of these files.
     """
     in_tree, in_base = source.path / _NAME, source.base / _NAME
     for file in {in_tree, in_base}:
@@ -36,7 +36,7 @@ def _check(file: Path) -> None:
         AttributeError,
         RecursionError,
         yaml.YAMLError,
-    ) as error:  # Not all are wrapped by PyYAML.
+    ) as error:  # PyYAML raises some errors that are no YAMLError.
         raise StartError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise StartError(f"{file} must hold groups of model folders, as extra_model_paths.yaml.example of ComfyUI does")

@@ -1,4 +1,4 @@
-"""ComfyUI's command line: its flags, and what its ``main`` derives from them when it runs as a program."""
+"""Builds ComfyUI's command line, and sets the variables that its ``main`` derives from it when run as a program."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OUR_FLAGS = ("--output-directory", "--input-directory", "--temp-directory", "--
 
 
 def comfy_flags(settings: Settings, source: ComfySource, state: StateFolder, *, cpu: bool) -> tuple[str, ...]:
-    """ComfyUI's flags. Of two flags the later one wins: so ours stand first if the operator may change them, else last.
+    """ComfyUI's flags. If a flag is repeated, the last one wins. So those that the operator may change stand first.
 
     Raises:
-        SettingsError: ``COMFY_ARGS`` has one that the worker sets itself.
-        StartError: ``extra_model_paths.yaml`` is not what ComfyUI takes.
+        SettingsError: ``COMFY_ARGS`` has a flag that only the worker may set.
+        StartError: ComfyUI cannot read ``extra_model_paths.yaml``.
     """
     taken = [flag for flag in _OUR_FLAGS if any(given.split("=")[0] == flag for given in settings.comfy_args)]
     if taken:
@@ -46,7 +46,7 @@ def comfy_flags(settings: Settings, source: ComfySource, state: StateFolder, *, 
 
 @contextlib.contextmanager
 def arguments(flags: tuple[str, ...]) -> Iterator[None]:
-    """ComfyUI and some packs read ``sys.argv``."""
+    """Within this context, ``sys.argv`` holds ``flags``, since ComfyUI and some packs read it."""
     given = sys.argv
     sys.argv = ["main.py", *flags]
     try:
@@ -59,7 +59,7 @@ def parse_flags() -> None:
     """Let ComfyUI parse its flags, and set the variables that torch reads when it is imported.
 
     Raises:
-        SettingsError: it does not know one of them.
+        SettingsError: ComfyUI does not know a flag.
     """
     importlib.import_module("comfy.options").enable_args_parsing()
     complaint = io.StringIO()
@@ -71,7 +71,7 @@ def parse_flags() -> None:
         raise SettingsError(f"COMFY_ARGS: {lines[-1].removeprefix('main.py: error: ')}") from None
     for name, value in _device_environment(args).items():
         os.environ[name] = value
-    # Sets a variable that chooses torch's allocator.
+    # This import sets a variable that chooses torch's allocator.
     importlib.import_module("cuda_malloc")
 
 

@@ -11,7 +11,7 @@ _PLACES = ("default/ComfyUI-Manager/config.ini", "__manager/config.ini")
 
 
 def put_manager_offline(custom_nodes: Iterable[str], user: Path, base_user: Path) -> bool:
-    """Write ``network_mode = offline`` into the Manager's settings, and keep what ``base_user`` has of them.
+    """Write ``network_mode = offline`` into the Manager's settings, and keep its other settings from ``base_user``.
 
     Args:
         custom_nodes: the folders that node packs are loaded from.

@@ -1,4 +1,4 @@
-"""Records how the import of each custom node pack went: its time, or why it failed."""
+"""Records the import of each custom node pack: how long it took, and why it failed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class NodePack:
-    """A custom node pack. ``seconds``: import time. ``error``: why it failed, or None."""
+    """A custom node pack. ``seconds``: import time. ``error``: why the import failed, or None."""
 
     name: str
     seconds: float
@@ -21,7 +21,7 @@ class NodePack:
 
 
 class _LastWarning(logging.Handler):
-    """ComfyUI says only in its log why a pack failed. The last warning has the reason."""
+    """Keeps the text of the last warning. ComfyUI says only in such a warning why a pack failed."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -49,7 +49,7 @@ def _last_warning() -> Iterator[_LastWarning]:
 def recording_packs(nodes: Any) -> Iterator[list[NodePack]]:
     """Within this context, each custom pack that ComfyUI loads is added to the list.
 
-    If a pack calls ``sys.exit`` while it is imported, its import has failed; the process goes on.
+    If a pack calls ``sys.exit`` while it is imported, only its import fails, and the process goes on.
     """
     packs: list[NodePack] = []
     load = nodes.load_custom_node

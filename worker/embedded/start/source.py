@@ -1,4 +1,4 @@
-"""Finds the ComfyUI tree, and the folder with its models and custom nodes. Imports nothing of ComfyUI."""
+"""Finds the ComfyUI tree, and the folder with its models and custom nodes. It imports nothing from ComfyUI."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def find_source(comfyui_path: Path | None, base_dir: Path | None) -> ComfySource
     """Find the tree: ``comfyui_path`` if given, then the submodule, then the packaged copy.
 
     Raises:
-        ComfyNotFound: there is none, or ``comfyui_path`` is none.
+        ComfyNotFound: there is no tree, or ``comfyui_path`` is not a ComfyUI tree.
         StartError: the base directory cannot be used.
     """
     path, origin, default_base = find_tree(comfyui_path)
@@ -41,7 +41,7 @@ def find_tree(comfyui_path: Path | None) -> tuple[Path, str, Path]:
     """The tree, its origin and its default base directory. Writes nothing.
 
     Raises:
-        ComfyNotFound: there is none, or ``comfyui_path`` is none.
+        ComfyNotFound: there is no tree, or ``comfyui_path`` is not a ComfyUI tree.
     """
     if comfyui_path is not None:
         path = comfyui_path.expanduser().absolute()
@@ -60,7 +60,7 @@ def _is_tree(path: Path) -> bool:
 
 
 def _prepare_base(base: Path, *, chosen: bool) -> None:
-    """Make the folders that ComfyUI needs. It raises if ``custom_nodes`` does not exist."""
+    """Make the folders that ComfyUI needs. Without ``custom_nodes``, for example, ComfyUI would raise."""
     if chosen and not base.is_dir():
         raise StartError(f"COMFY_BASE_DIR={str(base)!r} is no folder")
     try:
