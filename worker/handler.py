@@ -92,7 +92,7 @@ class JobHandler:
             return await self._steps(record, raw, on_event, limit_mb)
         except WorkerDefunct:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer.
+        except Exception as error:  # noqa: BLE001 - or the platform posts a traceback to the caller.
             return _failed(error)
 
     async def _steps(self, record: JobRecord, raw: object, on_event: Listener | None, limit_mb: float | None) -> Answer:
@@ -117,7 +117,7 @@ class JobHandler:
 
 
 def _failed(error: Exception) -> Answer:
-    """The ladder from errors to answers."""
+    """The answer for an error that ended a job."""
     if isinstance(error, WorkerError):
         return error.answer()
     _log.error("The handler failed", exc_info=error)
