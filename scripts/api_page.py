@@ -1,4 +1,4 @@
-"""The local API's own OpenAPI document → docs/openapi.json and docs/api.md."""
+"""Makes docs/openapi.json and docs/api.md from the local API's own OpenAPI document."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Schema = Mapping[str, Any]
 
 
 def api_pages() -> dict[Path, str]:
-    """The pages by their paths.
+    """The text of each page, by its path.
 
     Raises:
         DocsProblem: the template has no place for a schema, or a name in it has no value.
@@ -43,7 +43,7 @@ def api_pages() -> dict[Path, str]:
 
 
 def openapi_document() -> dict[str, Any]:
-    """What a local server with default settings has at ``/openapi.json``; ComfyUI is not needed for it."""
+    """The ``/openapi.json`` of a local server with default settings. ComfyUI is not started for it."""
 
     async def never(*_: object) -> Any:
         raise NotImplementedError
@@ -53,7 +53,7 @@ def openapi_document() -> dict[str, Any]:
 
 
 def operations(paths: Schema) -> str:
-    """A row for each path, with what it answers."""
+    """A table with a row for each path: what it does and what it answers."""
     rows = [
         (f"`{method.upper()} {path}`", operation["summary"], _kind(_content(operation["responses"]["200"])))
         for path, methods in paths.items()
@@ -63,7 +63,7 @@ def operations(paths: Schema) -> str:
 
 
 def http_errors(paths: Schema) -> str:
-    """A row for each status other than 200."""
+    """A table with a row for each HTTP status other than 200."""
     found = {
         code: response["description"]
         for methods in paths.values()
@@ -80,7 +80,7 @@ def _content(response: Schema) -> Schema:
 
 
 def fields(schema: Schema) -> str:
-    """A row for each field of an object."""
+    """The description of an object, and a table with a row for each field."""
     required = schema.get("required", ())
     rows = [
         (f"`{name}`", _kind(field), _need(name in required, field), field.get("description", ""))
@@ -123,7 +123,7 @@ def _range(schema: Schema) -> str:
 
 
 def constants() -> dict[str, str]:
-    """The values of the template's ``worker.module.NAME`` and ``default VARIABLE``."""
+    """The values of ``worker.module.NAME`` and ``default VARIABLE`` in the template, by these names."""
     return dict(_constants())
 
 

@@ -36,7 +36,7 @@ from worker.settings import load_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; returns the exit code."""
+    """Run the benchmark. Returns the exit code."""
     options = parse(__doc__ or "", arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     codes = {InvalidJob: ExitCode.USAGE, StartError: ExitCode.CANNOT_START, OSError: ExitCode.FAILED}
@@ -61,13 +61,13 @@ def benchmark(options: argparse.Namespace) -> ExitCode:
 
 
 def chosen_cases(named: Sequence[str] | None, files: Sequence[Path]) -> tuple[Case, ...]:
-    """The built-in cases ``named`` (all where nothing was chosen), then those of ``files``."""
+    """The built-in cases ``named``, then those of ``files``. If neither is given, all built-in cases."""
     built_in = named if named is not None else (() if files else tuple(BUILT_IN))
     return (*(BUILT_IN[name] for name in built_in), *file_cases(files))
 
 
 def prepare(folder: Path, cases: Sequence[Case], options: argparse.Namespace, progress: Progress) -> Setup:
-    """Find ComfyUI, and make the models of ``cases``."""
+    """Find ComfyUI, and make the models that ``cases`` need."""
     settings = load_settings()
     own_base = folder / "base"
     own_base.mkdir()
@@ -88,7 +88,7 @@ def prepare(folder: Path, cases: Sequence[Case], options: argparse.Namespace, pr
 
 
 def measure(plan: Plan) -> Measured:
-    """Run the phases. Starts come last: by then every file that they read has been read before."""
+    """Run the phases. Starts come last, so that the files that they read are in the system's cache by then."""
     phases = plan.phases
     warm = measure_warm(plan) if WARM in phases else {}
     memory = measure_memory(plan) if MEMORY in phases else {}
@@ -99,7 +99,7 @@ def measure(plan: Plan) -> Measured:
 
 
 def write(figures: Figures, options: argparse.Namespace, progress: Progress) -> None:
-    """Print the report; write JSON and plots where they are wanted."""
+    """Print the report, and write JSON and plots if they are wanted."""
     print(report(figures))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

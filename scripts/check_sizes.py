@@ -25,7 +25,7 @@ exit codes: 0 all are small enough, 1 some are not, 2 the command line is wrong
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check, and print a line for each offence; returns the exit code."""
+    """Check, and print a line for each offence. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="scripts/check_sizes.py",
         description=__doc__,
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def find_offences(project: Path) -> Iterator[str]:
-    """A line for each module, function and folder that is too large: what, its size, the limit."""
+    """A line for each module, function and folder that is too large, with its size and the limit."""
     files = [path for package in _PACKAGES for path in sorted((project / package).rglob("*")) if is_python(path)]
     for path in files:
         text, shown = path.read_text(encoding="utf-8"), path.relative_to(project)
@@ -58,7 +58,7 @@ def find_offences(project: Path) -> Iterator[str]:
 
 
 def is_python(path: Path) -> bool:
-    """Whether it is a Python file, by its ending, or by its first line where it has none."""
+    """Whether ``path`` is a Python file, by its ending, or by its first line if it has no ending."""
     if path.suffix or not path.is_file():
         return path.suffix == ".py"
     with path.open("rb") as file:

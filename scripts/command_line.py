@@ -1,6 +1,6 @@
 """What the programs of this folder share on the command line: exit codes, one-line failures, readers of options.
 
-It needs the standard library alone: ``install_nodes`` runs where little else is installed.
+It imports only the standard library, since ``install_nodes`` also runs where little else is installed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
 
 
 class Failure(Exception):
-    """Ends the program with this text, one line, and with ``code``."""
+    """Ends the program with exit code ``code`` and this text, which is one line."""
 
     def __init__(self, text: str, code: ExitCode = ExitCode.FAILED) -> None:
         super().__init__(text)
@@ -37,12 +37,12 @@ def finish(
     *,
     interrupted: str = "interrupted",
 ) -> int:
-    """Run ``action``; returns its exit code, or that of the failure that ended it.
+    """Run ``action``. Returns its exit code, or the code of the failure that ended it.
 
     Args:
-        program: its name, for the message.
+        program: the program's name, for the message.
         action: the program, after its command line was read.
-        codes: exit codes of further exceptions. The first entry that fits counts. Others pass through.
+        codes: exit codes of further exceptions. The first entry that fits counts. Other exceptions pass through.
         interrupted: the message after Ctrl-C.
     """
     known = codes or {}
@@ -57,16 +57,16 @@ def finish(
 
 
 def fail(program: str, error: object, code: ExitCode = ExitCode.FAILED) -> ExitCode:
-    """Print on standard error what is wrong, in one line; returns ``code``."""
+    """Print on standard error what is wrong, in one line. Returns ``code``."""
     print(f"{program}: {error}", file=sys.stderr)
     return code
 
 
 def read_number(text: str, otherwise: str, accepts: Callable[[float], bool]) -> float:
-    """A finite number that ``accepts`` takes. ``otherwise``: what other texts are, such as ``not a number above 0``.
+    """Read a finite number that ``accepts`` accepts. ``otherwise``: the complaint, such as ``not a number above 0``.
 
     Raises:
-        ArgumentTypeError: it is none.
+        ArgumentTypeError: ``text`` is no such number.
     """
     try:
         value = float(text)
@@ -78,10 +78,10 @@ def read_number(text: str, otherwise: str, accepts: Callable[[float], bool]) -> 
 
 
 def read_count(text: str, least: int = 1, otherwise: str = "no whole number above 0") -> int:
-    """A whole number, ``least`` or above, in digits.
+    """Read a whole number, ``least`` or above, in digits.
 
     Raises:
-        ArgumentTypeError: it is none.
+        ArgumentTypeError: ``text`` is no such number.
     """
     if not text.isdecimal() or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text!r} is {otherwise}")
@@ -89,7 +89,7 @@ def read_count(text: str, least: int = 1, otherwise: str = "no whole number abov
 
 
 def name_reader(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
-    """A reader of names with commas between them, each once; it takes names of ``known``."""
+    """A reader of names with commas between them. It accepts only names in ``known``, and drops repeated ones."""
 
     def read(text: str) -> tuple[str, ...]:
         given = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
@@ -102,7 +102,7 @@ def name_reader(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
 
 
 def check_output_files(parser: argparse.ArgumentParser, options: argparse.Namespace, *names: str) -> None:
-    """End the program where the folder of a file does not exist. ``names``: of the options that name these files."""
+    """End the program if the folder of an output file does not exist. ``names``: the options that name such files."""
     for name in names:
         path = getattr(options, name)
         if path and not path.absolute().parent.is_dir():

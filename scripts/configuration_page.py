@@ -1,4 +1,4 @@
-"""``worker/settings/`` → docs/configuration.md and its Indonesian translation."""
+"""Makes docs/configuration.md and its Indonesian translation from ``worker/settings/``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Variable:
-    """An environment variable as a page shows it. ``text``: all of its description; ``default``: Markdown."""
+    """An environment variable as a page shows it. ``text``: its whole description. ``default``: in Markdown."""
 
     name: str
     group: str
@@ -35,22 +35,22 @@ class Variable:
 
     @property
     def description(self) -> str:
-        """What it is for, without what its default is."""
+        """What the variable is for, without the sentence about its default."""
         return self.text.partition(" Default: ")[0]
 
     def row(self) -> tuple[str, ...]:
-        """Its cells, in the order of the header."""
+        """The cells of its row, in the order of the header."""
         if self.group == "platform":
             return f"`{self.name}`", self.description
-        told = self.text.partition(" Default: ")[2].rstrip(".")  # A text, because the default is no fixed value.
+        told = self.text.partition(" Default: ")[2].rstrip(".")  # Words instead of a value, if the default varies.
         return f"`{self.name}`", self.description, self.takes, told or self.default, f"`{self.example}`"
 
 
 def configuration_pages() -> dict[Path, str]:
-    """The pages by their paths.
+    """The text of each page, by its path.
 
     Raises:
-        DocsProblem: which variable has no group, no example or no translation.
+        DocsProblem: a variable has no group, no example or no translation. The lines name each one.
     """
     variables = read_variables(read_toml(_CATALOGUE))
     translated = translate(variables, read_toml(_TRANSLATIONS))
@@ -61,7 +61,7 @@ def configuration_pages() -> dict[Path, str]:
 
 
 def read_toml(name: str) -> dict[str, Any]:
-    """A table in docs/source/."""
+    """The content of a TOML file in docs/source/."""
     return tomllib.loads((SOURCE / name).read_text("utf-8"))
 
 
@@ -69,7 +69,7 @@ def read_variables(catalogue: Mapping[str, Mapping[str, str]]) -> list[Variable]
     """Every variable of the settings, in the order of ``catalogue``: ``{group: {variable: example}}``.
 
     Raises:
-        DocsProblem: the two do not have the same variables.
+        DocsProblem: the settings and ``catalogue`` do not have the same variables.
     """
     fields = {name.upper(): field for name, field in Settings.model_fields.items()}
     platform = {name: "" for name, field in fields.items() if (field.description or "").startswith(_PLATFORM)}
@@ -92,14 +92,14 @@ def _variable(name: str, group: str, example: str, field: Any) -> Variable:
 
 
 def translate(variables: list[Variable], translations: Mapping[str, Any]) -> list[Variable]:
-    """The same in Indonesian.
+    """The same variables in Indonesian.
 
     Args:
-        variables: the English ones.
+        variables: the variables in English.
         translations: ``{"page": hash, "takes": {English: Indonesian}, variable: {"en", "id"}}``.
 
     Raises:
-        DocsProblem: what is not translated, or was translated from another text.
+        DocsProblem: a text is not translated, or was translated from another text. The lines name each one.
     """
     lines = [*_old_translations(variables, translations)]
     if lines:

@@ -1,4 +1,4 @@
-"""The texts in docs/source/, and the pages that are made of them."""
+"""Fills the templates in docs/source/ with values and tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PLACEHOLDER = re.compile(r"\{\{([\w./ -]+)\}\}")
 
 
 class DocsProblem(Exception):
-    """The pages cannot be made. ``lines`` say which text is missing or old, and where."""
+    """The pages cannot be made. Each of ``lines`` says which text is missing or old, and where."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self.lines = list(lines)
@@ -40,7 +40,7 @@ def placeholders(template: str) -> set[str]:
 
 
 def shown(value: object) -> str:
-    """A value of the code as Markdown."""
+    """A value of the code, written in Markdown."""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`{value:.15g}`" if isinstance(value, float) else f"`{value}`"

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-# ``worker`` tells where ComfyUI is. The Python that gets the packages may have no ``worker`` installed.
+# ``worker`` finds ComfyUI. It is imported from this checkout, since the Python that gets the packages may not have it.
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from command_line import ExitCode, Failure, fail, finish
@@ -52,7 +52,7 @@ exit codes: 0 all are installed, 1 some are not, 2 wrong use, 130 interrupted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command. Returns its exit code."""
     options = _parser().parse_args(arguments)
     try:
         sources = _sources(options.packs, options.requirements)
@@ -101,10 +101,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sources(texts: Sequence[str], requirements: Path | None) -> list[Source]:
-    """The packs, each once.
+    """The packs that the command line and the file name, without repetition.
 
     Raises:
-        NoSource: there is none, one cannot be read, or two would lie in one folder.
+        NoSource: no pack is named, a name cannot be read, or two packs would have the same folder.
         OSError, UnicodeDecodeError: the file cannot be read.
     """
     lines = requirements.read_text(encoding="utf-8").splitlines() if requirements else []
@@ -124,7 +124,7 @@ def _text(error: Exception) -> str:
 
 
 def _interrupt(_number: int, _frame: object) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # Nothing may interrupt the undoing of a half-done step.
+    for number in (signal.SIGINT, signal.SIGTERM):  # A second signal must not interrupt the undoing of a step.
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 

@@ -22,7 +22,7 @@ exit codes: 0 everything is as it should be; 1 a page is stale, or a text or a t
 
 
 def main() -> int:
-    """Write or check the pages; returns the exit code."""
+    """Write or check the pages. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="scripts/make_docs",
         description=__doc__,
@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def make(*, check: bool) -> ExitCode:
-    """Write the pages that have changed; with ``check`` write nothing, and tell which are stale."""
+    """Write the pages that have changed. With ``check``, write nothing and report which pages are stale."""
     problems: list[str] = []
     pages: dict[Path, str] = {}
     for make in (configuration_pages, api_pages):
@@ -54,7 +54,7 @@ def make(*, check: bool) -> ExitCode:
 
 
 def write(pages: dict[Path, str]) -> None:
-    """Write each text to its path, and say so."""
+    """Write each text to its path, and print the path."""
     for path, text in pages.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -43,13 +43,13 @@ exit codes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate and report; returns the exit code."""
+    """Simulate and report. Returns the exit code."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
     return finish("plan_fleet", lambda: compare(options), {BadInput: ExitCode.USAGE, OSError: ExitCode.FAILED})
 
 
 def compare(options: argparse.Namespace) -> ExitCode:
-    """Simulate every choice, and tell what came of it.
+    """Simulate every choice, and print the results.
 
     Raises:
         BadInput: options do not go together, or a file cannot be used.
@@ -65,7 +65,11 @@ def compare(options: argparse.Namespace) -> ExitCode:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read the command line. No option begins with a digit, so ``-3/min`` is a value, to be refused by its reader."""
+    """Read the command line.
+
+    A value such as ``-3/min`` is joined to its option. So its reader refuses it, and not argparse, which would take it
+    for an option.
+    """
     glued: list[str] = []
     for argument in arguments:
         if glued and re.match(r"-\d", argument):
@@ -76,7 +80,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def simulate(plan: Plan) -> list[Row]:
-    """Run every choice, with a bar on a terminal."""
+    """Simulate every choice, with a progress bar if standard error is a terminal."""
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         steps = sum(not plan.is_overloaded(choice) for choice in plan.choices) * plan.repeats
         task = progress.add_task("simulating", total=steps)
@@ -84,7 +88,7 @@ def simulate(plan: Plan) -> list[Row]:
 
 
 def tell(plan: Plan, rows: Sequence[Row], options: argparse.Namespace) -> ExitCode:
-    """Print the table or JSON, and warnings on standard error; the exit code."""
+    """Print the table or JSON, and warnings on standard error. Returns the exit code."""
     target = options.target_p95
     chosen = cheapest(rows, target)
     if options.json:
@@ -101,7 +105,7 @@ def tell(plan: Plan, rows: Sequence[Row], options: argparse.Namespace) -> ExitCo
 
 
 def inputs(plan: Plan, target_p95_s: float | None) -> dict[str, object]:
-    """What the figures were made of."""
+    """The inputs of the simulation, for the JSON."""
     return {
         "job_seconds": plan.job_times.mean_s,
         "hours": plan.arrivals.hours,

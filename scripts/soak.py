@@ -39,17 +39,17 @@ exit codes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the soak; returns the exit code."""
+    """Run the soak. Returns the exit code."""
     options = parse(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return finish("soak", lambda: soak(options), {WorkerGone: ExitCode.FAILED, OSError: ExitCode.FAILED})
 
 
 def soak(options: argparse.Namespace) -> ExitCode:
-    """Run it, and judge.
+    """Run the soak, judge it, and report. Returns the exit code.
 
     Raises:
-        WorkerGone: the worker did not start, or ended.
+        WorkerGone: the worker did not start, or ended early.
         Failure: the small checkpoint could not be made.
     """
     with tempfile.TemporaryDirectory(prefix="comfy-soak-") as folder, Progress() as progress:
@@ -64,7 +64,7 @@ def soak(options: argparse.Namespace) -> ExitCode:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; ends the program where it is wrong."""
+    """Read the command line. Ends the program if it is wrong."""
     parser = argparse.ArgumentParser(
         prog="scripts/soak",
         description=__doc__,
@@ -89,22 +89,22 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def jobs(text: str) -> int:
-    """A whole number, 10 or above."""
+    """Read a whole number, 10 or above."""
     return read_count(text, 10, "no whole number, 10 or above")
 
 
 def minutes(text: str) -> float:
-    """A number above 0."""
+    """Read a number of minutes above 0."""
     return read_number(text, "no number of minutes above 0", lambda value: 0 < value < 1e6)
 
 
 def make_plan(options: argparse.Namespace, folder: Path) -> Plan:
-    """What ``options`` ask for."""
+    """The plan that ``options`` ask for."""
     return Plan(options.jobs, options.seed, options.concurrency, options.backend, options.minutes, folder)
 
 
 def fresh(course: Course, options: argparse.Namespace, progress: Progress) -> Check:
-    """Run what was answered well in fresh processes, and compare."""
+    """Run the requests that were answered without an error in fresh processes, and compare the answers."""
     requests = {name: course.requests[name] for name in course.record.results}
     each = options.fresh == "each"
     progress.begin("fresh processes", len(requests) if each else 1)
@@ -115,7 +115,7 @@ def fresh(course: Course, options: argparse.Namespace, progress: Progress) -> Ch
 
 
 def write(course: Course, checks: Sequence[Check], options: argparse.Namespace, progress: Progress) -> None:
-    """Print the report; write JSON and the picture where they are wanted."""
+    """Print the report, and write JSON and the picture if they are wanted."""
     print(report(course, checks))
     if options.json:
         write_json(course, checks, options.json)

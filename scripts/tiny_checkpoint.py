@@ -1,8 +1,8 @@
 """Makes a checkpoint of Stable Diffusion 1's layout, small and with random weights, that ComfyUI itself can load.
 
-The UNet has one level (25.8 M parameters), the autoencoder is TAESD's, the text encoder has CLIP-L's shape (it can be
-no smaller: the loader knows it by its size). As fp16 it takes 304 MB. Its pictures mean nothing; they are always the
-same for the same seed, and everything that makes them is the real thing.
+The UNet has one level (25.8 M parameters), the autoencoder is TAESD's, and the text encoder has CLIP-L's shape. (It
+cannot be smaller, since the loader recognizes it by its size.) As fp16 the file has 304 MB. Its pictures mean nothing,
+but they are the same for the same seed, and ComfyUI's real code makes them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DEFAULT_NAME = "tiny-sd.safetensors"
 
 
 def main() -> int:
-    """Make the checkpoint; returns the exit code."""
+    """Make the checkpoint. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="scripts/make_tiny_checkpoint", description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "--out",
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def make(options: argparse.Namespace) -> ExitCode:
-    """Make what ``options`` ask for, and print its path.
+    """Make the checkpoint that ``options`` ask for, and print its path.
 
     Raises:
         WorkerError: there is no ComfyUI, or a setting cannot be used.
@@ -53,7 +53,7 @@ def make(options: argparse.Namespace) -> ExitCode:
 
 
 def write_checkpoint(source: ComfySource, path: Path, seed: int) -> None:
-    """Write the checkpoint to ``path``. A half-written file never has that name."""
+    """Write the checkpoint to ``path``. The file gets this name only when it is complete."""
     torch = importlib.import_module("torch")
     generator = torch.Generator().manual_seed(seed)
     weights = {name: _random(torch, name, shape, generator) for name, shape in _shapes(source).items()}
@@ -64,7 +64,7 @@ def write_checkpoint(source: ComfySource, path: Path, seed: int) -> None:
 
 
 def _shapes(source: ComfySource) -> Mapping[str, tuple[int, ...]]:
-    """Names and shapes of all weights, from ComfyUI's own modules."""
+    """The shapes of all weights by name, from ComfyUI's own modules."""
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(source.path))
     importlib.import_module("comfy.cli_args").args.cpu = True
@@ -90,7 +90,7 @@ def _named(prefix: str, module: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _random(torch: Any, name: str, shape: tuple[int, ...], generator: Any) -> Any:
-    """Weights that keep the signal's size: biases 0, norms 1, all else by its fan-in."""
+    """Weights that keep the signal's size: 0 for biases, 1 for norms, and random ones scaled by their fan-in."""
     if name.endswith(("bias", "vae_shift")):
         return torch.zeros(shape, dtype=torch.float16)
     if len(shape) < 2:

@@ -1,1 +1,1 @@
-"""What is in the image beside the worker, and what looks at the image."""
+"""The scripts that the container image holds besides the worker, and the programs that check the image."""

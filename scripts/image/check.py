@@ -1,4 +1,4 @@
-"""Runs an image as an endpoint's machine would, and says what each step gave; ``scripts/build_image --check``."""
+"""Checks a container image by running it as RunPod would: ``scripts/build_image --check``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 def main() -> int:
-    """Check the image that the first argument names; returns 1 if a step failed."""
+    """Check the image that the first argument names. Returns 1 if a step failed."""
     image = sys.argv[1]
     with tempfile.TemporaryDirectory() as folder:
         steps = [
@@ -53,7 +53,7 @@ def _step(name: str, check: Any, image: str, folder: Path) -> bool:
 
 
 def check_content(image: str, _: Path) -> str:
-    """Look for what only building needs, and for what must not be shared between containers."""
+    """Look for files that only the build needs, and for files that containers must not share."""
     unwanted = ["usr/bin/*gcc*", "usr/bin/cc", "usr/bin/make", "root/.cache/*", "var/lib/apt/lists/*_*", "etc/pip.conf"]
     unwanted += ["var/cache/apt/archives/*.deb", "etc/ssh/ssh_host_*", "comfyui/.git", "opt/comfy-worker/tests"]
     with Container(image) as container:
@@ -67,7 +67,7 @@ def check_content(image: str, _: Path) -> str:
 
 
 def check_job(image: str, folder: Path) -> str:
-    """Start the image's entry point and send it a job; ask its health check as well."""
+    """Start the image's entry point, send it two jobs, and run its health check."""
     request = json.loads((PROJECT / "examples" / "request.json").read_text())
     begin = time.monotonic()
     with Container(image) as container, serving(container, folder / "job.log") as (_, address):
@@ -84,7 +84,7 @@ def check_job(image: str, folder: Path) -> str:
 
 
 def check_first_process(image: str, folder: Path) -> str:
-    """The worker is process 1 of its container, tcmalloc is loaded, and SIGTERM ends it."""
+    """Check that the worker is process 1 of its container, that it has loaded tcmalloc, and that SIGTERM ends it."""
     log = folder / "first.log"
     with Container(image) as container, serving(container, log) as (process, _):
         first = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
@@ -102,7 +102,7 @@ def check_first_process(image: str, folder: Path) -> str:
 
 
 def check_ssh(image: str, folder: Path) -> str:
-    """Start with ``PUBLIC_KEY``, log in with its private half, and look at the modes of what was written."""
+    """Start with ``PUBLIC_KEY``, log in with the private key, and check the modes of the files for SSH."""
     if shutil.which("ssh") is None:
         raise CheckFailed("there is no ssh on this machine: apt-get install openssh-client")
     key, port = folder / "key", free_port()
@@ -118,7 +118,7 @@ def check_ssh(image: str, folder: Path) -> str:
             settings_file.write_text(f"StrictHostKeyChecking no\nUserKnownHostsFile {folder}/known\nBatchMode yes\n")
             login = ["ssh", "-F", str(settings_file), "-i", str(key), "-p", str(port), "root@127.0.0.1"]
             told = _say(login, "stat -c %a ~/.ssh ~/.ssh/authorized_keys; ls /etc/ssh/ssh_host_*_key | wc -l")
-            # What people log in for, by a command and in a login shell.
+            # People log in to run such commands, both directly and in a login shell.
             look = "COMFY_ARGS=--cpu COMFY_LOG_LEVEL=ERROR python -m worker check | tail -n 1"
             found = [_say(login, look), _say(login, f"bash -lc '{look}'")]
     if told.split() != ["700", "600", "3"]:
@@ -133,12 +133,12 @@ def check_ssh(image: str, folder: Path) -> str:
 
 
 def _say(login: list[str], command: str) -> str:
-    """What a command prints in the container."""
+    """Run a command in the container, by SSH. Returns what it prints."""
     return subprocess.run([*login, command], check=True, capture_output=True, text=True, timeout=300).stdout
 
 
 def check_no_gpu(image: str, _: Path) -> str:
-    """On a pod without a GPU the start fails at once, with the text that says what to do."""
+    """Check that on a pod without a GPU the start fails at once, with the text that says what to do."""
     with Container(image) as container:
         code, told = container.run("/start.sh", RUNPOD_POD_ID="check", SERVE_API_LOCALLY="true", LOCAL_API_PORT="0")
     if code != 3 or "GPU is not available" not in told:
@@ -165,7 +165,7 @@ NODE_CLASS_MAPPINGS = {"CheckInvert": Invert}
 
 
 def check_derived(image: str, folder: Path) -> str:
-    """Build an image on top of it as the known worker's users do, and run a workflow that needs all that it added."""
+    """Build an image on top as users of worker-comfyui do, and run a workflow that needs everything that was added."""
     web_root, context = folder / "web", folder / "context"
     _make_web(web_root)
     (context / "input").mkdir(parents=True)
@@ -184,7 +184,7 @@ def check_derived(image: str, folder: Path) -> str:
 
 
 def _make_web(root: Path) -> None:
-    """A checkpoint and a node pack, as servers of models and of git repositories hand them out."""
+    """Make a checkpoint and a node pack's git repository in ``root``, so that a web server can serve them."""
     pack = root / "pack"
     pack.mkdir(parents=True)
     make = [str(PROJECT / "scripts" / "make_tiny_checkpoint"), "--out", str(root / "tiny.safetensors")]
@@ -205,7 +205,7 @@ class _QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving_files(root: Path) -> Iterator[str]:
-    """A web server on loopback for the files below ``root``; gives its address."""
+    """Serve the files below ``root`` over HTTP on loopback. Yields the server's address."""
     handler = functools.partial(_QuietHandler, directory=str(root))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

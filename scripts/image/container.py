@@ -1,7 +1,7 @@
-"""A container of an image in buildah's store, as an endpoint's machine would run it.
+"""Runs a container of an image in buildah's store, as RunPod would.
 
-It is made with ``unshare`` and ``chroot``: a PID namespace of its own, so that the entry point's process is number 1 as
-it is on RunPod, and the network of this machine, on loopback.
+It uses ``unshare`` and ``chroot``. The container has a PID namespace of its own, so that the entry point is process 1
+as on RunPod. It shares this machine's network, so that it can be reached on loopback.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ START_S = 180.0
 
 
 class CheckFailed(Exception):
-    """What is not as it should be."""
+    """A check failed. The text says what is wrong."""
 
 
 def buildah(*arguments: str, timeout: float = 600) -> str:
-    """Run buildah; returns what it prints."""
+    """Run buildah. Returns what it prints."""
     command = ["buildah", "--storage-driver", "overlay", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout)
     if done.returncode != 0:
@@ -35,7 +35,7 @@ def buildah(*arguments: str, timeout: float = 600) -> str:
 
 
 class Container:
-    """A container of ``image``; ``root`` is its file system on this machine."""
+    """A container of ``image``. ``root`` is the folder of its file system on this machine."""
 
     def __init__(self, image: str) -> None:
         self.name = buildah("from", "--pull=never", image).split()[-1]
@@ -51,7 +51,7 @@ class Container:
         buildah("rm", self.name)
 
     def start(self, log: Path, *command: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start ``command``, or the image's own, with what it prints in ``log``."""
+        """Start ``command``, or the image's own command. Its output goes to ``log``."""
         mounts = "mount --rbind /dev dev; mount -t proc proc proc; mount --rbind /sys sys; cp /etc/resolv.conf etc/"
         words = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--propagation", "private", "--"]
         words += ["sh", "-c", f'cd "$0" && {mounts}; exec chroot . /usr/bin/env -i "$@"', str(self.root)]
@@ -61,7 +61,7 @@ class Container:
             return subprocess.Popen([*words, *(command or self.command)], stdout=file, stderr=subprocess.STDOUT)
 
     def run(self, *command: str, timeout: float = 300, **environment: str) -> tuple[int, str]:
-        """Run a command to its end; its exit code and what it printed."""
+        """Run a command to its end. Returns its exit code and its output."""
         with tempfile.NamedTemporaryFile() as log:
             process = self.start(Path(log.name), *command, **environment)
             try:
@@ -73,7 +73,7 @@ class Container:
 
 @contextlib.contextmanager
 def serving(container: Container, log: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """The entry point with the local API on loopback; gives its process and address once it answers."""
+    """Run the entry point with the local API on loopback. Once it answers, yields its process and address."""
     port = free_port()
     address = {"LOCAL_API_HOST": "127.0.0.1", "LOCAL_API_PORT": str(port)}
     process = container.start(log, SERVE_API_LOCALLY="true", COMFY_LOG_LEVEL="INFO", **address, **environment)
@@ -90,7 +90,7 @@ def serving(container: Container, log: Path, **environment: str) -> Iterator[tup
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -103,7 +103,7 @@ def _answers(port: int) -> bool:
 
 
 def run_job(address: str, request: dict[str, Any]) -> tuple[bytes, float]:
-    """Send a job; the first image of its answer, and the seconds it took."""
+    """Send a job. Returns the first image of its answer, and the seconds that the answer took."""
     start = time.monotonic()
     body = json.dumps(request).encode()
     post = urllib.request.Request(f"{address}/runsync", body, {"Content-Type": "application/json"})  # noqa: S310

@@ -14,7 +14,7 @@ _SHORTEST = 1_000_000
 
 
 def main() -> int:
-    """Print the table of the image that the first argument names."""
+    """Print the table of layers of the image that the first argument names."""
     image = json.loads(_buildah("inspect", "--type", "image", sys.argv[1]))["Docker"]
     sizes = _sizes()
     compressed = _compressed_sizes(sys.argv[1]) if "--compressed" in sys.argv[2:] else None
@@ -56,7 +56,7 @@ def _sizes() -> dict[str, int]:
 
 
 def _text(created_by: str) -> str:
-    """The instruction, without the words that every instruction begins with."""
+    """The Dockerfile's instruction, without the words that every entry begins with."""
     text = re.sub(r"^(\|\d+ .*?)?/bin/sh -c (#\(nop\) )?", "", created_by)
     text = re.sub(r"--mount=\S+\s+", "", text)
     text = "base image" if text == "/bin/sh" else " ".join(text.split())

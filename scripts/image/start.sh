@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The image's entry point: an SSH server where PUBLIC_KEY asks for one, then the worker as process 1.
+# The image's entry point: starts an SSH server if PUBLIC_KEY is set, then the worker as process 1.
 set -euo pipefail
 
 start_ssh() {
@@ -16,7 +16,7 @@ start_ssh() {
 }
 
 if [ -n "${PUBLIC_KEY:-}" ]; then
-  # In a process of its own, where a failure ends only that.
+  # Run it in a process of its own, so that a failure ends only that process.
   if bash -c "set -euo pipefail; $(declare -f start_ssh); start_ssh"; then
     echo "worker: SSH server started"
   else
@@ -24,7 +24,7 @@ if [ -n "${PUBLIC_KEY:-}" ]; then
   fi
 fi
 
-# tcmalloc gives memory back that glibc's allocator would keep.
+# tcmalloc returns memory to the system that glibc's allocator would keep.
 if [ -z "${LD_PRELOAD:-}" ]; then
   tcmalloc=$(ldconfig -p | sed -n 's/.* => \(.*libtcmalloc\(_minimal\)\?\.so\.[0-9]*\)$/\1/p' | head -n 1)
   [ -z "$tcmalloc" ] || export LD_PRELOAD=$tcmalloc

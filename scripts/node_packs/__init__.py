@@ -1,1 +1,1 @@
-"""Installs node packs with their requirements. Needs the standard library, pip, git and the sources of ``worker``."""
+"""Installs node packs with their requirements. It needs the standard library, pip, git and ``worker``'s sources."""

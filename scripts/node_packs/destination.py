@@ -1,4 +1,4 @@
-"""Where packs are installed: ``custom_nodes`` of the ComfyUI that the worker runs."""
+"""Finds where packs are installed, ``custom_nodes`` of the worker's ComfyUI, and puts a pack's folder there."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class NoDestination(Exception):
 
 @dataclass(frozen=True)
 class Destination:
-    """``custom_nodes`` gets the packs. ``comfyui`` is ComfyUI's tree, which their scripts may ask for."""
+    """``custom_nodes`` gets the packs. ``comfyui`` is ComfyUI's tree, which the packs' scripts may need."""
 
     custom_nodes: Path
     comfyui: Path
 
     def folder(self, name: str) -> Path:
-        """Where the pack of that name lies, or will lie.
+        """The folder of the pack ``name``, which may not exist yet.
 
-        A folder that differs in case alone is the same pack's: the registry writes names in lower case, and ComfyUI
-        would load both.
+        A folder whose name differs only in case belongs to the same pack: the registry writes names in lower case, and
+        ComfyUI would load both folders.
         """
         found = sorted(self.custom_nodes.iterdir()) if self.custom_nodes.is_dir() else []
         return next((path for path in found if path.name.lower() == name.lower()), self.custom_nodes / name)
@@ -39,7 +39,7 @@ def find_destination(into: Path | None, environment: Mapping[str, str]) -> Desti
     """``into``, or ``custom_nodes`` of ``COMFY_BASE_DIR``, of ``COMFYUI_PATH``, or of the tree that the worker finds.
 
     Raises:
-        NoDestination: there is none of them.
+        NoDestination: none of these exists.
     """
     comfyui, base = _find_comfyui(environment)
     if chosen := environment.get("COMFY_BASE_DIR"):
@@ -55,7 +55,7 @@ def find_destination(into: Path | None, environment: Mapping[str, str]) -> Desti
 
 
 def _find_comfyui(environment: Mapping[str, str]) -> tuple[Path, Path] | tuple[None, None]:
-    """The tree that the worker runs, and its base folder; None where there is none, which ``into`` makes up for."""
+    """The tree that the worker runs, and its base folder. None if there is no tree; then ``--into`` is needed."""
     chosen = environment.get("COMFYUI_PATH")
     try:
         path, _, base = find_tree(Path(chosen) if chosen else None)
@@ -68,14 +68,14 @@ def _find_comfyui(environment: Mapping[str, str]) -> tuple[Path, Path] | tuple[N
 
 @contextmanager
 def stage(parent: Path | None) -> Iterator[Path]:
-    """A folder in ``parent``, removed at the end. Its name ends in ``.disabled``, so ComfyUI does not load it."""
+    """A temporary folder in ``parent``. Its name ends in ``.disabled``, so that ComfyUI does not load it."""
     with tempfile.TemporaryDirectory(prefix=".installing-", suffix=".disabled", dir=parent) as folder:
         yield Path(folder)
 
 
 @contextmanager
 def swapped(new: Path, target: Path, aside: Path) -> Iterator[None]:
-    """Move ``target`` to ``aside`` and ``new`` to ``target``. Where the block fails, all is as before."""
+    """Move ``target`` to ``aside`` and ``new`` to ``target``. If the block fails, ``target`` is restored."""
     try:
         if os.path.lexists(target):
             target.rename(aside)

@@ -1,4 +1,4 @@
-"""A revision of a git repository, with its submodules, in a folder of its own."""
+"""Checks out a revision of a git repository, with its submodules."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _ALL = ("--tags", "origin", "+refs/heads/*:refs/remotes/origin/*")
 
 
 def check_out(source: GitSource, folder: Path) -> str:
-    """Put the revision into ``folder``, which is made, and return its commit.
+    """Put the revision into ``folder``, which is made. Returns its commit.
 
-    ``.git`` stays, so that ComfyUI-Manager and a later run know the revision; it holds one commit where the server
-    hands out single ones.
+    ``.git`` stays, so that ComfyUI-Manager and a later run know the revision. It holds only this commit, if the server
+    can send single commits.
 
     Raises:
         PackFailed: the repository, the revision or a submodule cannot be fetched.
@@ -40,7 +40,7 @@ def check_out(source: GitSource, folder: Path) -> str:
 
 
 def head(folder: Path) -> str | None:
-    """The commit that is checked out in ``folder``; None where it is no repository."""
+    """The commit that is checked out in ``folder``; None if it is no repository."""
     if not (folder / ".git").exists():
         return None
     answer = _try(folder, "rev-parse", "HEAD")
@@ -55,7 +55,7 @@ def has_changes(folder: Path) -> bool:
 def _fetch(source: GitSource, folder: Path) -> str:
     if _try(folder, "fetch", "--quiet", "--depth", "1", "origin", source.revision or "HEAD").code == 0:
         return _git(source, folder, "rev-parse", "FETCH_HEAD^{commit}")
-    # A short commit, or a server that hands out whole histories only.
+    # The revision is a shortened commit, or the server sends only whole histories. So fetch everything.
     if source.revision is None:
         _git(source, folder, "fetch", "--quiet", "origin", "HEAD")
         return _git(source, folder, "rev-parse", "FETCH_HEAD^{commit}")

@@ -1,4 +1,4 @@
-"""Installs one pack, from its source into its folder in ``custom_nodes``."""
+"""Installs one pack: fetches it into ``custom_nodes``, installs its requirements, and runs its install.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from node_packs.source import GitSource, Source
 
 @dataclass(frozen=True)
 class Plan:
-    """How to install: where, with which packages, and what to leave out."""
+    """How to install: where, with which packages, and which steps to leave out."""
 
     destination: Destination
     packages: Packages
@@ -31,7 +31,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a pack. ``reason``: why it is not installed; empty where it is."""
+    """The outcome for one pack. ``reason``: why it is not installed; empty if it is."""
 
     source: Source
     outcome: str
@@ -41,7 +41,7 @@ class Outcome:
 
 
 def install_pack(source: Source, plan: Plan) -> Outcome:
-    """Install one pack; where that fails, its folder is as it was before."""
+    """Install one pack. If that fails, its folder is restored."""
     version = ""
     try:
         plan.packages.check_protected()
@@ -65,7 +65,7 @@ def install_pack(source: Source, plan: Plan) -> Outcome:
 
 
 def _fetch(source: Source, new: Path, scratch: Path, registry: str) -> tuple[str, str]:
-    """Put the pack into ``new``; returns its version, and how to name exactly it where ``source`` does not."""
+    """Put the pack into ``new``. Returns its version, and how to name exactly this version if ``source`` does not."""
     if isinstance(source, GitSource):
         commit = check_out(source, new)
         return commit, "" if source.revision == commit else f"{source.shown}@{commit}"
@@ -84,7 +84,7 @@ def _install(source: Source, new: Path, target: Path, folder: Path, plan: Plan) 
         plan.say(f"{source}: {'would install' if plan.dry_run else 'installing'} {', '.join(map(str, changes))}")
     if plan.dry_run:
         return changes
-    # First the pack, then its requirements: they and install.py may write down where the pack lies.
+    # First move the pack, then install its requirements, since they and install.py may store the pack's path.
     with swapped(new, target, folder / "old"):
         if changes:
             plan.packages.install(arguments, target)
@@ -99,7 +99,7 @@ def _install(source: Source, new: Path, target: Path, folder: Path, plan: Plan) 
 
 
 def _run_install_script(target: Path, plan: Plan) -> int:
-    """Run ``install.py`` as ComfyUI-Manager does: in the pack's folder, with ComfyUI's in the environment."""
+    """Run ``install.py`` as ComfyUI-Manager does: in the pack's folder, with ComfyUI's folders in the environment."""
     comfyui = {
         "COMFYUI_PATH": plan.destination.comfyui,
         "COMFYUI_FOLDERS_BASE_PATH": plan.destination.custom_nodes.parent,

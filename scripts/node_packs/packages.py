@@ -1,7 +1,7 @@
-"""The Python packages that a pack needs: what pip would do about them, and pip doing it.
+"""Plans and installs the Python packages that a pack needs, with pip.
 
-torch, its companions and the CUDA libraries and Triton that it was built against stay as they are: ComfyUI runs on
-exactly these. Any other package may change; each change is reported.
+torch, its companions, and the CUDA libraries and Triton that it was built against stay as they are, since ComfyUI runs
+on exactly these. Any other package may change, and each change is reported.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _QUIETER = ("--progress-bar", "off", "--root-user-action", "ignore")
 
 @dataclass(frozen=True)
 class Change:
-    """A package that pip installs. ``before``: the version that it replaces."""
+    """A package that pip installs. ``before``: the version that is replaced, or None."""
 
     name: str
     before: str | None
@@ -47,14 +47,17 @@ class Change:
 
 @dataclass(frozen=True)
 class Packages:
-    """The packages of this Python, as they were when this was made. ``scratch``: a folder for constraints and cache."""
+    """The packages of this Python. ``scratch``: a folder for constraints and cache.
+
+    ``protected``: versions, by name, of the packages that must not change.
+    """
 
     scratch: Path
     protected: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables for pip, also for one that a pack's own script starts."""
+        """Variables for pip, which also hold if a pack's own script starts pip."""
         constraints = str(self.scratch / "constraints.txt")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         found = {
@@ -64,8 +67,8 @@ class Packages:
             "GIT_TERMINAL_PROMPT": "0",
         }
         if os.environ.get("PIP_NO_CACHE_DIR"):
-            # Images switch the cache off; then pip would download everything to look at it, and again to install it.
-            # Empty counts as not set; any value, 0 too, would switch it off.
+            # Images switch pip's cache off. Then pip would download each package twice, to plan and to install. An
+            # empty value counts as not set; any other value, even 0, switches the cache off.
             found |= {"PIP_NO_CACHE_DIR": "", "PIP_CACHE_DIR": str(self.scratch / "cache")}
         return found
 
@@ -73,8 +76,8 @@ class Packages:
         """What ``pip install`` would do with ``arguments`` in ``folder``.
 
         Raises:
-            PackRefused: it cannot be done with the protected packages as they are.
-            PackFailed: it cannot be done.
+            PackRefused: pip would have to change a protected package.
+            PackFailed: pip cannot install this.
         """
         report = self.scratch / "report.json"
         report.unlink(missing_ok=True)
@@ -93,7 +96,7 @@ class Packages:
         return changes
 
     def install(self, arguments: tuple[str, ...], folder: Path) -> None:
-        """``pip install`` with ``arguments`` in ``folder``; its output is shown.
+        """Run ``pip install`` with ``arguments`` in ``folder``. Its output is shown.
 
         Raises:
             PackFailed: pip fails.
@@ -102,10 +105,10 @@ class Packages:
             raise PackFailed("pip could not install its requirements; pip's message stands above")
 
     def check_protected(self) -> None:
-        """Check that the protected packages are those of the start.
+        """Check that the protected packages have not changed since the start.
 
         Raises:
-            PackFailed: some are not. The text says how to restore them.
+            PackFailed: some have changed. The text says how to restore them.
         """
         now = _installed()
         changed = {name: version for name, version in self.protected.items() if now.get(name) != version}
@@ -139,16 +142,17 @@ def read_packages(scratch: Path) -> Packages:
     if "pip" not in installed:
         raise PackFailed(f"{sys.executable} has no pip: install it with `{sys.executable} -m ensurepip`")
     protected = {name: version for name, version in installed.items() if _PROTECTED.fullmatch(name)}
-    # === takes the installed build alone: torch==2.14.1 would also be met by another one, such as 2.14.1+cpu.
+    # === allows only the installed build: torch==2.14.1 would also allow another build, such as 2.14.1+cpu.
     lines = (f"{name}==={version}\n" for name, version in protected.items())
     (scratch / "constraints.txt").write_text("".join(lines), encoding="utf-8")
     return Packages(scratch, protected)
 
 
 def pip_arguments(folder: Path, scratch: Path) -> tuple[str, ...]:
-    """Arguments that name the requirements of the pack in ``folder``; empty where it has none.
+    """pip's arguments for the requirements of the pack in ``folder``; empty if it has none.
 
-    Packs of the registry may have them in ``pyproject.toml`` only; where there is a ``requirements.txt``, it is taken.
+    They come from ``requirements.txt``. If there is none, they come from ``pyproject.toml``, as for some packs of the
+    registry.
 
     Raises:
         PackFailed: ``pyproject.toml`` cannot be read.
@@ -177,13 +181,13 @@ def _change(item: Mapping[str, Any], before: Mapping[str, str]) -> Change:
 
 
 def _installed() -> dict[str, str]:
-    """Versions by name, read by a new process: this one may have cached what has changed since."""
+    """Installed versions by name. A new process reads them, since this one may have cached old ones."""
     answer = run((sys.executable, "-P", "-c", _LIST), Path.cwd(), {})
     return {_canonical(name): version for name, version in json.loads(answer.output).items()}
 
 
 def _conflict(output: str) -> tuple[list[str], list[str]]:
-    """From pip's message about a conflict: what asks for what, and the names of the constraints that forbid it."""
+    """Read pip's message about a conflict: lines on what needs what, and the names of the constraints against it."""
     _, _, block = output.partition("The conflict is caused by:\n")
     needs, constraints = [], []
     for line in block.partition("\n\n")[0].splitlines():

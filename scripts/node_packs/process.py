@@ -1,4 +1,4 @@
-"""Runs commands that end with this process."""
+"""Runs commands, and ends them if this process is interrupted."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ _GRACE_S = 15
 
 @dataclass(frozen=True)
 class Finished:
-    """``output``: standard output and error together; empty where they were shown as they came."""
+    """A command that has ended. ``output``: standard output and error together; empty if they were shown."""
 
     code: int
     output: str
 
 
 def run(command: Sequence[str], cwd: Path, environment: Mapping[str, str], *, show: bool = False) -> Finished:
-    """Run ``command``; with ``show`` its output goes where this process's does.
+    """Run ``command``. With ``show``, its output goes where this process's output goes.
 
     Raises:
         PackFailed: there is no such program.
     """
     try:
-        # A session of its own, so that Ctrl-C reaches it only once: pip undoes a half-done step if it is left in peace.
+        # Use a session of its own, so that the command gets Ctrl-C only once, from ``_end``. Then pip undoes a step
+        # that is half done. A second Ctrl-C would interrupt this.
         process = subprocess.Popen(
             command,
             cwd=cwd,

@@ -1,4 +1,4 @@
-"""Packs of the Comfy Registry: which version there is, and its archive unpacked.
+"""Finds a pack's version in the Comfy Registry, and downloads and unpacks its archive.
 
 https://docs.comfy.org/registry/api-reference/nodes/returns-a-node-version-to-be-installed
 """
@@ -49,13 +49,13 @@ def registry_address() -> str:
 
 
 def find_release(source: RegistrySource, registry: str) -> Release:
-    """Ask the registry for the version, or for the newest.
+    """Ask the registry for the version that ``source`` names, or for the newest one.
 
     Raises:
-        PackFailed: it has none, or does not answer.
+        PackFailed: the registry has no such version, or does not answer.
     """
     query = f"?version={urllib.parse.quote(source.version)}" if source.version else ""
-    for name in dict.fromkeys((source.name, source.name.lower())):  # Its names are in lower case, mostly.
+    for name in dict.fromkeys((source.name, source.name.lower())):  # Most names there are in lower case.
         answer = _get_json(f"{registry}/nodes/{urllib.parse.quote(name)}/install{query}")
         if answer is None:
             continue
@@ -67,10 +67,10 @@ def find_release(source: RegistrySource, registry: str) -> Release:
 
 
 def unpack_release(release: Release, folder: Path, archive: Path) -> None:
-    """Download into ``archive`` and unpack into ``folder``, which is made.
+    """Download the release to ``archive``, and unpack it into ``folder``, which is made.
 
     Raises:
-        PackFailed: it cannot be fetched, is no archive, or would write outside ``folder``.
+        PackFailed: the archive cannot be fetched or read, or would write outside ``folder``.
     """
     try:
         with _open(release.archive) as answer, archive.open("wb") as file:
@@ -84,12 +84,12 @@ def unpack_release(release: Release, folder: Path, archive: Path) -> None:
             names = content.namelist()
     except _UNSOUND as error:
         raise PackFailed(f"{release.archive} is no sound ZIP archive ({error})") from None
-    # ComfyUI-Manager knows a pack of the registry by this file.
+    # ComfyUI-Manager recognizes a pack of the registry by this file.
     (folder / ".tracking").write_text("\n".join(names), encoding="utf-8")
 
 
 def installed_version(folder: Path) -> str | None:
-    """The version in ``folder``; None where it is no pack of the registry."""
+    """The version of the pack in ``folder``; None if it is no pack of the registry."""
     try:
         project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
     except (OSError, ValueError):
@@ -112,7 +112,7 @@ def _check(content: zipfile.ZipFile) -> None:
 
 
 def _get_json(url: str) -> dict[str, Any] | None:
-    """The answer as an object; None for 404."""
+    """The JSON object at ``url``; None if the status is 404."""
     try:
         with _open(url) as answer:
             found = json.loads(answer.read(_MAX_ANSWER))

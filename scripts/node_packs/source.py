@@ -1,4 +1,4 @@
-"""What a pack's name on the command line means: a name of the Comfy Registry, or a git repository."""
+"""Reads a pack's name on the command line: a name in the Comfy Registry, or a git repository."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NoSource(ValueError):
 
 @dataclass(frozen=True)
 class RegistrySource:
-    """A pack of the Comfy Registry. Without ``version`` its newest."""
+    """A pack of the Comfy Registry. ``version``: None means the newest."""
 
     name: str
     version: str | None
@@ -35,14 +35,14 @@ class RegistrySource:
 
 @dataclass(frozen=True)
 class GitSource:
-    """A git repository. Without ``revision`` its default branch."""
+    """A git repository. ``revision``: None means the default branch."""
 
     url: str
     revision: str | None
 
     @property
     def folder(self) -> str:
-        """The folder's name in ``custom_nodes``: the repository's."""
+        """The folder's name in ``custom_nodes``, which is the repository's name."""
         return re.split(r"[/:]", self.url.rstrip("/"))[-1].removesuffix(".git")
 
     @property
@@ -61,7 +61,7 @@ def parse_source(text: str) -> Source:
     """Read ``NAME[@VERSION]``, ``URL[@REVISION]`` or ``PATH[@REVISION]``.
 
     Raises:
-        NoSource: it is none of them.
+        NoSource: ``text`` is none of them.
     """
     text = text.strip()
     url = text.removeprefix("git+")

@@ -24,7 +24,9 @@ class PendingRun:
         self._future: Future[RunResult] = backend.submit(run)
 
     def wait(self) -> RunResult:
-        """Wait for the run's result. ``KeyboardInterrupt`` stops the run; a second one ends the wait for that.
+        """Wait for the run's result.
+
+        ``KeyboardInterrupt`` stops the run, and waits until it has stopped. A second one ends this wait.
 
         Raises: what the backend's future raises. Then the job's files have been removed.
         """

@@ -38,9 +38,9 @@ def _names_on_volume(name: str, paths: list[str], models_dir: Path) -> list[str]
 
 
 def survive_removed_folders(folder_paths: Any) -> None:
-    """Let ``folder_paths`` list a model folder again after one below it was removed, as others may do on a volume.
+    """Let ``folder_paths`` list a model folder after a folder below it was removed, for example by another worker.
 
-    ComfyUI compares the times of the folders that it listed before, and would raise from then on if one is gone.
+    ComfyUI checks the modification time of each folder that it has listed, and would raise if one of them is gone.
     """
     cached = folder_paths.cached_filename_list_
 

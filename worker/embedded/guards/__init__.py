@@ -1,1 +1,1 @@
-"""Keeps what a caller sends from doing harm in ComfyUI, without a change of its files."""
+"""Patches ComfyUI in memory, so that what a caller sends does no harm there."""
