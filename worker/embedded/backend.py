@@ -16,9 +16,9 @@ from worker.embedded.messages import translate_inner
 from worker.embedded.prompts import Rejection
 from worker.embedded.rest import Rest
 from worker.embedded.runtime import Runtime
-from worker.engine.graph_run import GraphRun, RunResult
+from worker.engine.graph_run import GraphRun, RunResult, own_graph
 from worker.engine.life import Life
-from worker.engine.results import dropped_lines, make_result, own_graph
+from worker.engine.results import dropped_lines, make_result
 from worker.engine.time_limits import Patience
 from worker.engine.turn import Turn
 from worker.engine.turns import Turns

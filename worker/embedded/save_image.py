@@ -22,7 +22,6 @@ from worker.images.metadata import image_texts
 from worker.images.png import Pixels
 
 _ROWS_AT_ONCE = 64  # So many rows fit into a core's cache.
-_LARGEST = {"png": 2**31 - 1, "webp": 16_383, "jpeg": 65_500}  # Pixels per side.
 
 
 def take_over_save_image(main: Any, output: Path, current: Callable[[], JobFiles | None]) -> None:
@@ -76,7 +75,7 @@ def _save(
     )
     texts = {} if main.args.disable_metadata else image_texts(prompt, extra_pnginfo)
     wanted = files.image_format
-    if max(height, width) > _LARGEST[wanted.name]:
+    if max(height, width) > wanted.largest_side:
         wanted = PNG
     entries = []
     for index, image in enumerate(images):

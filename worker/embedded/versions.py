@@ -45,3 +45,8 @@ def has_datasets(folder_paths: Any) -> bool:
 def hidden_input_name(kind: Any) -> str:
     """The name of a hidden input: a text, or for nodes of 0.33.0's newer interface a member of an enumeration."""
     return str(getattr(kind, "value", kind))
+
+
+def flag(args: Any, name: str) -> Any:
+    """A flag of ComfyUI; None if a version does not have it. 0.3.75 and 0.33.0 have all that are used here."""
+    return getattr(args, name, None)

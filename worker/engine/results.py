@@ -12,21 +12,6 @@ from worker.protocol.rejection import explain_nodes
 from worker.redact import public_text
 
 
-def own_graph(workflow: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of ``workflow`` for ComfyUI, since its nodes and handlers change the graph that they get."""
-    graph = cast(dict[str, Any], _copied(workflow))
-    for node in graph.values():
-        node.pop("is_changed", None)  # ComfyUI writes this into graphs, and would trust a caller's value.
-    return graph
-
-
-def _copied(value: Any) -> Any:
-    """A deep copy of JSON. ``copy.deepcopy`` takes ten times as long."""
-    if isinstance(value, dict):
-        return {key: _copied(inner) for key, inner in value.items()}
-    return [_copied(inner) for inner in value] if isinstance(value, list) else value
-
-
 def dropped_lines(node_errors: Mapping[str, Any], run: GraphRun) -> list[str]:
     """A line for each problem of outputs that validation dropped, while it accepted other outputs."""
     return [f"Output dropped by validation: {public_text(line, [run.api_key])}" for line in explain_nodes(node_errors)]

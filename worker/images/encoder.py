@@ -35,7 +35,7 @@ class EncodeFailure:
 
 
 @dataclass
-class _Encoding:
+class Encoding:
     """One file that is being made. ``strips`` are its PNG strips, None until encoded. ``done`` ends with the file."""
 
     path: Path
@@ -64,7 +64,7 @@ class ImageEncoder:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), "image-encoder")
 
-    def submit(self, encoding: _Encoding, pixels: Pixels, texts: Mapping[str, str], wanted: ImageFormat) -> None:
+    def submit(self, encoding: Encoding, pixels: Pixels, texts: Mapping[str, str], wanted: ImageFormat) -> None:
         """Encode ``pixels`` (H×W×C uint8) into ``encoding``: its PNG strips, or the whole file in another format."""
         try:
             if not encoding.strips:
@@ -89,7 +89,7 @@ class JobImages:
     def __init__(self, encoder: ImageEncoder, on_file: OnFile | None) -> None:
         self._encoder = encoder
         self._on_file = on_file
-        self._encodings: list[_Encoding] = []
+        self._encodings: list[Encoding] = []
 
     def add(self, path: Path, pixels: Pixels, texts: Mapping[str, str], wanted: ImageFormat) -> None:
         """Begin to encode ``pixels`` (H×W×C uint8, C 3 or 4) into ``path``.
@@ -101,7 +101,7 @@ class JobImages:
         is_small = wanted.name == "png" and pixels.nbytes < _SMALL_BYTES
         strip_count = len(strip_rows(pixels)) if wanted.name == "png" and not is_small else 0
         chunks = png_chunks(texts) if strip_count else ()
-        encoding = _Encoding(path, pixels.shape, chunks, [None] * strip_count, self._on_file)
+        encoding = Encoding(path, pixels.shape, chunks, [None] * strip_count, self._on_file)
         if is_small:
             self._encodings.append(encoding)
             _encode_small(encoding, pixels, texts)
@@ -133,7 +133,7 @@ class JobImages:
         return _failures(encodings)
 
 
-def _failures(encodings: Iterable[_Encoding]) -> list[EncodeFailure]:
+def _failures(encodings: Iterable[Encoding]) -> list[EncodeFailure]:
     failures = []
     for encoding in encodings:
         error = encoding.done.exception()
@@ -144,7 +144,7 @@ def _failures(encodings: Iterable[_Encoding]) -> list[EncodeFailure]:
     return failures
 
 
-def _encode_strip(encoding: _Encoding, pixels: Pixels, index: int, rows: range) -> None:
+def _encode_strip(encoding: Encoding, pixels: Pixels, index: int, rows: range) -> None:
     try:
         strip = encode_strip(pixels, rows)
         with encoding.lock:
@@ -156,7 +156,7 @@ def _encode_strip(encoding: _Encoding, pixels: Pixels, index: int, rows: range) 
         encoding.fail(error)
 
 
-def _encode_webp_jpeg(encoding: _Encoding, pixels: Pixels, texts: Mapping[str, str], wanted: ImageFormat) -> None:
+def _encode_webp_jpeg(encoding: Encoding, pixels: Pixels, texts: Mapping[str, str], wanted: ImageFormat) -> None:
     try:
         image, block = Image.fromarray(pixels), exif(texts)
         try:
@@ -170,7 +170,7 @@ def _encode_webp_jpeg(encoding: _Encoding, pixels: Pixels, texts: Mapping[str, s
         encoding.fail(error)
 
 
-def _encode_small(encoding: _Encoding, pixels: Pixels, texts: Mapping[str, str]) -> None:
+def _encode_small(encoding: Encoding, pixels: Pixels, texts: Mapping[str, str]) -> None:
     """Encode with Pillow, on this thread: for a small image, the choice of a filter or another thread takes longer."""
     try:
         buffer = io.BytesIO()

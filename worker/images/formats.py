@@ -25,5 +25,10 @@ class ImageFormat:
         """The value for ``Content-Type``."""
         return f"image/{self.name}"
 
+    @property
+    def largest_side(self) -> int:
+        """Pixels a side that a file of this format can have."""
+        return {"png": 2**31 - 1, "webp": 16_383, "jpeg": 65_500}[self.name]
+
 
 PNG = ImageFormat()

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from worker.engine.graph_run import GraphRun, RunResult
+from worker.engine.graph_run import GraphRun, RunResult, own_graph
 from worker.engine.life import Life
-from worker.engine.results import dropped_lines, make_result, own_graph
+from worker.engine.results import dropped_lines, make_result
 from worker.engine.turn import Turn
 from worker.engine.turns import Turns
 from worker.errors import BackendFailed, JobInterrupted, StartError, WorkflowRejected

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from worker.embedded.files.fingerprint import JobContent
-from worker.embedded.files.reuse import FileReuse
+from worker.embedded.cache.fingerprint import JobContent
+from worker.embedded.cache.reuse import FileReuse
 from worker.embedded.files.unnamed import UnnamedFiles
 from worker.embedded.node_classes import NodeClasses
 from worker.engine.graph_run import GraphRun

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from worker.embedded import versions
+from worker.embedded.cache.fingerprint import JobContent, install_fingerprints
+from worker.embedded.cache.node_cache import NodeCache
+from worker.embedded.cache.reuse import FileReuse
 from worker.embedded.executor import build_executor
-from worker.embedded.files.fingerprint import JobContent, install_fingerprints
 from worker.embedded.files.folders import ComfyFolders
 from worker.embedded.files.job_files import OutputFiles
 from worker.embedded.files.model_folders import add_volume, survive_removed_folders
-from worker.embedded.files.node_cache import NodeCache
-from worker.embedded.files.reuse import FileReuse
 from worker.embedded.guards.paths import guard_dataset_nodes, guard_paths
 from worker.embedded.memory import DeviceMemory
 from worker.embedded.node_classes import NodeClasses

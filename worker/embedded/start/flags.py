@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from worker.embedded import versions
 from worker.embedded.start.extra_paths import extra_paths_flags
 from worker.embedded.start.source import ComfySource
 from worker.engine.workspace import StateFolder
@@ -79,15 +80,16 @@ def _device_environment(args: Any) -> dict[str, str]:
     """The variables that ComfyUI's ``main`` derives from its flags when it runs as a program."""
     environment = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
     environment["TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL"] = "1"
-    devices, first = args.cuda_device, args.default_device
+    devices, first = args.cuda_device, versions.flag(args, "default_device")
     if devices is None and first is not None:
         devices = ",".join(str(index) for index in [first, *(i for i in range(32) if i != first)])
     if devices is not None:
         environment["CUDA_VISIBLE_DEVICES"] = environment["HIP_VISIBLE_DEVICES"] = str(devices)
     if args.cuda_device is not None:
         environment["ASCEND_RT_VISIBLE_DEVICES"] = str(args.cuda_device)
-    if args.oneapi_device_selector is not None:
-        environment["ONEAPI_DEVICE_SELECTOR"] = args.oneapi_device_selector
-    if args.deterministic and "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
+    oneapi_selector = versions.flag(args, "oneapi_device_selector")
+    if oneapi_selector is not None:
+        environment["ONEAPI_DEVICE_SELECTOR"] = oneapi_selector
+    if versions.flag(args, "deterministic") and "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
         environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     return environment

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker.embedded.files.node_cache import NodeCache
+from worker.embedded.cache.node_cache import NodeCache
 from worker.protocol.prompt_outcome import file_entries
 
 _KEEP_BYTES = 512 * 1024**2
