@@ -133,7 +133,7 @@ class Turns:
         self._settle(turn, result, turn.ending or JobInterrupted())
 
     def close(self) -> None:
-        """As ``Backend.close``.
+        """See ``Backend.close``.
 
         Raises:
             BackendFailed: a node does not stop.
