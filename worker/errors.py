@@ -16,7 +16,7 @@
     ├── JobStalled              the job did nothing for too long                     caller, with another workflow
     ├── OutOfMemory             the device's memory was too small, twice             caller, by trying again
     ├── DeviceFailed            the CUDA device failed, and the process ends         nobody
-    └── BackendFailed           ComfyUI, or what connects to it, failed              nobody
+    └── BackendFailed           ComfyUI or the connection to it failed               nobody
         └── WorkerDefunct       the job was not begun, since the process ends        caller, by trying again
 
 There is no class for a node that raises an exception: what the graph produced before is still delivered, and the

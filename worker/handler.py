@@ -80,7 +80,7 @@ class JobHandler:
             answer = record.answer = await self._answer(record, raw, on_event, limit_mb)
             try:
                 return await _step(_has_few_bytes(answer), lambda: encode(answer, limit_mb))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer.
+            except Exception as error:  # noqa: BLE001 - the caller must get an answer.
                 record.answer = _failed(error)
                 return encode(record.answer)
 

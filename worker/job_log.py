@@ -1,4 +1,4 @@
-"""What the log says about a job: its id on each line, a line when it ends, and the models that a failed job lacks."""
+"""Logs each job: its id on every line, a line when it ends, and the models that a failed job lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process's log: its format, its levels, and the removal of secrets and base64 from each line."""
+"""Sets up the process's log: its format and its levels. Removes secrets and base64 from each line."""
 
 from __future__ import annotations
 

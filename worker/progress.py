@@ -1,4 +1,4 @@
-"""A job's progress, computed from its events."""
+"""Computes a job's progress from its events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which IP addresses belong to the public internet."""
+"""Decides which IP addresses belong to the public internet."""
 
 from __future__ import annotations
 

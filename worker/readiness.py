@@ -1,4 +1,4 @@
-"""Prepares a process that serves for its first job: runs the warm-up workflow and relieves the garbage collector."""
+"""Prepares a process that serves: runs the warm-up workflow, and spares the jobs long garbage collections."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What ``scripts/benchmark`` is made of."""
+"""The parts of ``scripts/benchmark``."""

@@ -1,4 +1,4 @@
-"""What the figures were taken on: the machine and the versions."""
+"""Describes the machine and the versions of a measurement."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions(comfyui: str) -> dict[str, str]:
-    """ComfyUI's, torch's, Python's and the worker's version."""
+    """The versions of ComfyUI, torch, Python and the worker."""
     return {
         "comfyui": comfyui,
         "torch": _version("torch"),

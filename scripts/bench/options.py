@@ -1,4 +1,4 @@
-"""The command line of ``scripts/benchmark``."""
+"""Reads the command line of ``scripts/benchmark``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUNS, QUICK_RUNS = 30, 7
 STARTS, QUICK_STARTS = 5, 3
 MEMORY_RUNS, QUICK_MEMORY_RUNS = 5, 2
 QUEUE_ROUNDS, QUICK_QUEUE_ROUNDS = 8, 3
-# What a process of another checkout is asked for.
+# Another checkout must have these files, since a contender's process imports them.
 _CHECKOUT_FILES = ("worker/__init__.py", "worker/handler.py", "worker/readiness.py")
 
 _EPILOG = f"""\
@@ -52,7 +52,7 @@ exit codes:
 
 
 def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; ends the program where it is wrong."""
+    """Read the command line. Ends the program if it is wrong."""
     parser = argparse.ArgumentParser(
         prog="scripts/benchmark",
         description=description,
@@ -93,7 +93,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
 
 
 def counts(options: argparse.Namespace) -> Counts:
-    """How often ``options`` ask for each thing."""
+    """How often each thing is measured, by ``options``."""
     quick = options.quick
     runs = options.runs or (QUICK_RUNS if quick else RUNS)
     return Counts(

@@ -1,4 +1,4 @@
-"""What a run of the benchmark shall do, and what went wrong while it did."""
+"""``Plan``: what the benchmark measures, and the failures so far."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Counts:
     """How often each thing is measured.
 
     Attributes:
-        runs: of each case, in ``warm`` and ``outputs``.
-        starts: of each contender.
-        memory_runs: of each case while memory is watched.
-        queue_rounds: batches of each worker in ``queue``.
+        runs: runs of each case, in ``warm`` and ``outputs``.
+        starts: starts of each contender.
+        memory_runs: runs of each case, in ``memory``.
+        queue_rounds: batches of each worker, in ``queue``.
     """
 
     runs: int
@@ -40,12 +40,12 @@ class Plan:
     """What is measured.
 
     Attributes:
-        backends: ``embedded``, ``websocket``.
-        phases: of ``PHASES``.
-        cases: what is run.
-        counts: how often.
+        backends: ``embedded``, ``websocket``, or both.
+        phases: some of ``PHASES``.
+        cases: the kinds of jobs that are run.
+        counts: how often each thing is measured.
         setup: what all contenders share.
-        progress: told of each step.
+        progress: shows each step.
         failures: ``(phase or case, contender, text)``, as they happen.
     """
 
@@ -59,13 +59,13 @@ class Plan:
 
     @property
     def contenders(self) -> tuple[str, ...]:
-        """Names of all contenders, in their order; ``against`` comes right after ``embedded``."""
+        """Names of all contenders, in their order. ``against`` comes right after ``embedded``."""
         checkouts = {AGAINST: self.setup.against, KNOWN: self.setup.known}
         given = {*self.backends, *(name for name, checkout in checkouts.items() if checkout)}
         return tuple(name for name in (EMBEDDED, AGAINST, WEBSOCKET, KNOWN) if name in given)
 
     def attempt(self, what: str, contender: str, action: Callable[[], T]) -> T | None:
-        """What ``action`` returns. Where ``contender`` fails in it: None, and the failure is noted."""
+        """Call ``action``, and return its result. If ``contender`` fails in it, note the failure and return None."""
         try:
             return action()
         except ContenderFailed as error:

@@ -1,4 +1,4 @@
-"""How far the benchmark is, on standard error."""
+"""Shows the progress of a program on standard error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import Progress as Bars
 
 
 class Progress:
-    """A live bar on a terminal; a line for each step elsewhere."""
+    """A live bar if standard error is a terminal, otherwise a line for each part."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -27,17 +27,17 @@ class Progress:
         self._bars.stop()
 
     def begin(self, what: str, steps: int) -> None:
-        """Begin ``what``, which has that many steps."""
+        """Begin the part ``what``, which has ``steps`` steps."""
         self._bars.reset(self._task, description=what, total=steps)
         if not self._console.is_terminal:
             self.tell(what)
 
     def advance(self) -> None:
-        """A step is done."""
+        """Count one more step as done."""
         self._bars.advance(self._task)
 
     def advance_to(self, step: int) -> None:
-        """That many steps are done."""
+        """Count ``step`` steps as done."""
         self._bars.update(self._task, completed=step)
 
     def tell(self, text: str) -> None:

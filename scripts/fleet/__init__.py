@@ -1,1 +1,1 @@
-"""What ``scripts/plan_fleet`` is made of: the traffic, the model of an endpoint, the choices, table and plot."""
+"""The parts of ``scripts/plan_fleet``: traffic, the model of an endpoint, choices, tables and plots."""

@@ -1,7 +1,7 @@
-"""A model of one RunPod endpoint: its queue, its scaler, its workers and what they are billed. Times are in seconds.
+"""Simulates one RunPod endpoint: its queue, its scaler, its workers and their bills. Times are in seconds.
 
-A worker is starting, then takes jobs one at a time in the order of their arrival. A flex worker that had no job for the
-idle time-out stops. It is billed from the beginning of its start to its stop, rounded up to a whole second.
+A worker starts, then takes jobs one at a time in the order of their arrival. A flex worker stops when it had no job for
+the idle time-out. It is billed from the beginning of its start to its stop, rounded up to a whole second.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ Steps = Generator[simpy.Event, object, None]
 
 @dataclass(frozen=True)
 class Start:
-    """How long a flex worker's start takes, and the share of starts that FlashBoot shortens to ``flashboot_s``."""
+    """How long a flex worker's start takes. FlashBoot shortens a share of the starts to ``flashboot_s``."""
 
     cold_s: float
     flashboot_s: float = 0.0
     flashboot_share: float = 0.0
 
     def draw(self, random: np.random.Generator) -> float:
-        """The seconds of one start."""
+        """Draw the seconds of one start."""
         return self.flashboot_s if random.random() < self.flashboot_share else self.cold_s
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """When a worker is added: once a job has waited ``value`` seconds, or for every ``value`` jobs in the endpoint."""
+    """When a worker is added: after a job has waited ``value`` seconds, or for every ``value`` jobs in the endpoint."""
 
     kind: Literal["queue-delay", "request-count"]
     value: float
@@ -41,7 +41,7 @@ class Scaler:
 
 @dataclass(frozen=True)
 class Choice:
-    """What is set on an endpoint. ``max_workers`` counts the active ones too."""
+    """The settings of an endpoint that are compared. ``max_workers`` includes the active workers."""
 
     max_workers: int
     active_workers: int
@@ -49,13 +49,17 @@ class Choice:
 
     @property
     def has_flex(self) -> bool:
-        """Whether some workers start and stop."""
+        """Whether there are flex workers, which start and stop."""
         return self.max_workers > self.active_workers
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run gave. ``waits_s`` and ``cold`` have one entry a job, in the order in which jobs began."""
+    """The outcome of one run. ``waits_s`` and ``cold`` have an entry for each job, in the order in which jobs began.
+
+    ``cold``: whether the job waited while a worker started. ``busy_s``: seconds of work of all workers together.
+    ``span_s``: seconds from the beginning of the run to its end.
+    """
 
     waits_s: Sequence[float]
     cold: Sequence[bool]
@@ -76,7 +80,7 @@ class _Job:
 
 @dataclass
 class Endpoint:
-    """An endpoint while it is simulated; ``run`` does one run."""
+    """An endpoint that is simulated. ``run`` may be called once."""
 
     choice: Choice
     start: Start
@@ -124,7 +128,7 @@ class Endpoint:
                 self._add_worker(math.ceil(present / self.scaler.value) > self._workers)
 
     def _watch(self, job: _Job) -> Steps:
-        """Ask for a worker once ``job`` has waited for too long, unless enough workers are starting."""
+        """Add a worker when ``job`` has waited too long, unless enough workers are starting."""
         yield self.env.timeout(self.scaler.value)
         if not job.began:
             job.overdue = True
@@ -137,7 +141,7 @@ class Endpoint:
             self.env.process(self._flex())
 
     def _flex(self) -> Steps:
-        """A flex worker's life."""
+        """A flex worker, from its start to its stop."""
         began = self._last_start = self.env.now
         self._starting += 1
         yield self.env.timeout(self.start.draw(self.random))
@@ -148,7 +152,7 @@ class Endpoint:
         self._flex_billed += math.ceil(round(self.env.now - began, 6))
 
     def _serve(self, idle_timeout_s: float) -> Steps:
-        """Take jobs until none has come for the idle time-out."""
+        """Take jobs until no job has come for the idle time-out."""
         while True:
             if self._queue:
                 job = self._queue.popleft()

@@ -1,4 +1,4 @@
-"""The command line of ``scripts/plan_fleet``, and the plan that it asks for."""
+"""Reads the command line of ``scripts/plan_fleet``, and makes the plan that it asks for."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from fleet.traffic import (
 )
 
 QUEUE_DELAY_S, LOGNORMAL_CV, HOURS = 4.0, 0.5, 24.0
-# As many jobs as a run can hold in memory; a year.
+# A run can hold so many jobs in memory; the hours of a year.
 MOST_JOBS, MOST_HOURS = 10_000_000, 366 * 24
 
 
 def make_parser(description: str, epilog: str) -> argparse.ArgumentParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="scripts/plan_fleet",
         usage="scripts/plan_fleet [-h] --cold-start S --price-per-hour USD [OPTION ...]",

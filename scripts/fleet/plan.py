@@ -1,4 +1,4 @@
-"""The choices side by side: each is simulated with the same traffic, and summed up in a row."""
+"""Simulates each choice with the same traffic, and sums it up in a row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Prices:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is simulated; every field but ``choices`` is the same for all choices."""
+    """What is simulated. All fields except ``choices`` hold for every choice."""
 
     arrivals: Arrivals
     job_times: JobTimes
@@ -36,7 +36,7 @@ class Plan:
     last_used_first: bool = False
 
     def load(self, choice: Choice) -> float:
-        """Work that arrives ÷ work that all workers can do. From 1 on the queue of steady traffic has no bound."""
+        """Work that arrives ÷ work that all workers can do. If it is 1 or more, the queue grows without bound."""
         return self.arrivals.rate * self.job_times.mean_s / choice.max_workers
 
     def peak_load(self, choice: Choice) -> float:
@@ -49,13 +49,13 @@ class Plan:
         return math.floor(self.arrivals.rate * self.job_times.mean_s) + 1
 
     def is_overloaded(self, choice: Choice) -> bool:
-        """Whether there is no steady state to simulate. A recording ends, and with it the queue."""
+        """Whether the queue would grow without bound. Recorded arrivals end, so their queue ends, too."""
         return isinstance(self.arrivals, PoissonArrivals) and self.load(choice) >= 1
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One run of one choice. Seconds, shares from 0 to 1, US dollars."""
+    """The figures of one run of one choice: seconds, shares from 0 to 1, and US dollars."""
 
     jobs: int
     wait_p50_s: float
@@ -71,7 +71,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Row:
-    """A choice and its runs; none where it is overloaded."""
+    """A choice and its runs. ``runs`` is empty if the choice is overloaded."""
 
     choice: Choice
     load: float
@@ -87,19 +87,19 @@ class Row:
         return math.fsum(self.values(name)) / len(self.runs)
 
     def meets(self, target_p95_s: float) -> bool:
-        """Whether 95 % of the jobs of every run waited for no longer."""
+        """Whether in every run 95 % of the jobs waited for at most this time."""
         return bool(self.runs) and max(self.values("wait_p95_s")) <= target_p95_s
 
 
 def choices(max_workers: Sequence[int], active: Sequence[int], idle_timeouts: Sequence[float]) -> tuple[Choice, ...]:
-    """All combinations that are possible. Where all workers are active there is no idle time-out to choose."""
+    """All possible combinations. If all workers are active, the idle time-out does not matter, and is 0."""
     product = itertools.product(sorted(set(active)), sorted(set(max_workers)), sorted(set(idle_timeouts)))
     fitting = [Choice(most, least, idle if most > least else 0.0) for least, most, idle in product if most >= least]
     return tuple(dict.fromkeys(fitting))
 
 
 def evaluate(plan: Plan, on_run: Callable[[], None] = lambda: None) -> list[Row]:
-    """Simulate every choice that is not overloaded; ``on_run`` is called after each run."""
+    """Simulate every choice that is not overloaded. ``on_run`` is called after each run."""
     runs: dict[Choice, list[Figures]] = {choice: [] for choice in plan.choices if not plan.is_overloaded(choice)}
     for seed in np.random.SeedSequence(plan.seed).spawn(plan.repeats):
         traffic_seed, start_seed = seed.spawn(2)
@@ -117,7 +117,7 @@ def evaluate(plan: Plan, on_run: Callable[[], None] = lambda: None) -> list[Row]
 
 
 def figures_of(outcome: Outcome, prices: Prices) -> Figures:
-    """Sum up a run. Without a single job, waits and the cost of jobs are 0."""
+    """Sum up a run. If there was no job, the waits and the cost of 1000 jobs are 0."""
     waits = np.asarray(outcome.waits_s or [0.0])
     median, p95 = np.quantile(waits, (0.5, 0.95)).tolist()
     billed = outcome.flex_billed_s + outcome.active_billed_s
@@ -132,7 +132,7 @@ def figures_of(outcome: Outcome, prices: Prices) -> Figures:
 
 
 def cheapest(rows: Sequence[Row], target_p95_s: float | None) -> Row | None:
-    """The row that meets the target at the lowest cost an hour; none without a target."""
+    """The row that meets the target at the lowest cost per hour; None if no row does, or there is no target."""
     if target_p95_s is None:
         return None
     meeting = [row for row in rows if row.meets(target_p95_s)]

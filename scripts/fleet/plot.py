@@ -1,4 +1,4 @@
-"""The rows as a PNG: what waiting costs, and how busy the GPUs are."""
+"""Draws the rows as a PNG: cost against waiting, and how busy the GPUs are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter, Symm
 from fleet.plan import Row
 
 _DPI, _SIZE = 110, (12.0, 5.6)
-# The colours of Okabe and Ito, which stay apart for the colour-blind.
+# The colours of Okabe and Ito, which colour-blind people can tell apart.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _LINES, _MARKERS = ("-", "--", ":", "-."), "sDo^v"
 _CORNERS = ((-7, 9), (8, 9), (8, -9), (-7, -9))
@@ -42,7 +42,7 @@ class _Series:
     rows: tuple[Row, ...]
 
     def style(self) -> dict[str, Any]:
-        """What matplotlib takes. Series with active workers are hollow."""
+        """The style as matplotlib takes it. The markers of series with active workers are hollow."""
         fill = self.color if self.line == "-" else "white"
         return {
             "color": self.color, "linestyle": self.line, "linewidth": 1.4, "label": self.label,
@@ -51,7 +51,7 @@ class _Series:
 
 
 def draw(rows: Sequence[Row], chosen: Row | None, target_p95_s: float | None, headline: str, path: Path) -> None:
-    """Draw the rows that were simulated into ``path``."""
+    """Draw the simulated rows, and write the picture to ``path``."""
     simulated = [row for row in rows if row.runs]
     figure, (left, right) = plt.subplots(1, 2, figsize=_SIZE, layout="constrained", width_ratios=(3, 2))
     all_series = list(_all_series(simulated))
@@ -65,7 +65,7 @@ def draw(rows: Sequence[Row], chosen: Row | None, target_p95_s: float | None, he
         _draw_target(left, target_p95_s)
     handles = [*left.get_legend_handles_labels()[0], *([_ring(left, right, chosen)] if chosen else [])]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
-    figure.draw_without_rendering()  # Only after that positions on the axes are known.
+    figure.draw_without_rendering()  # Positions on the axes are known only after this.
     _number(left, all_series)
     figure.suptitle(headline, fontsize=9, color="#555555")
     figure.savefig(path, dpi=_DPI)
@@ -73,7 +73,7 @@ def draw(rows: Sequence[Row], chosen: Row | None, target_p95_s: float | None, he
 
 
 def _all_series(rows: Sequence[Row]) -> Iterator[_Series]:
-    """One for each idle time-out (colour, marker) and number of active workers (dashes); later ones are smaller."""
+    """A series for each idle time-out (colour, marker) and number of active workers (dashes). Markers get smaller."""
     flex = [row for row in rows if row.choice.has_flex]
     idles = sorted({row.choice.idle_timeout_s for row in flex})
     actives = sorted({row.choice.active_workers for row in flex})
@@ -89,7 +89,7 @@ def _all_series(rows: Sequence[Row]) -> Iterator[_Series]:
 
 
 def _draw_waiting(axes: Axes, series: _Series) -> None:
-    """Cost and the 95th percentile of waits; bars go from the least run to the most."""
+    """Draw the 95th percentile of waits over cost. Bars go from the run with the least to the run with the most."""
     places = [_place(row) for row in series.rows]
     below = [wait - min(row.values("wait_p95_s")) for (_, wait), row in zip(places, series.rows, strict=True)]
     above = [max(row.values("wait_p95_s")) - wait for (_, wait), row in zip(places, series.rows, strict=True)]
@@ -111,7 +111,7 @@ def _draw_target(axes: Axes, target_p95_s: float) -> None:
 
 
 def _ring(left: Axes, right: Axes, chosen: Row) -> Line2D:
-    """Draw a ring around the chosen row in both plots; returns its entry for the legend."""
+    """Draw a ring around the chosen row in both plots. Returns its entry for the legend."""
     look: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": "black", "linestyle": "none"}
     for axes, place in ((left, _place(chosen)), (right, (chosen.choice.max_workers, chosen.mean("utilisation")))):
         axes.plot(*place, markersize=19, zorder=5, **look)
@@ -119,7 +119,7 @@ def _ring(left: Axes, right: Axes, chosen: Row) -> Line2D:
 
 
 def _number(axes: Axes, all_series: Sequence[_Series]) -> None:
-    """Write the number of workers at each point, once where points of the same number lie on each other."""
+    """Write the number of workers at each point, only once for points of the same number that overlap."""
     written: list[tuple[float, float, int]] = []
     for series, corner in zip(all_series, itertools.cycle(_CORNERS), strict=False):
         for row in series.rows:

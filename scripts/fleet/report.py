@@ -1,4 +1,4 @@
-"""What is said of the rows: a table, warnings, and JSON."""
+"""Reports the rows: as a table with warnings and a verdict, or as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLUMNS = (
 
 
 def table(rows: Sequence[Row], chosen: Row | None, target_p95_s: float | None) -> Table:
-    """One line a choice; the spread over the runs in brackets."""
+    """A table with a line for each choice. Brackets hold the least and the most of all runs."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in _COLUMNS:
         shown.add_column(column, justify="left" if not column else "right", no_wrap=True)
@@ -51,19 +51,19 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def idle_text(choice: Choice) -> str:
-    """The idle time-out as it is shown; a fleet of active workers has none."""
+    """The idle time-out as it is shown; "–" if there are only active workers."""
     return f"{choice.idle_timeout_s:g}" if choice.has_flex else "–"
 
 
 def named(choice: Choice) -> str:
-    """``3 workers (1 active), idle time-out 30 s``."""
+    """The choice in words, such as ``3 workers (1 active), idle time-out 30 s``."""
     noun = "worker" if choice.max_workers == 1 else "workers"
     idle = f", idle time-out {idle_text(choice)} s" if choice.has_flex else ""
     return f"{choice.max_workers} {noun} ({choice.active_workers} active){idle}"
 
 
 def warnings(rows: Sequence[Row], needed: int) -> Iterator[str]:
-    """A line for each number of workers that cannot keep up. ``needed``: the fewest that could."""
+    """A line for each number of workers that cannot keep up. ``needed``: the smallest number that can."""
     for most, row in {row.choice.max_workers: row for row in rows}.items():
         workers = "1 worker" if most == 1 else f"{most} workers"
         if not row.runs:
@@ -81,7 +81,7 @@ def warnings(rows: Sequence[Row], needed: int) -> Iterator[str]:
 
 
 def verdict(chosen: Row | None, target_p95_s: float, runs: int) -> str:
-    """Which choice to take."""
+    """A line that says which choice is the cheapest within the target."""
     if chosen is None:
         return f"No choice keeps 95 % of waits within {target_p95_s:g} s in every run: try more workers or active ones."
     times = "the run" if runs == 1 else f"each of {runs} runs"
@@ -92,7 +92,7 @@ def verdict(chosen: Row | None, target_p95_s: float, runs: int) -> str:
 
 
 def as_json(rows: Sequence[Row], chosen: Row | None, inputs: dict[str, Any]) -> dict[str, Any]:
-    """All figures of all runs."""
+    """All figures of all runs, for JSON."""
     listed = [
         dataclasses.asdict(row.choice)
         | {"load": row.load, "peak_load": row.peak_load, "overloaded": not row.runs}

@@ -1,4 +1,4 @@
-"""The traffic of an endpoint: when jobs arrive and how long each takes, from figures or from files."""
+"""Makes an endpoint's traffic, from figures or from files: when jobs arrive, and how long each takes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": DAY_S}
 
 
 class BadInput(ValueError):
-    """A value or a file that cannot be used; its text is one line for the user."""
+    """A value or a file cannot be used. The text is one line for the user."""
 
 
 class JobTimes(Protocol):
-    """How long jobs take on the GPU's worker."""
+    """How long jobs take on a worker."""
 
     @property
     def mean_s(self) -> float:
@@ -36,7 +36,7 @@ class JobTimes(Protocol):
 
 @dataclass(frozen=True)
 class DrawnTimes:
-    """Job times of a distribution. ``cv`` is the coefficient of variation of the log-normal one."""
+    """Job times from a distribution. ``cv`` is the log-normal distribution's coefficient of variation."""
 
     mean_s: float
     distribution: Distribution
@@ -54,7 +54,7 @@ class DrawnTimes:
 
 @dataclass(frozen=True)
 class MeasuredTimes:
-    """Job times drawn from ``measured_s``, with replacement."""
+    """Job times drawn from ``measured_s``, with replacement. In seconds."""
 
     measured_s: tuple[float, ...]
 
@@ -73,15 +73,15 @@ class Arrivals(Protocol):
 
     @property
     def hours(self) -> float:
-        """How long jobs arrive."""
+        """For how many hours jobs arrive."""
 
     @property
     def rate(self) -> float:
-        """Jobs a second, in the mean."""
+        """Jobs per second, on average."""
 
     @property
     def peak_rate(self) -> float:
-        """Jobs a second when most arrive."""
+        """Jobs per second at the busiest time."""
 
     def draw(self, random: np.random.Generator) -> Seconds:
         """Arrival times, ascending, in seconds from 0."""
@@ -89,7 +89,7 @@ class Arrivals(Protocol):
 
 @dataclass(frozen=True)
 class PoissonArrivals:
-    """Independent arrivals. ``rate`` is the day's mean, in jobs a second; ``profile`` weighs equal parts of a day."""
+    """Independent arrivals. ``rate`` is the day's mean, in jobs per second. ``profile`` weighs equal parts of a day."""
 
     rate: float
     hours: float
@@ -97,11 +97,11 @@ class PoissonArrivals:
 
     @property
     def peak_rate(self) -> float:
-        """Jobs a second in the busiest part of the day."""
+        """Jobs per second in the busiest part of the day."""
         return self.rate * max(self.profile) * len(self.profile) / math.fsum(self.profile)
 
     def draw(self, random: np.random.Generator) -> Seconds:
-        """Arrival times of one run: each part of a day gets a Poisson number of them, spread over it at random."""
+        """Arrival times of one run. Each part of a day gets a Poisson number of jobs, spread over it at random."""
         end, part = self.hours * 3600, DAY_S / len(self.profile)
         weights = np.asarray(self.profile) * len(self.profile) / math.fsum(self.profile)
         times = []
@@ -114,23 +114,23 @@ class PoissonArrivals:
 
 @dataclass(frozen=True)
 class RecordedArrivals:
-    """Arrivals as they were: the same in every run. The first is at 0."""
+    """Recorded arrivals, the same in every run. ``times_s``: in seconds, ascending; the first is 0."""
 
     times_s: tuple[float, ...]
 
     @property
     def hours(self) -> float:
-        """From the first arrival to the last."""
+        """Hours from the first arrival to the last."""
         return self.times_s[-1] / 3600
 
     @property
     def rate(self) -> float:
-        """Jobs a second, from the first to the last."""
+        """Jobs per second, from the first arrival to the last."""
         return (len(self.times_s) - 1) / self.times_s[-1]
 
     @property
     def peak_rate(self) -> float:
-        """The same: a recording has no parts."""
+        """The same as ``rate``, since a recording is not divided into parts of a day."""
         return self.rate
 
     def draw(self, random: np.random.Generator) -> Seconds:  # noqa: ARG002 - the protocol's signature.
@@ -139,10 +139,10 @@ class RecordedArrivals:
 
 
 def read_rate(text: str) -> float:
-    """``30/min`` → jobs a second.
+    """Read a rate such as ``30/min``. Returns jobs per second.
 
     Raises:
-        BadInput: no number above 0 with a unit.
+        BadInput: ``text`` is no number above 0 with a unit.
     """
     number, _, unit = text.partition("/")
     rate = _number(number)
@@ -152,10 +152,10 @@ def read_rate(text: str) -> float:
 
 
 def read_job_times(path: Path) -> MeasuredTimes:
-    """Times from a file with one number of seconds a line, or from a log that the worker wrote.
+    """Read job times from a file with a number of seconds on each line, or from a worker's log.
 
     Raises:
-        BadInput: the file cannot be read, or a line of it is neither.
+        BadInput: the file cannot be read, or is neither of them.
     """
     lines = _lines(path, "--job-trace")
     if any(line.startswith("{") for _, line in lines):
@@ -167,10 +167,10 @@ def read_job_times(path: Path) -> MeasuredTimes:
 
 
 def read_arrivals(path: Path) -> RecordedArrivals:
-    """Arrivals from a file with one time stamp a line: seconds (of any epoch), or ISO 8601 (UTC without a zone).
+    """Read arrivals from a file with a time on each line: seconds (of any epoch), or ISO 8601 (UTC without a zone).
 
     Raises:
-        BadInput: the file cannot be read, a line is no time stamp, or all are the same.
+        BadInput: the file cannot be read, a line is no time, or all times are the same.
     """
     lines = _lines(path, "--arrivals")
     is_number = _number(lines[0][1]) is not None
@@ -182,7 +182,7 @@ def read_arrivals(path: Path) -> RecordedArrivals:
 
 
 def _lines(path: Path, option: str) -> list[tuple[int, str]]:
-    """The lines that hold something, with their numbers."""
+    """The lines that are not empty, with their numbers."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

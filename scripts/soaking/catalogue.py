@@ -1,4 +1,4 @@
-"""Requests by name. Each is answered with files or texts, and always with the same ones."""
+"""The requests whose answers must always be the same files and texts, by name."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Request = dict[str, Any]
 
 
 def catalogue() -> dict[str, dict[str, Request]]:
-    """All requests: kind → name → request."""
+    """All requests: by kind, then by name."""
     return {"pictures": _pictures(), "inputs": _inputs(), "sampler": _sampler(), "other outputs": _others()}
 
 
 def _pictures() -> dict[str, Request]:
-    """Of ComfyUI's image nodes, in several sizes; node ids, prefixes and file names are the same everywhere."""
+    """Pictures of ComfyUI's image nodes, in several sizes. Node ids, prefixes and file names are the same in all."""
     found = {f"solid {size}": graphs.solid(0x102030 + size, size, size) for size in (64, 200, 512, 1024)}
     found["batch"] = graphs.solid(0x778899, 96, 64, batch=4)
     found["blend"] = _blended(0xCC4411, 0x1144CC, "multiply")
@@ -40,7 +40,7 @@ def _pictures() -> dict[str, Request]:
 
 
 def _noise(size: int) -> graphs.Graph:
-    """Noise, and SaveImage of node 3."""
+    """Node 1 makes noise, and node 2 saves the image of node 3, which the caller adds."""
     return {
         "1": graphs.node("TestMakesNoise", width=size, height=size),
         "2": graphs.node("SaveImage", images=["3", 0], filename_prefix="ComfyUI"),
@@ -48,7 +48,7 @@ def _noise(size: int) -> graphs.Graph:
 
 
 def _through(class_type: str, **inputs: Any) -> graphs.Graph:
-    """Noise → a node of ComfyUI's → SaveImage."""
+    """Noise → a node of ComfyUI → SaveImage."""
     return _noise(256) | {"3": graphs.node(class_type, image=["1", 0], **inputs)}
 
 
@@ -62,7 +62,7 @@ def _blended(one: int, other: int, mode: str) -> graphs.Graph:
 
 
 def _inputs() -> dict[str, Request]:
-    """Input files of several sizes under one name: a job must not get the file of another."""
+    """Input files of several sizes, all under one name, since a job must not get the file of another job."""
     inverted = graphs.load("in.png") | {"3": graphs.node("ImageInvert", image=["1", 0])}
     inverted["2"]["inputs"]["images"] = ["3", 0]
     requests = {}
@@ -94,7 +94,7 @@ def _sampler() -> dict[str, Request]:
 
 
 def _others() -> dict[str, Request]:
-    """Animations, texts, latents, a file in a format of its own, and a preview that is not delivered."""
+    """Animations, a text, a latent, a file of another kind, and a preview, which is not delivered."""
     frames = graphs.node("EmptyImage", width=120, height=80, batch_size=5, color=0x224466)
     animated = {"filename_prefix": "clip", "fps": 8.0}
     found = {

@@ -1,4 +1,4 @@
-"""What an answer holds, in a form that two processes can compare: decoded pixels, bytes, texts."""
+"""Reads an answer's contents in a form that can be compared: digests of pixels, digests of bytes, and texts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from PIL import Image, ImageSequence
 
-# (kind, node id, filename, digest): of a picture, of its pixels; of another file, of its bytes; of a text, the text.
+# (kind, node id, filename, digest). The digest is of a picture's pixels or another file's bytes. A text stays as it is.
 Content = tuple[str, str, str, str]
 
 
 def contents(answer: Mapping[str, Any], fetch: Callable[[str], bytes]) -> list[Content]:
-    """What ``answer`` holds, in its order. ``fetch`` gets a file in a bucket by its URL."""
+    """The contents of ``answer``, in its order. ``fetch`` returns the bytes of a file in a bucket, by its URL."""
     found: list[Content] = []
     for key in ("images", "files"):
         for entry in answer.get(key, ()):
@@ -39,6 +39,6 @@ def pixels(data: bytes) -> str:
 
 
 def solid_pixels(color: int, width: int, height: int) -> str:
-    """``pixels`` of a picture of one colour."""
+    """The result of ``pixels`` for a picture of one colour."""
     row = color.to_bytes(3, "big") * (width * height)
     return f"{width}x{height} RGB 1 {hashlib.sha256(row).hexdigest()}"

@@ -1,4 +1,4 @@
-"""One soak from start to end: the worker, its bucket, the jobs in stretches, a measurement at rest after each."""
+"""Runs one soak from start to end: starts worker and bucket, gives jobs, and measures the worker at rest in between."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _END_S = 30.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What shall run. ``minutes``: no more jobs are given after that time; None: all are. ``folder``: for all files."""
+    """What the soak does. ``minutes``: give no more jobs after this time; None: no limit. ``folder``: for all files."""
 
     jobs: int
     seed: int
@@ -42,19 +42,24 @@ class Plan:
 
     @property
     def rests(self) -> list[int]:
-        """After which jobs the process is measured at rest."""
+        """The numbers of the jobs after which the process is measured at rest."""
         return sorted({_FIRST_REST, *range(_REST_EVERY, self.jobs, _REST_EVERY), self.jobs})
 
 
 @dataclass(frozen=True)
 class Course:
-    """What happened.
+    """What happened in a soak.
 
     Attributes:
-        taken: when each job was handed out, a time of ``time.monotonic``, as is ``began``.
-        faults: uploads that the bucket refused or cut.
-        held: jobs that the last heartbeat named, when all were answered.
-        left: files and folders that the worker made and left when it ended.
+        base: the base directory.
+        taken: when each job was handed out, by ``time.monotonic``.
+        began: when the soak began, by ``time.monotonic``.
+        seconds: how long the jobs took together.
+        faults: number of uploads that the bucket refused or cut.
+        held: jobs that the last heartbeat still named after all were answered.
+        exit_code: the worker's, after SIGTERM; None if it did not end.
+        left: files and folders that the worker made and did not remove at its end.
+        about: the machine and the versions.
     """
 
     plan: Plan
@@ -74,7 +79,7 @@ class Course:
 
     @property
     def requests(self) -> dict[str, Any]:
-        """The request of each draft by its name."""
+        """The request of each draft, by the draft's name."""
         return {job.draft.name: job.draft.request for job in self.record.jobs.values()}
 
 
@@ -82,14 +87,14 @@ def run_course(plan: Plan, progress: Progress) -> Course:
     """Run the soak.
 
     Raises:
-        WorkerGone: the worker did not start, or ended.
+        WorkerGone: the worker did not start, or ended early.
         CalledProcessError: the small checkpoint could not be made.
     """
     progress.begin("a worker, a bucket and a small checkpoint start", 1)
     base, files = _base(plan.folder), plan.folder / "worker"
     (files / "tmp").mkdir(parents=True)
     (files / "state").mkdir()
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's server logs each request.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # Otherwise moto's server logs each request.
     with s3_server() as target, FaultyS3(target) as bucket:
         environment = {
             "COMFY_BACKEND": plan.backend,
@@ -105,14 +110,14 @@ def run_course(plan: Plan, progress: Progress) -> Course:
             ThreadPoolExecutor() as pool,
             runpod_worker(base, PROJECT, plan.folder, wait=False, **environment) as worker,
         ):
-            making = pool.submit(make_models, base / "models", [CHECKPOINT])  # While the worker starts.
+            making = pool.submit(make_models, base / "models", [CHECKPOINT])  # This runs while the worker starts.
             _wait(worker)
             making.result()
             return _soaked(plan, worker, bucket, files, base, progress)
 
 
 def _base(folder: Path) -> Path:
-    """A base directory with the tests' nodes."""
+    """Make a base directory with the tests' nodes."""
     base = folder / "base"
     for name in ("models/checkpoints", "custom_nodes", "input"):
         (base / name).mkdir(parents=True)
@@ -155,7 +160,7 @@ def _soaked(plan: Plan, worker: WorkerProcess, bucket: FaultyS3, files: Path, ba
 
 
 def _ended(worker: WorkerProcess) -> int | None:
-    """Its exit code after SIGTERM; None where it does not end."""
+    """The worker's exit code after SIGTERM; None if it does not end."""
     worker.process.terminate()
     try:
         return worker.end(_END_S)
@@ -164,6 +169,6 @@ def _ended(worker: WorkerProcess) -> int | None:
 
 
 def _left(files: Path, before: frozenset[str]) -> list[str]:
-    """What came after the first jobs, in which torch makes a folder of its own; and all that is in the state folder."""
+    """Files that came after the first rest (torch makes a folder before it), and all files in the state folder."""
     names = {str(path.relative_to(files)) for path in files.rglob("*")}
     return sorted(name for name in names if name not in before or name.startswith("state/"))

@@ -1,4 +1,4 @@
-"""What jobs of a soak ask for, and how they must end."""
+"""The drafts of a soak's jobs: what each job asks for, and how it must end."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import graphs
 from soaking.catalogue import catalogue
 
 STOPPED, IN_ERRORS = "stopped", "in errors"
-_FOREVER = 3000  # Steps of 20 ms.
+_FOREVER = 3000  # Steps of 20 ms: a minute.
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What one job asks for.
+    """What one job asks for, and how it must end.
 
     Attributes:
-        kind: its group in the report and in the picture.
-        name: of the job within its kind.
+        kind: the job's group in the report and in the picture.
+        name: the job's name within its kind.
         request: the job's input.
-        error_type: of the answer that it must get; None: of none; ``IN_ERRORS``: of none, but with
-            ``errors``; ``STOPPED``: no answer at all.
+        error_type: the ``error_type`` that the answer must have. None: the answer must have none. ``IN_ERRORS``: none,
+            but ``errors``. ``STOPPED``: there must be no answer.
         has_files: whether the answer must hold files or texts, with an error or without.
-        color: of every pixel, where no other job has the same request.
-        stop_after_s: the platform stops it so many seconds after it was handed out.
-        is_slow: takes more than a second, so it must report progress.
+        color: the colour of every pixel, if no other job has the same request; otherwise None.
+        stop_after_s: after how many seconds the platform stops the job, from when it was handed out; None: never.
+        is_slow: whether the job takes more than a second, so that it must report progress.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Draft:
 
 
 def all_drafts() -> dict[str, list[Draft]]:
-    """Every draft, by its kind. Those of the catalogue are answered without an error."""
+    """Every draft, by its kind. Drafts of the catalogue must be answered without an error."""
     good = {
         kind: [Draft(kind, name, request) for name, request in requests.items()]
         for kind, requests in catalogue().items()
@@ -58,23 +58,23 @@ def unique_job(color: int, width: int, height: int) -> Draft:
 
 
 def probe_job() -> Draft:
-    """The job before a measurement: always the same, so that caches hold the same."""
+    """The job before a measurement. It is always the same, so that caches hold the same."""
     return Draft("pictures", "probe", {"workflow": graphs.solid(0xABCDEF, 48, 48)})
 
 
 def slow_job() -> Draft:
-    """Takes 1.2 s, and reports progress."""
+    """A job that takes 1.2 s, and reports progress."""
     return Draft("slow", "slow", {"workflow": graphs.through("TestSleeps", color=0x5A5A5A, steps=60)}, is_slow=True)
 
 
 def stopped_job(after_s: float) -> Draft:
-    """Would take a minute."""
+    """A job that would take a minute, and is stopped after ``after_s`` seconds."""
     request = {"workflow": graphs.through("TestSleeps", steps=_FOREVER)}
     return Draft("stopped", f"after {after_s:g} s", request, STOPPED, has_files=False, stop_after_s=after_s)
 
 
 def _failing() -> list[Draft]:
-    """Nodes that raise, alone and beside a picture that is saved before."""
+    """Jobs with a node that raises, alone or after a picture was saved."""
     alone = {
         "raises": graphs.through("TestRaises"),
         "exits": graphs.through("TestRaises", kind="SystemExit"),
@@ -91,7 +91,7 @@ def _failing() -> list[Draft]:
 
 
 def _after_saving(class_type: str, **inputs: Any) -> graphs.Graph:
-    """A picture is saved; then a node runs, with another picture behind it."""
+    """A graph that saves a picture, then runs a node of ``class_type``, then saves another picture."""
     graph = graphs.solid(0x998877)
     graph["3"] = graphs.node("TestAfterSaving", image=["1", 0], path="ComfyUI_00001_.png")
     graph["4"] = graphs.node(class_type, image=["3", 0], **inputs)
@@ -100,7 +100,7 @@ def _after_saving(class_type: str, **inputs: Any) -> graphs.Graph:
 
 
 def _refused() -> list[Draft]:
-    """Graphs that ComfyUI does not accept, and inputs that are not valid."""
+    """Jobs with graphs that ComfyUI does not accept, or with inputs that are not valid."""
     graph = graphs.solid()
     image = {"name": "in.png", "image": "AAAA"}
     invalid: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Gives a worker its jobs, stops those that are to be stopped, and checks every answer as it comes."""
+"""Gives a worker its jobs, stops some of them as planned, and checks every answer as it comes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,33 @@ from soaking.contents import Content, contents, solid_pixels
 from soaking.drafts import IN_ERRORS, STOPPED
 from soaking.jobs import SoakJob
 
-_AHEAD = 2  # Jobs that wait at the platform.
+_AHEAD = 2  # How many jobs wait at the platform.
 _TICK_S = 0.01
 _LOST_S = 120.0
-_LATE_S = 2.0  # How long to wait for results of stopped jobs. There must be none.
+_LATE_S = 2.0  # How long to wait for results of stopped jobs, which must not come.
 
 
 class WorkerGone(Exception):
-    """The worker's process has ended; the text says how."""
+    """The worker did not start, or has ended. The text says how."""
 
 
 @dataclass
 class Record:
-    """What became of the jobs that were given, all by job id. Times are of ``time.monotonic``."""
+    """What became of the jobs, by job id. Times are by ``time.monotonic``.
+
+    Attributes:
+        jobs: the jobs that were given.
+        stopped: when each was told to stop.
+        answered: when the first answer came.
+        answers: number of answers.
+        reports: number of progress reports.
+        late_reports: ids of jobs that reported progress after their answer.
+        refused_posts: number of posts that the platform did not accept.
+        urls: number of files that were delivered by URL.
+        inline: number of files that were delivered in the answer.
+        wrong: a line for each answer that is not as it should be.
+        results: by the draft's name, its first job and the contents of the answer.
+    """
 
     jobs: dict[str, SoakJob] = field(default_factory=dict)
     stopped: dict[str, float] = field(default_factory=dict)
@@ -45,7 +59,7 @@ class Record:
 
 
 class BucketFaults:
-    """How the bucket answers an upload: by the job in its key, and by how often that key was sent."""
+    """Decides how the bucket answers an upload, by the job's id in the key and by how often the key was sent."""
 
     def __init__(self) -> None:
         self._planned: dict[str, tuple[int, ...]] = {}
@@ -53,7 +67,7 @@ class BucketFaults:
         self.count = 0
 
     def plan(self, job: SoakJob) -> None:
-        """Let the uploads of ``job`` fail as it says."""
+        """Let the uploads of ``job`` fail as its ``bucket_faults`` say."""
         if job.bucket_faults:
             self._planned[job.id] = job.bucket_faults
 
@@ -84,7 +98,7 @@ class Driver:
         self.record = Record()
 
     def run(self, jobs: Iterator[SoakJob], count: int, end: float, told: Callable[[int], None]) -> None:
-        """Give ``count`` jobs, or as many as begin before ``end`` (of ``time.monotonic``), and wait for all of them.
+        """Give ``count`` jobs, or as many as can be given before ``end`` (by ``time.monotonic``), and wait for them.
 
         Raises:
             WorkerGone: the worker has ended.
@@ -101,10 +115,10 @@ class Driver:
             if (len(self._due), given) != before:
                 moved = time.monotonic()
             if time.monotonic() - moved > _LOST_S:
-                self._due.clear()  # They are lost: the verdict names them.
+                self._due.clear()  # These jobs are lost, and the verdict will name them.
 
     def finish(self) -> None:
-        """Look at results and reports that come late."""
+        """Wait for results and reports that come late, and note them."""
         end = time.monotonic() + _LATE_S
         while time.monotonic() < end:
             self._step()
@@ -154,7 +168,7 @@ class Driver:
         post.body = {key: post.body[key] for key in ("status",) if key in post.body}  # Bodies would fill the memory.
 
     def _fault(self, job: SoakJob, answer: dict[str, Any]) -> str | None:
-        """What is wrong with the answer to ``job``; None: nothing."""
+        """What is wrong with the answer to ``job``; None if nothing is."""
         draft, shown = job.draft, str(answer)[:300]
         if draft.error_type == STOPPED:
             return f"it was stopped, and answered with {shown}"

@@ -1,4 +1,4 @@
-"""The jobs of a soak, in their order. The same seed gives the same jobs."""
+"""Mixes the jobs of a soak at random, in an order that depends only on the seed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from soaking.drafts import STOPPED, Draft, all_drafts, probe_job, slow_job, stopped_job, unique_job
 
-# How often each kind is drawn. ``again``: a good job once more. ``stopped in line``: a slow job, and a second one that
-# is stopped while it waits for the first.
+# How often each kind is drawn. ``again``: the last good job once more. ``stopped in line``: a slow job, and a second
+# job that is stopped while it waits for the first.
 _WEIGHTS = {
     "unique": 247, "pictures": 170, "inputs": 130, "other outputs": 100, "failing": 90, "refused": 90, "again": 80,
     "sampler": 25, "slow": 20, "timed out": 20, "stopped": 20, "stopped in line": 8,
@@ -20,15 +20,15 @@ _FIRST = ("sampler 1, 64", "batch", "invert 640x480", "load 1500x1000", "slow", 
           "after 0.3 s", "animated webp")  # fmt: skip
 _SIZES = ((64, 64), (64, 64), (128, 96), (256, 256), (800, 600))
 _Faults = tuple[tuple[tuple[int, ...], int], ...]
-# What the bucket answers the first uploads of a file with, and how often that is drawn; 0 cuts the connection.
+# The bucket's answers to the first uploads of a file, and how often they are drawn. 0 cuts the connection.
 _BUCKET: _Faults = (((), 800), ((403,) * 8, 160), ((500,), 15), ((0,), 15), ((503, 0), 5), ((500,) * 4, 5))
-# What the platform answers posts of results with, before it takes one.
+# The platform's answers to posts of a result before it accepts one, and how often they are drawn.
 _POSTS: _Faults = (((), 960), ((500,), 20), ((0,), 15), ((429, 503), 5))
 
 
 @dataclass(frozen=True)
 class SoakJob:
-    """One job. ``bucket_faults``, ``post_faults``: HTTP statuses, 0 for a cut connection."""
+    """One job. ``bucket_faults`` and ``post_faults`` are HTTP statuses, 0 for a cut connection."""
 
     id: str
     draft: Draft
@@ -37,12 +37,12 @@ class SoakJob:
 
     @property
     def misses_bucket(self) -> bool:
-        """Whether the bucket refuses its files at every try, so that they come in the answer."""
+        """Whether the bucket refuses all uploads of its files, so that they must come in the answer."""
         return 403 in self.bucket_faults or len(self.bucket_faults) >= 4
 
 
 class Mix:
-    """Endless jobs: first every draft once, those of ``_FIRST`` before the others; then drafts at random."""
+    """Makes jobs without end: first every draft once, those in ``_FIRST`` first; then drafts at random."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 - a mix of jobs, no secret.
@@ -51,7 +51,7 @@ class Mix:
         self._last = probe_job()
 
     def jobs(self, probes: set[int]) -> Iterator[SoakJob]:
-        """All jobs, numbered from 1; those of the numbers ``probes`` are probes."""
+        """All jobs, numbered from 1. The jobs with numbers in ``probes`` are probes."""
         drafts = self._ordered()
         for number in itertools.count(1):
             if number in probes:

@@ -1,4 +1,4 @@
-"""The course of a soak as a PNG: memory, latency, open files and threads over time."""
+"""Draws the course of a soak as a PNG: memory, latency, open files and threads over time."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from soaking.course import Course
 from soaking.verdict import RSS_FROM, RSS_LIMIT, latencies
 
 _DPI, _SIZE = 110, (11.0, 8.6)
-_APART = 0.07  # Of the width, so that labels do not run into each other.
-# The colours of Okabe and Ito, which stay apart for the colour-blind; a marker for each as well.
+_APART = 0.07  # Least distance of labels, as a share of the width.
+# The colours of Okabe and Ito, which colour-blind people can tell apart, and a marker for each.
 _KINDS = {
     "pictures": ("#56B4E9", "o"), "inputs": ("#009E73", "s"),
     "sampler": ("#CC79A7", "D"), "other outputs": ("#B8A800", "v"), "failing or refused": ("#8C8C8C", "x"),
@@ -30,7 +30,7 @@ _SHOWN_AS = {
 
 
 def draw(course: Course, path: Path) -> None:
-    """Draw ``course`` into ``path``."""
+    """Draw ``course``, and write the picture to ``path``."""
     figure, (memory, latency, holdings) = plt.subplots(
         3, 1, figsize=_SIZE, sharex=True, layout="constrained", height_ratios=(3, 4, 3)
     )
@@ -51,7 +51,7 @@ def draw(course: Course, path: Path) -> None:
 
 
 def _draw_memory(axes: Axes, course: Course) -> None:
-    """All samples, and the measurements at rest with the band in which they must stay."""
+    """Draw all samples, and the measurements at rest with the band in which they must stay."""
     samples, rests = course.samples, course.rests
     axes.plot([s.at / 60 for s in samples], [s.rss for s in samples], color="#56B4E9", linewidth=0.8, label="at work")
     axes.plot([r.at / 60 for r in rests], [r.rss for r in rests], "o-", color="#0072B2", markersize=4, label="at rest")
@@ -68,7 +68,7 @@ def _draw_memory(axes: Axes, course: Course) -> None:
 
 
 def _draw_latency(axes: Axes, course: Course) -> None:
-    """A mark for each answer, logarithmic."""
+    """Draw a mark for each answer, on a logarithmic scale."""
     shown: dict[str, list[tuple[float, float]]] = {}
     for kind, values in latencies(course).items():
         shown.setdefault(_SHOWN_AS.get(kind, kind), []).extend(values)
@@ -87,7 +87,7 @@ def _draw_latency(axes: Axes, course: Course) -> None:
 
 
 def _draw_holdings(axes: Axes, course: Course) -> None:
-    """Open files with connections, at work and at rest, and threads."""
+    """Draw open files, threads and connections. At work, open files include connections."""
     minutes = [sample.at / 60 for sample in course.samples]
     rest_minutes = [rest.at / 60 for rest in course.rests]
     for name, color in (("files", "#0072B2"), ("threads", "#E69F00")):
@@ -104,7 +104,7 @@ def _draw_holdings(axes: Axes, course: Course) -> None:
 
 
 def _number_jobs(axes: Axes, course: Course) -> None:
-    """Numbers of jobs above the top plot: the first, the last, and those between them that have room."""
+    """Write numbers of jobs above the top plot: the first, the last, and those between them that have room."""
     first, *rests, last = course.rests
     marked = [first, last]
     for rest in rests:

@@ -1,4 +1,4 @@
-"""What requests give in a process that has run nothing before: ``python -m soaking.reference`` and its caller."""
+"""Answers requests in fresh processes, to compare with the soak: ``python -m soaking.reference`` and its caller."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _AT_ONCE = 2
 
 
 class ReferenceFailed(Exception):
-    """A fresh process did not answer; the text says why."""
+    """A fresh process did not answer. The text says why."""
 
 
 def references(
     requests: Mapping[str, Any], base: Path, each: bool, done: Callable[[], None]
 ) -> dict[str, list[Content]]:
-    """What every request gives, by its name.
+    """The contents of each request's answer, by the request's name.
 
     Args:
-        requests: by name.
+        requests: the requests by name.
         base: the base directory.
-        each: every request in a process of its own; otherwise all of them in one, each once.
+        each: whether every request gets a process of its own. Otherwise one process answers all of them.
         done: called after each process.
 
     Raises:
@@ -73,7 +73,7 @@ def _content(kind: str, node_id: str, filename: str, digest: str) -> Content:
 
 
 def main() -> None:
-    """Answer the requests on standard input, and print what they hold."""
+    """Answer the requests on standard input, and print the contents of the answers."""
     print(json.dumps(dict(_answered(json.load(sys.stdin)))))
 
 

@@ -1,4 +1,4 @@
-"""A soak as text and as JSON."""
+"""Reports a soak as text and as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from soaking.verdict import Check, latencies, slope_per_thousand
 
 
 def report(course: Course, checks: Sequence[Check]) -> str:
-    """What is printed."""
+    """The report that is printed."""
     plan, count = course.plan, len(course.record.jobs)
     machine, versions = course.about["machine"], course.about["versions"]
     lines = [
@@ -33,7 +33,7 @@ def report(course: Course, checks: Sequence[Check]) -> str:
 
 
 def write_json(course: Course, checks: Sequence[Check], path: Path) -> None:
-    """Write every figure."""
+    """Write every figure to ``path`` as JSON."""
     plan = course.plan
     figures = {
         **course.about,

@@ -1,4 +1,4 @@
-"""What held in a soak and what did not, each with its figures."""
+"""Judges a soak: makes checks of answers, memory, open files and the process, each with its figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from soaking.watch import Rest, longest_silence
 from worker.bucket.bucket import CONNECTIONS
 
 RSS_FROM, _FILES_FROM = 200, 10
-_RSS_JOBS = 1000  # With fewer jobs a leak looks like a pool that fills.
+_RSS_JOBS = 1000  # With fewer jobs, a pool that fills looks like a leak.
 RSS_LIMIT = 0.03
 _SILENCE_S = 5.0
 _SHOWN = 5
@@ -24,7 +24,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Check:
-    """``held``: None where it was not judged."""
+    """One check and its outcome. ``held``: whether it passed; None if it was not judged."""
 
     name: str
     held: bool | None
@@ -36,14 +36,14 @@ class Check:
 
 
 def judge(course: Course) -> list[Check]:
-    """All checks except that of the pixels."""
+    """All checks except the check of pixels."""
     return [
         *of_answers(course.record), of_memory(course.rests), *of_holdings(course), *of_process(course),
     ]  # fmt: skip
 
 
 def of_answers(record: Record) -> list[Check]:
-    """No job is lost, answered twice, or answered after its stop; and each answer is as it must be."""
+    """Check that no job was lost, answered twice, or answered after its stop, and that each answer was right."""
     due = [job_id for job_id in record.jobs if job_id not in record.stopped]
     lost = [job_id for job_id in due if not record.answers[job_id]]
     twice = [job_id for job_id, count in record.answers.items() if count > 1]
@@ -64,7 +64,7 @@ def of_answers(record: Record) -> list[Check]:
 
 
 def of_pixels(record: Record, fresh: Mapping[str, Sequence[Content]]) -> Check:
-    """Every graph gave what it gives in a fresh process."""
+    """Check that every graph gave what it gives in a fresh process."""
     differ = [name for name, (_, found) in record.results.items() if found != list(fresh[name])]
     unique = sum(job.draft.color is not None for job in record.jobs.values())
     text = f"{len(record.results)} distinct graphs beside fresh processes, {len(differ)} differ; {unique} pictures of "
@@ -72,7 +72,7 @@ def of_pixels(record: Record, fresh: Mapping[str, Sequence[Content]]) -> Check:
 
 
 def of_memory(rests: Sequence[Rest]) -> Check:
-    """RSS at the end, compared with RSS after job 200."""
+    """Check that RSS at the end is close to RSS after job 200."""
     later = [rest for rest in rests if rest.job >= RSS_FROM] or [rests[-1]]
     first, last = later[0], later[-1]
     growth = last.rss / first.rss - 1
@@ -86,14 +86,14 @@ def of_memory(rests: Sequence[Rest]) -> Check:
 
 
 def slope_per_thousand(rests: Sequence[Rest]) -> float | None:
-    """MB in a thousand jobs, by least squares; None for fewer than three measurements."""
+    """Growth of RSS in MB per thousand jobs, by least squares; None for fewer than three measurements."""
     if len(rests) < 3:
         return None
     return statistics.linear_regression([rest.job for rest in rests], [rest.rss for rest in rests]).slope * 1000
 
 
 def of_holdings(course: Course) -> list[Check]:
-    """Open files, threads and folders at the end as after job 10; connections within their pools."""
+    """Check that open files, threads and folders are no more than after job 10, and connections within limits."""
     rests = course.rests
     first, last = next((rest for rest in rests if rest.job >= _FILES_FROM), rests[0]), rests[-1]
     moved = [f"{last.open[name] - first.open[name]:+d} {name}" for name in first.open | last.open]
@@ -116,7 +116,7 @@ def _same(name: str, first: Rest, last: Rest, before: int, after: int, news: Seq
 
 
 def of_process(course: Course) -> list[Check]:
-    """Its heartbeat, its log, its end."""
+    """Check the worker's heartbeats, its log and its end."""
     samples, odd, left = course.samples, unwanted_tracebacks(course.log, course.record), course.left
     silence, beats = longest_silence(samples), samples[-1].pings - samples[0].pings
     return [
@@ -131,7 +131,7 @@ def of_process(course: Course) -> list[Check]:
 
 
 def unwanted_tracebacks(log: str, record: Record) -> list[str]:
-    """Log lines with a traceback that no failing node caused, with their text."""
+    """A line for each traceback in the log that no failing node caused."""
     found = []
     for number, text in enumerate(log.splitlines(), 1):
         if "Traceback" not in text and '"traceback"' not in text:
@@ -147,7 +147,7 @@ def unwanted_tracebacks(log: str, record: Record) -> list[str]:
 
 
 def latencies(course: Course) -> dict[str, list[tuple[float, float]]]:
-    """By kind: when each answer came, in seconds since the start, and how long after its job was handed out."""
+    """For each answer, by kind of job: seconds from the soak's start to it, and from its job's hand-out to it."""
     found: dict[str, list[tuple[float, float]]] = {}
     for job_id, at in course.record.answered.items():
         job = course.record.jobs[job_id]
@@ -158,14 +158,14 @@ def latencies(course: Course) -> dict[str, list[tuple[float, float]]]:
 
 
 def _kinds(record: Record) -> str:
-    """How many jobs there were of what kind."""
+    """How many jobs were to end in which way, in words."""
     errors = {None: "good", IN_ERRORS: "good in part", STOPPED: "stopped"}
     count = Counter(errors.get(job.draft.error_type, job.draft.error_type) for job in record.jobs.values())
     return ", ".join(f"{number} {name}" for name, number in count.most_common())
 
 
 def _in_line(record: Record) -> int:
-    """How many were stopped while the job before them still ran."""
+    """How many jobs were stopped while the job before them still ran."""
     ids = list(record.jobs)
     before = {job_id: ids[number - 1] for number, job_id in enumerate(ids) if number}
     return sum(

@@ -1,4 +1,4 @@
-"""What the worker's process holds: samples on a thread all the time, and measurements at rest."""
+"""Measures what the worker's process holds: samples it on a thread all the time, and measures it at rest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SETTLE_S, _SAMPLES, _BETWEEN_S = 1.0, 5, 0.1
 
 @dataclass(frozen=True)
 class Sample:
-    """One moment. ``at``: seconds since the soak began; ``rss``: MB of 10⁶ bytes."""
+    """One moment. ``at``: seconds since the soak began. ``rss``: in MB of 10⁶ bytes. ``pings``: heartbeats so far."""
 
     at: float
     rss: float
@@ -33,10 +33,13 @@ class Rest:
     """The process after ``job`` jobs, with nothing to do.
 
     Attributes:
-        files: open files, without those of ``connections``.
-        connections: that it keeps open, by where they lead.
-        entries: of its state folder and its temporary folder.
-        open: what the files are.
+        at: seconds since the soak began.
+        rss: in MB of 10⁶ bytes.
+        files: number of open files, without ``connections``.
+        connections: number of open connections, by the name of the server.
+        entries: number of files and folders in its state folder and its temporary folder.
+        open: how often each file is open, by its path.
+        names: paths of the files and folders that ``entries`` counts.
     """
 
     job: int
@@ -51,13 +54,13 @@ class Rest:
 
 
 class Watch:
-    """Samples the process ``pid`` while in ``with``.
+    """Samples the process ``pid`` within its ``with`` block.
 
     Args:
-        pid: of the worker itself. Its heartbeat, a process of its own, does not count.
-        folder: holds all that it writes.
-        ports: of servers that it keeps connections to, with their names.
-        pings: how many heartbeats have come.
+        pid: the worker's process. The heartbeat, a process of its own, is not included.
+        folder: the folder for all that the worker writes.
+        ports: names of the servers that it keeps connections to, by their ports.
+        pings: returns how many heartbeats have come.
     """
 
     def __init__(self, pid: int, folder: Path, ports: Mapping[int | None, str], pings: Callable[[], int]) -> None:
@@ -79,7 +82,7 @@ class Watch:
         self._thread.join()
 
     def rest(self, job: int) -> Rest:
-        """Measure after a short settle; RSS is a median."""
+        """Wait a second, then measure. RSS is the median of five samples."""
         time.sleep(_SETTLE_S)
         samples = []
         for _ in range(_SAMPLES):
@@ -96,7 +99,7 @@ class Watch:
         while not self._stop.wait(_INTERVAL_S):
             try:
                 self.samples.append(self._sample())
-            except psutil.Error:  # It has ended.
+            except psutil.Error:  # The process has ended.
                 return
 
     def _sample(self) -> Sample:
@@ -105,12 +108,12 @@ class Watch:
         return Sample(time.monotonic() - self.began, rss, self._process.num_fds(), threads, self._pings())
 
     def _connections(self) -> Counter[str]:
-        """Connections to the servers that were named."""
+        """The numbers of connections to the servers in ``ports``, by name."""
         remotes = [each.raddr.port for each in self._process.net_connections("tcp") if each.raddr]
         return Counter(self._ports[port] for port in remotes if port in self._ports)
 
     def _open(self) -> Counter[str]:
-        """What its open files are, sockets and pipes without their numbers."""
+        """How often each file is open, by its path. Sockets and pipes are counted without their numbers."""
         found: Counter[str] = Counter()
         for link in Path(f"/proc/{self._process.pid}/fd").iterdir():
             try:
@@ -121,7 +124,7 @@ class Watch:
 
 
 def longest_silence(samples: list[Sample]) -> float:
-    """The longest time between two heartbeats, in seconds, as exactly as the samples' interval allows."""
+    """The longest time between two heartbeats, in seconds. It is as exact as the samples' interval."""
     beats = [samples[0].at]
     count = samples[0].pings
     for sample in samples:

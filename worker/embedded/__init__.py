@@ -1,1 +1,1 @@
-"""Runs ComfyUI in this process. No other folder uses ComfyUI's modules."""
+"""Runs ComfyUI in this process. No other part of the worker imports ComfyUI's modules."""

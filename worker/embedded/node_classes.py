@@ -1,4 +1,4 @@
-"""Finds out of a node class whether it saves or reads files, and which hidden inputs it uses."""
+"""Finds out whether a node class saves or reads files, and which hidden inputs it uses."""
 
 from __future__ import annotations
 

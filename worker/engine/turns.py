@@ -75,7 +75,7 @@ class Turns:
         self._thread.start()
 
     def submit(self, run: GraphRun) -> Future[RunResult]:
-        """As ``Backend.submit``."""
+        """See ``Backend.submit``."""
         turn = Turn(run)
         with self._lock:
             if self._retired:
@@ -87,7 +87,7 @@ class Turns:
         return turn.future
 
     def interrupt(self, run: GraphRun) -> None:
-        """As ``Backend.interrupt``."""
+        """See ``Backend.interrupt``."""
         with self._lock:
             turn = self._waiting.pop(run, None)
             if turn is None and self.current is not None and self.current.run is run:
@@ -133,7 +133,7 @@ class Turns:
         self._settle(turn, result, turn.ending or JobInterrupted())
 
     def close(self) -> None:
-        """As ``Backend.close``.
+        """See ``Backend.close``.
 
         Raises:
             BackendFailed: a node does not stop.

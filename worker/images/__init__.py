@@ -1,1 +1,1 @@
-"""Image formats and their encoders."""
+"""Encodes images as PNG, WebP or JPEG."""

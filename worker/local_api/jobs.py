@@ -84,7 +84,7 @@ class LocalJobs:
         return self._kept.get(job_id)
 
     def set_ttl(self, job: LocalJob, milliseconds: int) -> None:
-        """End and forget ``job`` after this time since it was queued. It has no effect on a job that has ended."""
+        """End and forget ``job`` this long after it was queued. Does nothing if the job has ended."""
         if not job.state.final:
             self._kept.keep(job, job.queued + milliseconds / 1000 - time.monotonic())
 

@@ -73,7 +73,7 @@ class JobRequest(BaseModel):
 
 
 def parse_request(body: bytes) -> JobRequest:
-    """Read the body of ``/run`` or ``/runsync`` as JSON, whatever its ``Content-Type`` says.
+    """Read the body of ``/run`` or ``/runsync`` as JSON. Its ``Content-Type`` does not matter.
 
     Raises:
         BadRequest: the body breaks a rule. The text is about the first such rule.

@@ -92,8 +92,8 @@ class ComfyApi:
     def stop(self, prompt_id: str) -> None:
         """Interrupt a prompt if it runs, or remove it from the queue if it waits. No other prompt is stopped.
 
-        Older versions of ComfyUI ignore the id and interrupt the prompt that runs. So this interrupts only if that is
-        the right one.
+        Older versions of ComfyUI ignore the id, and interrupt any prompt that runs. So the interrupt is sent only while
+        this prompt runs.
         """
         queue = self.queue(retry=False)
         if any(queued.prompt_id == prompt_id for queued in queue.pending):

@@ -77,7 +77,7 @@ class HttpClient:
         return read_object(self.request("GET", path, retry=retry), _name("GET", path))
 
     def post(self, path: str, body: Mapping[str, Any]) -> None:
-        """Post a JSON object, up to three times. The answer is not read."""
+        """Post a JSON object, up to three times. The content of the answer does not matter."""
         self.request("POST", path, body=body, retry=True)
 
     def request(

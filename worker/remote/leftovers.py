@@ -43,7 +43,7 @@ class Leftovers:
         self._stray.pop(prompt_id, None)
 
     def note_client(self, client_id: str) -> None:
-        """Note that prompts of this client may run, for which nobody waits."""
+        """Note that prompts of this client may still run, although no job waits for them."""
         self._clients.add(client_id)
 
     def remove(self) -> None:

@@ -59,7 +59,7 @@ Frame = Text | Binary
 
 
 class EventSocket:
-    """The connection of one client. It keeps its client id when it connects again, until ``renew``. For one thread.
+    """The connection of one client, for one thread. It keeps its client id when it connects again, until ``renew``.
 
     Args:
         base: the server's address, with ``http`` or ``https``.

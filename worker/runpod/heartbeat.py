@@ -17,7 +17,7 @@ _PR_SET_PDEATHSIG = 1
 def start_heartbeat() -> None:
     """Fork the process that sends heartbeats with the ids in the SDK's ``JobsProgress``. It dies with this process.
 
-    Call it while this process is small, without threads and without a CUDA context, since a fork copies all of this.
+    Call it while this process is small and has neither threads nor a CUDA context, since a fork inherits its state.
     """
     mirror = PingJobMirror()
     JobsProgress().set_mirror(mirror)

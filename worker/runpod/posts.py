@@ -19,7 +19,7 @@ _log = logging.getLogger("worker")
 
 # As RunPod's SDK sends it.
 _HEADERS = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
-# 401 and 403 are among them, since a gateway may send them, or RunPod while the worker's key is being changed.
+# 401 and 403 are among them, since a gateway may send them, or RunPod just after the worker's key was changed.
 _TRANSIENT = {401, 403, 408, 425, 429}
 _UNKNOWN_JOB = {404, 410}
 _RESULT_S = 600.0  # So long, since to make the result again would cost more.

@@ -1,4 +1,4 @@
-"""Every environment variable that the worker reads. No other part of the worker reads the environment.
+"""Declares every environment variable that the worker reads. No other part of the worker reads the environment.
 
 Each module here holds the settings of one subject, such as ``bucket.py``, and says how to add one. ``settings.py``
 combines them, and ``readers.py`` turns texts of the environment into values.

@@ -1,4 +1,4 @@
-"""The settings of all subjects in one class, and how they are read from the environment."""
+"""Combines the settings of all subjects in one class, and reads them from the environment."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who takes part: each contender and its processes."""
+"""The contenders that are compared, and their processes."""

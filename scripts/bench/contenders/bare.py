@@ -1,4 +1,4 @@
-"""ComfyUI's bare executor, inside an open worker's process: what every design must do at least."""
+"""Runs jobs with ComfyUI's bare executor in a worker's process, to show what every design must do at least."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from worker.engine.workspace import StateFolder
 
 @dataclass(frozen=True)
 class BareRun:
-    """Each saved file as base64, and the milliseconds that it took."""
+    """A run's result. ``files``: each saved file as base64. ``ms``: milliseconds that the run took."""
 
     files: list[str]
     ms: float
 
 
 class BareExecutor:
-    """A second ``PromptExecutor`` in the process of ``worker``, without anything of the worker around it.
+    """A second ``PromptExecutor`` in the process of ``worker``, without the worker's own code around it.
 
-    It runs on the worker's executor thread. For a second thread OpenMP would start more threads, which slow both down.
+    It runs on the worker's executor thread. For a second thread OpenMP would start more threads, which would slow both
+    down.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -43,7 +44,7 @@ class BareExecutor:
         self._on_its_thread = _executor_thread(backend._turns, self._state)
 
     def __call__(self, workflow: dict[str, Any], images: Mapping[str, bytes] | None = None) -> BareRun:
-        """Run ``workflow`` with its input files by name, and read what it saved."""
+        """Run ``workflow`` with input files by name, and read the files that it saved."""
         return self._on_its_thread(lambda: self._timed(workflow, images or {}))
 
     def _timed(self, workflow: dict[str, Any], images: Mapping[str, bytes]) -> BareRun:
@@ -71,7 +72,7 @@ class BareExecutor:
 
 
 def _executor_thread(turns: Turns, state: StateFolder) -> Callable[[Callable[[], BareRun]], BareRun]:
-    """A function that does what it is given in a turn of its own."""
+    """A function that runs its argument on the executor's thread, in a turn of its own."""
     waiting: dict[GraphRun, Callable[[], None]] = {}
     perform = turns._perform
 

@@ -1,8 +1,8 @@
-"""A contender's process: ``python -m bench.contenders.child [DIR]``.
+"""Runs a contender's jobs in a process of its own: ``python -m bench.contenders.child [DIR]``.
 
-Without DIR it holds the ``worker`` that PYTHONPATH finds. That may be of an older checkout, so nothing but ``Worker``,
-``make_handler``, ``make_ready`` and public attributes may be used of it. With DIR it holds the handler of a checkout of
-the public worker-comfyui.
+Without DIR it uses the ``worker`` that PYTHONPATH finds. This may be from an older checkout, so use only ``Worker``,
+``make_handler``, ``make_ready`` and public attributes of it. With DIR it uses the handler of a checkout of the public
+worker-comfyui.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Run = Callable[[dict[str, Any]], Any]
 
 
 def main() -> None:
-    """Open what the arguments name, then answer each job until the benchmark ends."""
+    """Open the worker or handler that the arguments name, then answer jobs until the benchmark ends."""
     die_with_parent(signal.SIGKILL)
     pipe = Pipe()
     ways: dict[str, Run]
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def measured(run: Run, jobs: list[dict[str, Any]]) -> Message:
-    """Milliseconds from the last job's dict to its answer's dict, and what was in the answer."""
+    """Run ``jobs``. Returns the milliseconds from the last job's dict to its answer's dict, and the answer's sizes."""
     for job in jobs[:-1]:
         run(job)
     start = time.perf_counter()
@@ -55,7 +55,7 @@ def measured(run: Run, jobs: list[dict[str, Any]]) -> Message:
     if isinstance(problem, list):
         problem = problem[0]
     return {
-        "ms": answer.pop("ms", milliseconds),  # The bare executor takes the time itself.
+        "ms": answer.pop("ms", milliseconds),  # The bare executor measures the time itself.
         "answer_bytes": len(json.dumps(answer)),
         "images": len(answer.get("images", [])),
         "files": len(answer.get("images", [])) + len(answer.get("files", [])),
@@ -64,7 +64,7 @@ def measured(run: Run, jobs: list[dict[str, Any]]) -> Message:
 
 
 def open_worker() -> tuple[dict[str, Run], Message]:
-    """The worker on the backend that the environment names, and the bare executor where ComfyUI is embedded."""
+    """Open the worker, with the backend that the environment names. If it is embedded, add the bare executor."""
     import worker as package
     from worker import Worker
     from worker.handler import make_handler
@@ -83,7 +83,7 @@ def open_worker() -> tuple[dict[str, Run], Message]:
 
 
 def bare_way(worker: Any) -> Run:
-    """The bare executor as a handler. It is built with its first job, so that it costs nothing before."""
+    """The bare executor as a handler. It is built when its first job comes, so that it costs nothing before."""
     built: list[Callable[..., Any]] = []
 
     def run(job: dict[str, Any]) -> Message:
@@ -103,7 +103,7 @@ def bare_way(worker: Any) -> Run:
 
 
 def open_known(folder: Path) -> tuple[dict[str, Run], Message]:
-    """The handler of a checkout of the public worker-comfyui."""
+    """Open the handler of a checkout of the public worker-comfyui."""
     sys.path[:0] = [str(folder), str(folder / "src")]
     return {"handler": importlib.import_module("handler").handler}, {"imported": time.monotonic()}
 

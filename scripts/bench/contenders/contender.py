@@ -1,4 +1,4 @@
-"""A contender: one way to run ComfyUI's workflows, in fresh processes."""
+"""``Contender``: starts one way to run workflows in fresh processes, and runs jobs with it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _START_S, _JOB_S = 300, 1800
 
 @dataclass(frozen=True)
 class StartUp:
-    """A start. ``began`` is a time of ``time.monotonic``; ``steps`` are seconds, one after the other."""
+    """A start. ``began``: when, by ``time.monotonic``. ``steps``: the seconds of each step, in their order."""
 
     began: float
     steps: dict[str, float]
@@ -34,7 +34,7 @@ class StartUp:
 class Run:
     """One job: milliseconds from the job's dict to the answer's dict, inside the contender's process, and its sizes.
 
-    ``loopback_bytes`` is what the whole machine sent over loopback during the job; None where that cannot be known.
+    ``loopback_bytes``: bytes that the whole machine sent over loopback during the job; None if that is not known.
     """
 
     ms: float
@@ -46,11 +46,11 @@ class Run:
 
 
 class Contender:
-    """Starts with ``start``, ends on leaving ``with``.
+    """One way to run jobs. Its processes begin with ``start``, and end with the ``with`` block.
 
     Args:
         name: ``EMBEDDED``, ``WEBSOCKET``, ``AGAINST`` or ``KNOWN``.
-        setup: what it shares with the others.
+        setup: what all contenders share.
     """
 
     def __init__(self, name: str, setup: Setup) -> None:
@@ -72,11 +72,11 @@ class Contender:
 
     @property
     def is_running(self) -> bool:
-        """Whether its processes live."""
+        """Whether none of its processes has ended."""
         return all(child is None or child.is_running for child in (self._child, self._server))
 
     def pids(self) -> dict[str, int]:
-        """Its processes: ``worker``, and ``server`` where there is one."""
+        """The ids of its processes: ``worker``, and ``server`` if there is one."""
         worker = {"worker": self._child.pid} if self._child else {}
         return worker | ({"server": self._server_pid} if self._server_pid else {})
 
@@ -101,10 +101,10 @@ class Contender:
         return self
 
     def ready(self) -> StartUp:
-        """Wait until it can take a job.
+        """Wait until the contender can take a job.
 
         Raises:
-            ContenderFailed: it cannot start.
+            ContenderFailed: the contender cannot start.
         """
         if self._child is None:
             raise RuntimeError("begin() comes first")
@@ -120,30 +120,30 @@ class Contender:
         return StartUp(self._began, self._embedded_steps(opened, ready))
 
     def _check_origin(self, opened: Mapping[str, Any]) -> None:
-        """Otherwise a checkout could be compared with itself."""
+        """Check which checkout its process imported. Otherwise a checkout could be compared with itself."""
         if Path(opened["worker"]) != self._project.resolve() / "worker":
             raise ContenderFailed(f"its process imported {opened['worker']} instead of {self._project}/worker")
 
     def _embedded_steps(self, opened: Mapping[str, Any], ready: float) -> dict[str, float]:
-        """Seconds from its beginning to ``ready``. An older checkout may not have timed all of the steps."""
+        """The seconds until ``ready``, by step. An older checkout may not have measured every step."""
         steps = {"process": opened["imported"] - self._began}
         steps |= {name: opened["timings"][name] for name in ("core", "nodes") if name in opened["timings"]}
         return {**steps, "rest": ready - sum(steps.values())}
 
     def start(self) -> StartUp:
-        """``begin`` and ``ready``."""
+        """Call ``begin``, then ``ready``."""
         return self.begin().ready()
 
     def run(self, request: Request, way: str = "handler", just_before: Request | None = None) -> Run:
         """Run one job.
 
         Args:
-            request: its input.
-            way: ``bare``: with the bare executor of the embedded contender's process.
-            just_before: a job like it, which is run right before it and is not measured.
+            request: the job's input.
+            way: ``handler``, or ``bare`` for the bare executor in the embedded contender's process.
+            just_before: a similar job, which is run right before this one and is not measured.
 
         Raises:
-            ContenderFailed: the job failed, or the contender did.
+            ContenderFailed: the job or the contender failed.
         """
         if self._child is None:
             raise RuntimeError("begin() comes first")

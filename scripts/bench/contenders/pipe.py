@@ -1,4 +1,4 @@
-"""A child's end of the pipe to the benchmark: one JSON object a line."""
+"""``Pipe``: the child's side of the messages between the benchmark and a child, one JSON object on each line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Message = dict[str, Any]
 
 
 class Pipe:
-    """Takes standard input and output for itself. What other code prints goes to standard error."""
+    """Uses standard input and output for messages. What other code prints goes to standard error."""
 
     def __init__(self) -> None:
         self._in = os.fdopen(os.dup(0), "r", encoding="utf-8")
@@ -24,7 +24,7 @@ class Pipe:
         os.dup2(2, 1)
 
     def receive(self) -> Message | None:
-        """The next message; None where the benchmark has ended."""
+        """The next message; None if the benchmark has ended."""
         line = self._in.readline()
         return json.loads(line) if line else None
 
@@ -35,9 +35,9 @@ class Pipe:
 
 
 def die_with_parent(number: signal.Signals) -> None:
-    """Get the signal ``number`` when the benchmark ends, however it ends."""
+    """Let this process get the signal ``number`` when the benchmark ends, even if it is killed."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
     parent = select.poll()
     parent.register(0)
     if any(event & select.POLLHUP for _, event in parent.poll(0)):
-        os._exit(1)  # It has ended already.
+        os._exit(1)  # The benchmark has already ended.

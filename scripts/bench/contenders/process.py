@@ -1,4 +1,4 @@
-"""A child process of the benchmark, seen from the benchmark: messages to it and from it, and its end."""
+"""``Child``: starts a child process of the benchmark, exchanges messages with it, and ends it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _OWN_PATHS = (PROJECT / "scripts", PROJECT / "tests" / "support")
 
 
 class ContenderFailed(Exception):
-    """A contender could not start, or did not answer; the text is one line."""
+    """A contender could not start, or did not answer. The text is one line."""
 
 
 class Child:
-    """``python -m MODULE ARGUMENT…``, in a session of its own, so that Ctrl-C reaches the benchmark alone.
+    """``python -m MODULE ARGUMENT…``, in a session of its own, so that Ctrl-C reaches only the benchmark.
 
     Args:
-        module: what it runs, of this checkout.
+        module: the module of this checkout that it runs.
         arguments: its arguments.
-        environment: all of its variables. Only PYTHONPATH is set here.
-        log: where its output goes.
+        environment: all of its variables. PYTHONPATH is extended here.
+        log: the file for its standard error.
         project: the checkout whose ``worker`` it imports.
     """
 
@@ -48,7 +48,7 @@ class Child:
         self._log = log
         with log.open("ab") as stream:
             self._process = subprocess.Popen(
-                # -P: without it the working directory would come before PYTHONPATH, and with it perhaps its ``worker``.
+                # Without -P, the working directory would come before PYTHONPATH, and it may hold another ``worker``.
                 [sys.executable, "-P", "-m", module, *arguments],
                 env={**environment, "PYTHONPATH": paths},
                 stdin=subprocess.PIPE,
@@ -72,7 +72,7 @@ class Child:
         """Send a message.
 
         Raises:
-            ContenderFailed: it has ended.
+            ContenderFailed: the child has ended.
         """
         assert self._process.stdin is not None  # noqa: S101
         try:
@@ -82,10 +82,10 @@ class Child:
             raise ContenderFailed(self._last_words()) from None
 
     def receive(self, timeout_s: float) -> Message:
-        """The next message. A child that takes longer is killed.
+        """The next message. If it does not come within ``timeout_s`` seconds, the child is killed.
 
         Raises:
-            ContenderFailed: it says that it failed, took too long, or has ended.
+            ContenderFailed: the child says that it failed, took too long, or has ended.
         """
         assert self._process.stdout is not None  # noqa: S101
         late = threading.Event()
@@ -111,9 +111,9 @@ class Child:
         return message
 
     def close(self) -> None:
-        """End it, and all that it has started."""
+        """End the child, and all processes that it has started."""
         assert self._process.stdin is not None  # noqa: S101
-        with contextlib.suppress(OSError):  # It has ended without reading all.
+        with contextlib.suppress(OSError):  # The child has ended before it read all messages.
             self._process.stdin.close()
         for number in (signal.SIGINT, signal.SIGKILL):
             try:

@@ -1,4 +1,4 @@
-"""An S3 server (moto's), which ends with the benchmark: ``python -m bench.contenders.s3``."""
+"""Runs moto's S3 server until the benchmark ends: ``python -m bench.contenders.s3``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bench.contenders.pipe import Pipe, die_with_parent
 
 
 def main() -> None:
-    """Tell the address, and serve until the benchmark ends."""
+    """Send the address to the benchmark, and serve until it ends."""
     die_with_parent(signal.SIGKILL)
     pipe = Pipe()
     with s3_server() as url:
-        client(url).create_bucket(Bucket=time.strftime("%m-%y"))  # RunPod's uploader takes this name.
+        client(url).create_bucket(Bucket=time.strftime("%m-%y"))  # RunPod's uploader uses a bucket of this name.
         pipe.send({"url": url})
         pipe.receive()
 

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _link_inputs(base: Path, folder: Path) -> None:
-    """Let workflows find the base directory's input files: the server has an input folder of its own."""
+    """Link the base directory's input files into ``folder``, since the server has an input folder of its own."""
     folder.mkdir()
     for entry in base.iterdir():
         (folder / entry.name).symlink_to(entry)

@@ -1,4 +1,4 @@
-"""What all contenders share, and the environment of their processes."""
+"""``Setup``: what all contenders share, and the environment of their processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.embedded.start.source import ComfySource
 from worker.settings import Settings
 
 EMBEDDED, WEBSOCKET = "embedded", "websocket"
-# The benchmark's jobs stay on this machine, whatever buckets and job API the user's worker has.
+# These variables are left out, so that the benchmark's jobs do not use the user's bucket, job API or ComfyUI server.
 _LEFT_OUT = ("BUCKET_", "RUNPOD_", "COMFY_BACKEND", "COMFY_HOST", "SAVE_METADATA", "OUTPUT_", "MAX_RESPONSE_MB")
 
 
@@ -21,12 +21,12 @@ class Setup:
     """What all contenders share.
 
     Attributes:
-        settings: the environment's.
+        settings: the settings in the environment.
         comfyui: the ComfyUI tree and the base directory.
-        models: a folder with further models.
-        folder: where logs go.
-        known: checkout of the public worker-comfyui.
-        against: another checkout of this project.
+        models: a folder with further models, or None.
+        folder: the folder for logs.
+        known: a checkout of the public worker-comfyui, or None.
+        against: another checkout of this project, or None.
     """
 
     settings: Settings
@@ -37,7 +37,7 @@ class Setup:
     against: Path | None = None
 
     def flags(self) -> tuple[str, ...]:
-        """ComfyUI's flags, without those that every contender gets anyway."""
+        """ComfyUI's flags that the user and the further models add."""
         if self.models is None:
             return self.settings.comfy_args
         config = self.folder / "model_paths.yaml"
@@ -46,7 +46,7 @@ class Setup:
         return (*self.settings.comfy_args, "--extra-model-paths-config", str(config))
 
     def environment(self, backend: str, **more: str) -> dict[str, str]:
-        """All variables of a process with that backend, and ``more``."""
+        """All variables for a process that uses ``backend``, with ``more``."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_LEFT_OUT)}
         return kept | {
             "COMFYUI_PATH": str(self.comfyui.path),

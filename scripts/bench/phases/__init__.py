@@ -1,1 +1,1 @@
-"""What is measured, one module for each phase."""
+"""The measurements, a module for each phase."""

@@ -1,4 +1,4 @@
-"""What the GPU does, as ``nvidia-smi`` reports it: memory and load of the whole device, ten times a second."""
+"""Measures memory and load of the whole GPU ten times a second, with ``nvidia-smi``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INTERVAL_MS = 100
 
 @dataclass(frozen=True)
 class GpuSample:
-    """``at``: seconds of ``time.monotonic``; ``used_mb``: MB of 10⁶ bytes; ``load``: 0 to 1."""
+    """One moment. ``at``: by ``time.monotonic``. ``used_mb``: in MB of 10⁶ bytes. ``load``: 0 to 1."""
 
     at: float
     used_mb: float
@@ -31,7 +31,7 @@ class GpuUse:
 
 
 class GpuWatch:
-    """Watches the first visible GPU while in ``with``; without ``nvidia-smi`` it sees nothing."""
+    """Watches the first visible GPU within its ``with`` block. Without ``nvidia-smi`` there are no samples."""
 
     def __init__(self) -> None:
         self._samples: list[GpuSample] = []
@@ -56,7 +56,7 @@ class GpuWatch:
             self._thread.join()
 
     def use(self, since: float) -> GpuUse | None:
-        """Peak and load since ``since``, a time of ``time.monotonic``; None where nothing was seen."""
+        """Peak and load since ``since``, by ``time.monotonic``; None if there are no samples."""
         return gpu_use([sample for sample in self._samples if sample.at >= since])
 
     def _read(self) -> None:
@@ -69,7 +69,7 @@ class GpuWatch:
 
 
 def parse_sample(line: str, at: float) -> GpuSample | None:
-    """A line such as ``1234, 56`` (MiB, percent); None where it holds something else."""
+    """Read a line such as ``1234, 56`` (MiB, percent). None if it holds something else."""
     try:
         used, load = (float(part) for part in line.split(","))
     except ValueError:  # "[N/A]", or a line about an error.
@@ -78,7 +78,7 @@ def parse_sample(line: str, at: float) -> GpuSample | None:
 
 
 def gpu_use(samples: list[GpuSample]) -> GpuUse | None:
-    """Peak memory, and the load times the time that each sample stands for."""
+    """Peak memory, and busy seconds: the sum of each sample's load × the time since the sample before."""
     if not samples:
         return None
     busy = sum(later.load * (later.at - sooner.at) for sooner, later in itertools.pairwise(samples))
@@ -86,7 +86,7 @@ def gpu_use(samples: list[GpuSample]) -> GpuUse | None:
 
 
 def gpu_name() -> str | None:
-    """The first GPU's name, where ``nvidia-smi`` knows one."""
+    """The first GPU's name; None if ``nvidia-smi`` finds no GPU."""
     if not shutil.which("nvidia-smi"):
         return None
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]

@@ -1,4 +1,4 @@
-"""Memory of a contender's processes: idle after its start, and at its highest while it runs the cases."""
+"""Measures the memory of each contender's processes: idle after its start, and the peak while it runs the cases."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _SETTLE_S, _IDLE_S = 1.0, 1.0
 
 @dataclass(frozen=True)
 class Sample:
-    """MB (10⁶ bytes) of each of a contender's process trees at one moment, ``worker`` and ``server``.
+    """Memory of a contender's process trees, ``worker`` and ``server``, at one moment. In MB of 10⁶ bytes.
 
-    RSS counts a page that two processes share twice; PSS gives each of them its part.
+    If two processes share a page, RSS counts it twice, and PSS counts half of it for each.
     """
 
     rss: dict[str, float]
@@ -39,7 +39,7 @@ class Sample:
 class Memory:
     """A contender's memory in MB. ``peak_pss`` and ``peak_rss``: by process, at the moment when their sum was highest.
 
-    ``gpu`` is of the whole device; ``gpu_before_mb`` is what it held before the contender started.
+    ``gpu``: use of the whole device. ``gpu_before_mb``: memory in use there before the contender started.
     """
 
     idle_rss: float
@@ -51,7 +51,7 @@ class Memory:
 
 
 def measure_memory(plan: Plan) -> dict[str, Memory]:
-    """Each contender by itself; one that cannot start is left out."""
+    """Measure each contender by itself. A contender that cannot start is left out."""
     taken = {name: plan.attempt(MEMORY, name, partial(_measured, plan, name)) for name in plan.contenders}
     return {name: memory for name, memory in taken.items() if memory}
 
@@ -92,7 +92,7 @@ def _total(sizes: Mapping[str, float]) -> float:
 
 
 class MemoryWatch:
-    """Samples processes and their children on a thread while in ``with``."""
+    """Samples processes and their children, on a thread, within its ``with`` block."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._pids = pids
@@ -109,7 +109,7 @@ class MemoryWatch:
         self._thread.join()
 
     def since(self, moment: float) -> list[Sample]:
-        """The samples since ``moment``, a time of ``time.monotonic``, with one of right now."""
+        """The samples since ``moment``, by ``time.monotonic``, and a new one."""
         return [sample for at, sample in list(self._samples) if at >= moment] + [sample_memory(self._pids)]
 
     def _watch(self) -> None:
@@ -129,7 +129,7 @@ def sample_memory(pids: Mapping[str, int]) -> Sample:
 
 
 def _sizes(pid: int) -> dict[str, float]:
-    """``Rss`` and ``Pss`` of one moment, in MB; 0 for a process that has ended."""
+    """``Rss`` and ``Pss`` of a process now, in MB; 0 if it has ended."""
     sizes = {"Rss": 0.0, "Pss": 0.0}
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():

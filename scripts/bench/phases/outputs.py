@@ -1,4 +1,4 @@
-"""What it costs to hand out images: this worker beside ComfyUI's own SaveImage, and beside RunPod's uploader."""
+"""Compares how fast images are delivered: this worker with ComfyUI's own SaveImage, and with RunPod's uploader."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _START_S, _RUN_S = 300, 600
 
 @dataclass(frozen=True)
 class Outputs:
-    """Milliseconds of each case, ``worker`` and ``other``: the n-th runs of both are a pair. Sizes are in bytes.
+    """The measurements. ``ms``: by case, the milliseconds of ``worker`` and of ``other``; n-th runs are pairs.
 
-    ``peak_rss`` is what the worker needs above its idle state while it hands out 16 images, whose tensor takes
-    ``tensor``.
+    ``peak_rss``: bytes that the worker needs, above its idle state, to deliver 16 images. ``tensor``: bytes of the
+    tensor of these images.
     """
 
     ms: dict[str, dict[str, list[float]]]
@@ -31,7 +31,7 @@ class Outputs:
 
 
 def measure_outputs(plan: Plan) -> Outputs | None:
-    """Measure in a fresh process; None where it fails."""
+    """Measure in a fresh process. None if it fails."""
     return plan.attempt(OUTPUTS, EMBEDDED, partial(_measured, plan))
 
 

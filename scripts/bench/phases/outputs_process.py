@@ -1,10 +1,10 @@
-"""Measures how images are handed out: ``python -m bench.phases.outputs_process S3_URL RUNS``.
+"""Measures how fast images are delivered: ``python -m bench.phases.outputs_process S3_URL RUNS``.
 
 ``photo-1024``, ``photo-1024-batch4``: LoadImage → ImageBlend → SaveImage of one or four photographs of 1024². The
-worker is timed from the job's dict to the answer's dict. The other is the bare executor with ComfyUI's own SaveImage,
-whose files are read back and encoded as base64.
+worker is timed from the job's dict to the answer's dict. It is compared with the bare executor and ComfyUI's own
+SaveImage, whose files are read and encoded as base64.
 
-``upload-4``: four such files to an S3 server. The worker sends them in parallel through one client. RunPod's
+``upload-4``: four such files are sent to an S3 server. The worker sends them in parallel through one client. RunPod's
 ``rp_upload.upload_image`` sends one after the other.
 """
 
@@ -44,11 +44,11 @@ _WARM_UPS = 2
 
 
 class WentWrong(Exception):
-    """A run gave something else than it should."""
+    """A run did not give what it should."""
 
 
 def main() -> None:
-    """Measure the memory, then each pair; send each of them as a message."""
+    """Measure the memory, then pairs of runs. Send each measurement as a message."""
     die_with_parent(signal.SIGKILL)
     pipe = Pipe()
     url, runs = sys.argv[1], int(sys.argv[2])
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def measured(index: int, ours: Way, other: Way) -> Message:
-    """Milliseconds of one pair."""
+    """Run one pair. Returns its milliseconds."""
     pair: Message = {}
     for name, run in (("worker", ours), ("other", other)):
         start = time.perf_counter()
@@ -76,7 +76,7 @@ def measured(index: int, ours: Way, other: Way) -> Message:
 
 
 def image_ways(worker: Worker, count: int) -> tuple[Way, Way]:
-    """The handler, and the bare executor with ComfyUI's own SaveImage; each gives ``count`` pictures."""
+    """The handler, and the bare executor with ComfyUI's own SaveImage. Each makes ``count`` pictures."""
     photo = photograph()
     encoded = base64.b64encode(photo).decode()
     handle, runner = make_handler(worker), asyncio.Runner()
@@ -94,7 +94,7 @@ def image_ways(worker: Worker, count: int) -> tuple[Way, Way]:
 
 
 def upload_ways(worker: Worker, url: str) -> tuple[Way, Way]:
-    """The worker's uploads of four files, and RunPod's."""
+    """Uploads of four files by the worker, and by RunPod's SDK."""
     if worker.runtime is None:
         raise RuntimeError("the worker is not open")
     workspace = worker.runtime.state.new_workspace()
@@ -129,7 +129,7 @@ def picture(workspace: Workspace, index: int) -> Artifact:
 
 
 def peak_memory(worker: Worker) -> float:
-    """Bytes that the process needs at most above what it has when idle, while 16 images are delivered inline."""
+    """Most bytes that the process needs, above its idle state, while 16 images are delivered in an answer."""
     handler = JobHandler(worker)
     image = {"name": PHOTO, "image": base64.b64encode(photograph()).decode()}
 
@@ -142,7 +142,7 @@ def peak_memory(worker: Worker) -> float:
         return len(reply.body())
 
     deliver(1)
-    Path("/proc/self/clear_refs").write_text("5")  # Forgets the peak so far.
+    Path("/proc/self/clear_refs").write_text("5")  # Resets the peak.
     idle = memory("VmRSS")
     check(deliver(_TENSOR_IMAGES) > _TENSOR_IMAGES * 1_000_000, "the answer is too small")
     return memory("VmHWM") - idle
@@ -157,10 +157,10 @@ def memory(field: str) -> float:
 
 
 def check(right: bool, what: object) -> None:
-    """See that a run gave what it should.
+    """Check that a run gave what it should.
 
     Raises:
-        WentWrong: it did not.
+        WentWrong: ``right`` is false.
     """
     if not right:
         raise WentWrong(f"a run went wrong: {what}")

@@ -1,8 +1,8 @@
-"""How long a worker idles between two queued jobs: RunPod's own loop, and this worker's with one and two jobs at once.
+"""Measures the pause between two queued jobs: with RunPod's own loop, and with this worker at one and two jobs at once.
 
 Three processes, each with a stand-in for RunPod's job API on loopback, get batches of the same jobs in turn. A job is
-EmptyImage → ImageBlur → SaveImage, each of a colour of its own. The pause is the time from one result to the next, less
-the time that a job takes by itself. That time is the median of what the worker with one job at once logs as ``run``.
+EmptyImage → ImageBlur → SaveImage, and each job has another colour. The pause is the time from one result to the next,
+minus the time of a job by itself: the median of the times that the worker with one job at once logs as ``run``.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ _WORKERS: dict[str, tuple[list[str], dict[str, str]]] = {
 
 @dataclass(frozen=True)
 class Queue:
-    """Seconds: of a job by itself, and from each result to the next of the same batch, by worker."""
+    """``job_s``: seconds of a job by itself. ``intervals_s``: by worker, seconds from each result to the next."""
 
     job_s: float
     intervals_s: dict[str, list[float]]
 
     def pauses_ms(self, worker: str) -> list[float]:
-        """Milliseconds between two jobs. Below 0: the job took less than the median."""
+        """Milliseconds between two jobs. A value is below 0 if its job took less than the median."""
         return [(interval - self.job_s) * 1000 for interval in self.intervals_s[worker]]
 
 
@@ -68,7 +68,7 @@ class _Worker:
 
 
 def measure_queue(plan: Plan) -> Queue | None:
-    """Run all batches; None where a worker fails."""
+    """Run all batches. None if a worker fails."""
     plan.progress.begin("queue", (plan.counts.queue_rounds + 1) * len(_WORKERS))
     with contextlib.ExitStack() as stack:
         workers = {}
@@ -88,7 +88,7 @@ def _measured(plan: Plan, workers: dict[str, _Worker]) -> Queue | None:
             times = plan.attempt(QUEUE, name, partial(_batch, worker.api, number, graphs))
             if times is None:
                 return None
-            if number:  # The first batch warms up.
+            if number:  # The first batch only warms up.
                 intervals[name] += [later - sooner for sooner, later in itertools.pairwise(times)]
             plan.progress.advance()
     return Queue(statistics.median(_logged_runs(workers[ONE_AT_ONCE].log)), intervals)
@@ -96,16 +96,16 @@ def _measured(plan: Plan, workers: dict[str, _Worker]) -> Queue | None:
 
 @contextlib.contextmanager
 def _started(name: str, setup: Setup) -> Iterator[_Worker]:
-    """A worker that asks its stand-in for jobs.
+    """Start a worker that asks its stand-in for jobs.
 
     Raises:
-        ContenderFailed: it did not start.
+        ContenderFailed: the worker did not start.
     """
     arguments, variables = _WORKERS[name]
     log = setup.folder / f"{name}.log"
     with JobApi() as api, log.open("wb") as stream:
         given = api.environment(COMFY_LOG_LEVEL="WARNING", TMPDIR=str(setup.folder), **variables)
-        # As on RunPod, a worker without a GPU ends unless it is told to do without.
+        # As on RunPod, a worker without a GPU ends unless it has --cpu.
         given["COMFY_ARGS"] = shlex.join((*setup.flags(), *(() if cuda_device_count() else ("--cpu",))))
         process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -128,7 +128,7 @@ def _started(name: str, setup: Setup) -> Iterator[_Worker]:
 
 
 def _batch(api: JobApi, number: int, graphs: Sequence[Graph]) -> list[float]:
-    """Queue jobs together; when each result came, in seconds of ``time.monotonic``.
+    """Queue jobs together. Returns when each result came, by ``time.monotonic``.
 
     Raises:
         ContenderFailed: a job failed, or gave no result.
@@ -155,7 +155,7 @@ def _wait(api: JobApi, what: Callable[[], Any], timeout_s: float, otherwise: str
 
 
 def _blurred(color: int) -> Graph:
-    """Some work for the executor: a blur of 512²."""
+    """A graph with some work for the executor: a blur of 512²."""
     return {
         "1": node("EmptyImage", width=512, height=512, batch_size=1, color=color),
         "2": node("ImageBlur", image=["1", 0], blur_radius=12, sigma=4.0),
@@ -164,6 +164,6 @@ def _blurred(color: int) -> Graph:
 
 
 def _logged_runs(log: Path) -> list[float]:
-    """The ``run`` seconds of each job, from the worker's log, without the first batch's."""
+    """The ``run`` seconds of each job in the worker's log, without the first batch."""
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     return [line["seconds"]["run"] for line in lines if "run" in line.get("seconds", {})][BATCH:]

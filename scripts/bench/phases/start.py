@@ -1,4 +1,4 @@
-"""Cold starts: from fresh processes to the answer of a first job."""
+"""Measures cold starts, from fresh processes to the answer of a first job."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from bench.workload.cases import FIRST
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds from spawning the processes to the first answer, and the steps they were spent on, in order."""
+    """``seconds``: from the start of the processes to the first answer. ``steps``: seconds of each step, in order."""
 
     seconds: float
     steps: dict[str, float]
 
 
 def measure_starts(plan: Plan) -> dict[str, list[Start]]:
-    """Starts of each contender, in turn. One that fails is left out from there on.
+    """Start the contenders in turn. A contender that fails is left out from then on.
 
-    Where no other phase has read ComfyUI's files before, a first round is run and not counted.
+    If this is the only phase, there is a first round that is not counted, so that the files are in the system's cache.
     """
     unmeasured = int(plan.phases == (START,))
     starts: dict[str, list[Start]] = {name: [] for name in plan.contenders}

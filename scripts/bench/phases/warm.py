@@ -1,4 +1,4 @@
-"""Warm latency: all contenders live at once and take turns, run by run."""
+"""Measures warm latency: all contenders run at the same time and take turns, run by run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHORT_MS = 50.0
 
 @dataclass(frozen=True)
 class _Lane:
-    """A way to run a job: with a contender's handler, or with the bare executor in its process."""
+    """One way to run a job: with a contender's handler, or with the bare executor in its process."""
 
     name: str
     contender: Contender
@@ -29,7 +29,7 @@ class _Lane:
 
 
 def measure_warm(plan: Plan) -> dict[str, dict[str, list[Run]]]:
-    """The runs of each case, by contender. The n-th runs of all contenders are one turn. One that fails is left out."""
+    """The runs of each case, by contender; n-th runs are of the same turn. A contender that fails is left out."""
     numbers = itertools.count(1)
     with contextlib.ExitStack() as stack:
         contenders = started(plan, stack)
@@ -37,7 +37,7 @@ def measure_warm(plan: Plan) -> dict[str, dict[str, list[Run]]]:
 
 
 def started(plan: Plan, stack: contextlib.ExitStack) -> list[Contender]:
-    """All contenders that can start, at the same time."""
+    """Start all contenders at the same time. Returns those that have started."""
     plan.progress.begin("starting " + ", ".join(plan.contenders), 1)
     begun = []
     for name in plan.contenders:
@@ -49,12 +49,12 @@ def started(plan: Plan, stack: contextlib.ExitStack) -> list[Contender]:
 def run_case(
     contender: Contender, case: Case, numbers: Iterator[int], way: str = "handler", *, twice: bool = False
 ) -> Run:
-    """One run of ``case``: the sum of its jobs, which run one after the other.
+    """Do one run of ``case``. Returns the sum of its jobs, which run one after the other.
 
-    With ``twice`` a job like it, which is not measured, runs right before each of them.
+    With ``twice``, a similar job, which is not measured, runs right before each job.
 
     Raises:
-        ContenderFailed: a job failed, or the contender did.
+        ContenderFailed: a job or the contender failed.
     """
     runs = []
     for part in range(case.jobs):
@@ -83,8 +83,8 @@ def _measured(plan: Plan, case: Case, contenders: list[Contender], numbers: Iter
     for turn in range(-_WARM_UPS, plan.counts.runs):
         for lane in _shuffled(lanes, last, chance):
             last = lane
-            # The others have filled the processor's caches. A short job would take up to three times as long, so it is
-            # run twice. All lanes of a case are treated alike.
+            # Other contenders have filled the processor's caches, so a short job would take up to three times as long.
+            # So run it twice. All lanes of a case are treated alike.
             twice = fastest_ms < _SHORT_MS
             run = plan.attempt(
                 case.name, lane.name, partial(run_case, lane.contender, case, numbers, lane.way, twice=twice)
@@ -101,7 +101,7 @@ def _measured(plan: Plan, case: Case, contenders: list[Contender], numbers: Iter
 
 
 def _shuffled(lanes: list[_Lane], last: _Lane | None, chance: random.Random) -> list[_Lane]:
-    """``lanes`` in another order. Each may profit or suffer from the one before it, and none comes after itself."""
+    """``lanes`` in random order, as each may profit or suffer from the one before it. ``last`` does not come first."""
     order = lanes[:]
     chance.shuffle(order)
     if len(order) > 1 and order[0] is last:

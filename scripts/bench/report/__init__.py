@@ -1,1 +1,1 @@
-"""What is made of the measurements: statistics, JSON, tables and plots."""
+"""Turns the measurements into statistics, JSON, tables and plots."""

@@ -1,4 +1,4 @@
-"""Statistics: the spread of a list of times, ratios and differences of two lists, and how sure they are."""
+"""Computes the statistics: the spread of times, and ratios and differences of two lists, with their intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 _RESAMPLES = 4000
 _FEWEST_PAIRS = 3
 _WIDEST = 0.15
-# A checkout counts as no slower than another one up to either of these.
+# A checkout counts as slower than another one only if it is above both of these limits.
 LIMIT_RATIO, LIMIT_MS = 1.05, 0.3
 
 
@@ -26,7 +26,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A median of pairs, and its 95 % bootstrap interval; the interval is None for fewer than 3 pairs."""
+    """A median of pairs, and its 95 % bootstrap interval, which is None for fewer than 3 pairs."""
 
     median: float
     interval: tuple[float, float] | None
@@ -38,7 +38,7 @@ class Ratio(Estimate):
 
     @property
     def is_noisy(self) -> bool:
-        """Whether the interval leaves open who is ahead, or by how much: it contains 1, or is wider than ±15 %."""
+        """Whether the interval does not show who is ahead, or by how much: it contains 1, or is wider than ±15 %."""
         if self.interval is None:
             return True
         low, high = self.interval
@@ -47,19 +47,19 @@ class Ratio(Estimate):
 
 @dataclass(frozen=True)
 class Change:
-    """One version of the same thing beside another: the ratio, and the difference in milliseconds."""
+    """One checkout compared with another: the ratio, and the difference in milliseconds."""
 
     ratio: Ratio
     difference_ms: Estimate
 
     @property
     def is_within(self) -> bool:
-        """Whether it is at most ``LIMIT_RATIO`` × or ``LIMIT_MS`` slower."""
+        """Whether this checkout is at most ``LIMIT_RATIO`` times as slow, or at most ``LIMIT_MS`` slower."""
         return self.ratio.median <= LIMIT_RATIO or self.difference_ms.median <= LIMIT_MS
 
     @property
     def is_sure(self) -> bool:
-        """Whether the intervals say the same as the medians."""
+        """Whether the whole intervals lead to the same ``is_within`` as the medians."""
         ratio, difference = self.ratio.interval, self.difference_ms.interval
         if ratio is None or difference is None:
             return False

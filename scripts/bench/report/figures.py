@@ -1,4 +1,4 @@
-"""The figures as JSON. docs/performance.md documents the schema."""
+"""Builds the benchmark's figures for JSON. docs/performance.md documents the schema."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from bench.report.comparison import Change, Ratio, difference, ratio, spread
 
 SCHEMA = 1
 SUFFIXES = {WEBSOCKET: "", AGAINST: "_against", KNOWN: "_known"}
-"""What the names of ratios end with, by whom embedded is compared with."""
+"""The ending of the names of ratios, by the contender that embedded is compared with."""
 Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the phases gave; empty or None where a phase did not run."""
+    """The measurements of each phase; empty or None if the phase did not run."""
 
     starts: Mapping[str, Sequence[Start]] = field(default_factory=dict)
     warm: Mapping[str, Mapping[str, Sequence[Run]]] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Measured:
 
 
 def make_figures(plan: Plan, measured: Measured) -> Figures:
-    """Everything that was measured."""
+    """All figures of the benchmark."""
     figures = {
         "schema": SCHEMA,
         "machine": machine(),
@@ -125,7 +125,7 @@ def _queue(queue: Queue) -> Figures:
 
 
 def _compared(figures: Figures, other: str) -> Figures:
-    """Embedded ÷ ``other``: ratios, their intervals, and which of them are too noisy."""
+    """Embedded ÷ ``other``: the ratios, their intervals, and the names of those that are too noisy."""
     found: dict[str, Ratio] = {what: ratio(*pairs) for what, pairs in _pairs(figures, other).items()}
     ratios, memory = {name: each.median for name, each in found.items()}, figures["memory"]
     if EMBEDDED in memory and other in memory:
@@ -138,7 +138,7 @@ def _compared(figures: Figures, other: str) -> Figures:
 
 
 def _pairs(figures: Figures, other: str) -> dict[str, tuple[list[float], list[float]]]:
-    """What embedded and ``other`` took, turn by turn: milliseconds of each warm case, and seconds of the starts."""
+    """The times of embedded and of ``other``, turn by turn: milliseconds of warm cases, and seconds of starts."""
     found = {
         case: (lanes[EMBEDDED]["ms"], lanes[other]["ms"])
         for case, lanes in figures["warm"].items()
@@ -153,7 +153,7 @@ def _pairs(figures: Figures, other: str) -> dict[str, tuple[list[float], list[fl
 
 
 def _changes(figures: Figures) -> Figures:
-    """Embedded beside the other checkout. Only warm cases have a limit."""
+    """Embedded compared with the other checkout. Only warm cases have a limit."""
     changes: Figures = {}
     for what, (ours, other) in _pairs(figures, AGAINST).items():
         scale = 1000 if what == START else 1

@@ -1,4 +1,4 @@
-"""The figures as PNG files, 1000 pixels wide."""
+"""Draws the figures as PNG files, 1000 pixels wide."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.contenders.setup import EMBEDDED, WEBSOCKET
 from bench.report.figures import SUFFIXES, Figures
 
 _DPI, _WIDTH = 100, 10.0
-# The colours of Okabe and Ito, which stay apart for the colour-blind.
+# The colours of Okabe and Ito, which colour-blind people can tell apart.
 _COLORS = {EMBEDDED: "#0072B2", AGAINST: "#009E73", WEBSOCKET: "#E69F00", KNOWN: "#CC79A7", BARE: "#8C8C8C"}
 _LABELS = {
     EMBEDDED: "embedded", AGAINST: "against", WEBSOCKET: "websocket", KNOWN: "known worker", BARE: "bare executor",
@@ -36,7 +36,7 @@ _PROCESSES = {"worker": ("worker process", ""), "server": ("ComfyUI server", "//
 
 
 def draw(figures: Figures, folder: Path) -> list[Path]:
-    """Draw what was measured into ``folder``, which is made if need be; the files."""
+    """Draw what was measured into ``folder``, which is made if needed. Returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     drawings: dict[str, Callable[[Figures, Path], None]] = {"warm": _latency, "start": _start, "memory": _memory}
     names = {"warm": "latency.png", "start": "start.png", "memory": "memory.png"}
@@ -49,7 +49,7 @@ def draw(figures: Figures, folder: Path) -> list[Path]:
 
 
 def _latency(figures: Figures, path: Path) -> None:
-    """A box and all its runs for each case and contender, on a logarithmic scale."""
+    """Draw a box and all runs for each case and contender, on a logarithmic scale."""
     cases = figures["warm"]
     lanes = [name for name in _LABELS if any(name in case for case in cases.values())]
     figure, axes = plt.subplots(figsize=(_WIDTH, 1.9 + len(cases) * (0.26 * len(lanes) + 0.2)), layout="constrained")
@@ -99,7 +99,7 @@ def _log_scale(axes: Axes) -> None:
 
 
 def _annotate(axes: Axes, figures: Figures, other: str, column: float, ticks: Mapping[str, float]) -> None:
-    """Ratios in a column of their own, right of the plot. ``ticks``: where each case is."""
+    """Write the ratios in a column right of the plot. ``ticks``: the position of each case."""
     suffix = SUFFIXES[other]
     head = f"embedded ÷\n{_LABELS[other]}  "
     axes.annotate(head, (column, 1), xycoords="axes fraction", va="bottom", fontsize=9)
@@ -113,7 +113,7 @@ def _annotate(axes: Axes, figures: Figures, other: str, column: float, ticks: Ma
 
 
 def _start(figures: Figures, path: Path) -> None:
-    """A stacked bar for each contender."""
+    """Draw a bar of all steps for each contender."""
     starts = figures["start"]
     figure, axes = plt.subplots(figsize=(_WIDTH, 1.9 + 0.65 * len(starts)), layout="constrained")
     seen: set[str] = set()
@@ -141,7 +141,7 @@ def _start(figures: Figures, path: Path) -> None:
 
 
 def _memory(figures: Figures, path: Path) -> None:
-    """Idle and peak of each contender; the peak by process."""
+    """Draw idle and peak memory of each contender, the peak by process."""
     memory = figures["memory"]
     figure, axes = plt.subplots(figsize=(_WIDTH, 2.1 + 0.8 * len(memory)), layout="constrained")
     for place, (name, taken) in enumerate(memory.items()):

@@ -1,4 +1,4 @@
-"""The tables that are printed."""
+"""Builds the tables that are printed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMES = {BARE: "bare executor", KNOWN: "known worker"}
 
 
 def report(figures: Figures) -> str:
-    """Every phase's table, and what they say together."""
+    """The tables of all phases, and remarks on how to read them."""
     parts = [_head(figures)]
     if figures["warm"]:
         parts.append(_table(_WARM_HEAD, _warm_rows(figures)))
@@ -109,7 +109,7 @@ _LIMITS = f"ok: at most {LIMIT_RATIO} × or {LIMIT_MS} ms slower; ? the interval
 
 
 def _change_rows(figures: Figures) -> Iterator[Sequence[str]]:
-    """The verdict on each warm case; starts have none."""
+    """A row for each change. Warm cases have a verdict, starts have none."""
     for what, change in figures["changes"].items():
         verdict = ""
         if "is_within" in change:
@@ -119,9 +119,9 @@ def _change_rows(figures: Figures) -> Iterator[Sequence[str]]:
 
 
 def _ratio(figures: Figures, what: str, name: str) -> tuple[str, str]:
-    """Embedded ÷ the contender ``name``: the ratio and its interval, marked where it says nothing.
+    """Embedded ÷ the contender ``name``: the ratio and its interval, with a mark if they are too noisy.
 
-    Two checkouts are expected to be equally fast. Theirs has no mark: the verdicts say more.
+    Two checkouts are expected to be equally fast, so their ratio has no mark. The verdicts say more.
     """
     suffix = SUFFIXES.get(name)
     if suffix is None or what not in figures.get("ratios" + suffix, {}):
@@ -135,7 +135,7 @@ def _between(interval: Sequence[float] | None) -> str:
 
 
 def _remarks(figures: Figures) -> Iterator[str]:
-    """How to read the ratios, and what makes them unsure."""
+    """Lines on how to read the ratios, which of them are noisy, and what failed."""
     for other, suffix in SUFFIXES.items():
         if not figures.get("ratios" + suffix):
             continue
@@ -151,7 +151,7 @@ def _remarks(figures: Figures) -> Iterator[str]:
 
 
 def _noise(noisy: Sequence[str], intervals: Mapping[str, Sequence[float] | None]) -> Iterator[str]:
-    """What the intervals leave open."""
+    """Lines on what the intervals do not show."""
     texts: dict[str, list[str]] = {"who is ahead": [], "by how much": []}
     for name in noisy:
         interval = intervals[name]
@@ -165,7 +165,7 @@ def _noise(noisy: Sequence[str], intervals: Mapping[str, Sequence[float] | None]
 
 
 def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
-    """Columns with nothing in them are left out; numbers stand to the right."""
+    """A table as text. Empty columns are left out, and numbers are aligned to the right."""
     lines = [head, *rows]
     columns = [column for column in zip(*lines, strict=True) if any(column[1:])]
     return "\n".join("  ".join(_cell(column, row) for column in columns).rstrip() for row in range(len(lines)))

@@ -1,4 +1,4 @@
-"""What is run: the built-in cases, and those of a user's workflow files."""
+"""``Case``: the built-in kinds of jobs, and those from a user's workflow files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SEED_NAMES = ("seed", "noise_seed")
 _SEEDS = 2**32
 _COLORS = 2**24
 Request = dict[str, Any]
-"""What a job has under ``input``."""
+"""The value of a job's ``input``."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Case:
     """One kind of job.
 
     Attributes:
-        name: as in the report.
-        request: the input of the job ``(number, part)``. No two jobs of a contender have the same number.
-        jobs: jobs of one run, one after the other: part 0, 1, ….
-        models: model files that it needs, below ``models/``.
-        has_bare: whether it is compared with the bare executor.
+        name: the case's name in the report.
+        request: returns the input of the job ``(number, part)``. No two jobs of a contender have the same number.
+        jobs: number of jobs in one run. They run one after the other, as part 0, 1, ….
+        models: model files that the case needs, below ``models/``.
+        has_bare: whether the case is also run with the bare executor.
         is_varied: whether each number gives another job, so that nothing comes from ComfyUI's cache.
     """
 
@@ -86,7 +86,7 @@ FIRST = BUILT_IN["empty-64"]
 
 
 def file_cases(files: Iterable[Path]) -> list[Case]:
-    """A case for each file: a workflow, a request, or a PNG that carries a workflow.
+    """A case for each file, which holds a workflow or a request, or is a PNG that carries a workflow.
 
     Raises:
         InvalidJob: a file cannot be read, or holds none of these.
@@ -114,7 +114,7 @@ def _file_case(name: str, path: Path) -> Case:
     def request(number: int, _part: int) -> Request:
         return {"workflow": with_seed(job.workflow, number), **rest}
 
-    # A second copy of large models, which the bare executor would load, could push the first one out of the GPU.
+    # No bare executor: it would load the models a second time, which could push the first copy out of the GPU.
     return Case(name, request, has_bare=False, is_varied=with_seed(job.workflow, 1) != with_seed(job.workflow, 2))
 
 

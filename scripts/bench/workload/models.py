@@ -1,4 +1,4 @@
-"""The small models of the built-in cases, made on the spot with random weights."""
+"""Makes the small models of the built-in cases, with random weights."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def make_models(folder: Path, names: Iterable[str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if name == UPSCALER:
             _write_upscaler(path)
-        else:  # In a process of its own, since it loads ComfyUI's modules.
+        else:  # Use a process of its own, since the program loads ComfyUI's modules.
             subprocess.run([sys.executable, _PROGRAM, "--out", path], check=True, capture_output=True)
 
 
 def _write_upscaler(path: Path) -> None:
-    """An upscaler of Real-ESRGAN's compact layout, four times as wide and high: 11 thousand parameters."""
+    """Write an upscaler of Real-ESRGAN's compact layout, with 11 thousand parameters. It enlarges four times."""
     rng = np.random.default_rng(0)
     weights: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
 

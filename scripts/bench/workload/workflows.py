@@ -1,4 +1,4 @@
-"""The workflows that the benchmarks run, and the photograph that they load."""
+"""Builds the workflows that the benchmark runs, and the photograph that they load."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PHOTO = "photo.jpg"
 
 @functools.cache
 def photograph() -> bytes:
-    """A picture of 1024² with the spectrum of a photograph, as JPEG."""
+    """A JPEG of 1024² pixels with the spectrum of a photograph."""
     rng = np.random.default_rng(1)
     frequency = np.fft.fftfreq(1024)[:, None] ** 2 + np.fft.fftfreq(1024)[None] ** 2
     frequency[0, 0] = 1
@@ -31,7 +31,7 @@ def photograph() -> bytes:
 
 
 def input_photo(number: int) -> dict[str, str]:
-    """The photograph as an input image. Each ``number`` makes another file of the same pixels, by a comment in it."""
+    """The photograph as an input image. Each ``number`` gives a file of the same pixels with another comment."""
     start, rest = photograph()[:2], photograph()[2:]
     comment = b"\xff\xfe" + (10).to_bytes(2, "big") + number.to_bytes(8, "big")
     return {"name": PHOTO, "image": base64.b64encode(start + comment + rest).decode("ascii")}

@@ -167,7 +167,7 @@ def _import_main(source: ComfySource, *, on_pod: bool) -> Any:
     except ImportError as error:
         raise StartError(f"ComfyUI {source.version} needs a package that is not installed: {error}") from error
     except (RuntimeError, AssertionError) as error:
-        # This is what torch raises if the driver shows a device that torch cannot use.
+        # torch raises these errors if the driver shows a device that torch cannot use.
         if "cuda" in str(error).lower() or "nvidia" in str(error).lower():
             raise NoDevice(device_text(error, on_pod=on_pod)) from error
         raise StartError(f"ComfyUI {source.version} cannot be imported: {error}") from error
