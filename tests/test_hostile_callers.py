@@ -321,8 +321,8 @@ def shoot(worker: Worker, shooting: Range, secrets: Secrets, count: int, number:
     assert counts["ran nodes"] >= counts["jobs"] / 5
 
 
-def test_two_thousand_jobs(worker: Worker, shooting: Range, secrets: Secrets) -> None:
-    shoot(worker, shooting, secrets, 2000, 1)
+def test_eight_hundred_jobs(worker: Worker, shooting: Range, secrets: Secrets) -> None:
+    shoot(worker, shooting, secrets, 800, 1)
 
 
 @pytest.mark.full

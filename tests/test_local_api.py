@@ -372,11 +372,22 @@ def test_runpods_javascript_client(url: str, project: Path, tmp_path: Path) -> N
     assert seen["cancelled"]["completed"] is True
 
 
-def test_schemathesis_finds_nothing(url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("examples", [5, pytest.param(20, marks=pytest.mark.full)])
+def test_schemathesis_finds_nothing(url: str, tmp_path: Path, examples: int) -> None:
     """Every operation of the OpenAPI document, with what fits it and what does not: no 5xx, nothing undocumented."""
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json"]
-    limits = ["--checks", checks, "--max-examples", "20", "--request-timeout", "20", "--seed", "1", "--no-color"]
+    limits = [
+        "--checks",
+        checks,
+        "--max-examples",
+        str(examples),
+        "--request-timeout",
+        "20",
+        "--seed",
+        "1",
+        "--no-color",
+    ]
     ran = subprocess.run([*command, *limits], cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
     assert ran.returncode == 0, ran.stdout[-6000:]
 

@@ -25,8 +25,13 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+# Cases that wait half a minute for nodes that sleep, and half a minute for messages that must not come.
+SLOW = "parallel_sleep or progress_isolation or progress_with_missing_client_id"
+
+
+@pytest.mark.parametrize("left_out", [SLOW, pytest.param("no_such_case", marks=pytest.mark.full)], ids=["quick", "all"])
 @pytest.mark.timeout(900)
-def test_the_suite_of_comfyui_passes(project: Path, base_dir: Path, tmp_path: Path) -> None:
+def test_the_suite_of_comfyui_passes(project: Path, base_dir: Path, tmp_path: Path, left_out: str) -> None:
     source = find_source(load_settings().comfyui_path, base_dir)
     suite = source.path / "tests" / "execution"
     if not suite.is_dir():
@@ -35,7 +40,7 @@ def test_the_suite_of_comfyui_passes(project: Path, base_dir: Path, tmp_path: Pa
     answer = subprocess.run(
         [
             sys.executable, "-m", "pytest", "tests/execution", "-p", "stock_suite", "-p", "no:cacheprovider", "-q",
-            "--skip-timing-checks", f"--port={free_port()}", f"--output_dir={tmp_path}",
+            "-k", f"not ({left_out})", "--skip-timing-checks", f"--port={free_port()}", f"--output_dir={tmp_path}",
         ],
         cwd=source.path,
         env=os.environ | {
@@ -50,5 +55,7 @@ def test_the_suite_of_comfyui_passes(project: Path, base_dir: Path, tmp_path: Pa
     )  # fmt: skip
     summary = answer.stdout.strip().splitlines()[-1] if answer.stdout.strip() else answer.stderr[-2000:]
     assert answer.returncode == 0, answer.stdout[-5000:]
-    passed = int(re.search(r"(\d+) passed", summary)[1])  # type: ignore[index]
-    assert passed >= KNOWN.get(source.version, 1), summary
+    counted = {word: int(count) for count, word in re.findall(r"(\d+) (\w+)", summary)}
+    assert counted["passed"] > 200
+    assert counted["passed"] + counted.get("deselected", 0) >= KNOWN.get(source.version, 1), summary
+    assert counted.get("deselected", 0) < 20
