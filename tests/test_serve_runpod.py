@@ -223,7 +223,7 @@ def test_sigterm_while_a_job_is_being_handed_out(start_either: Start) -> None:
 
 def test_sigterm_just_before_a_job_arrives(start: Start) -> None:
     with start() as process:
-        process.api.slow_answers_s = 0.2
+        process.api.slow_answers_s = 0.1
         process.api.give("just-sent", {"workflow": graphs.solid()})
         process.api.wait(lambda: process.api.taken)
         process.process.terminate()
@@ -280,7 +280,7 @@ def test_sigterm_lets_a_job_finish_and_takes_no_other(start: Start) -> None:
         process.api.give("last", sleeping(2))
         process.api.wait(lambda: process.api.progress("last"))
         process.process.terminate()
-        time.sleep(0.3)
+        time.sleep(0.6)  # A request that is open may still bring a job at first.
         process.api.give("for-another-worker", {"workflow": graphs.solid()})
         assert process.end() == 0
         ended = time.monotonic()

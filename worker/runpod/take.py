@@ -20,7 +20,7 @@ _POLL_S = 90.0
 _BUSY_PAUSE_S = 5.0
 _MAX_PAUSE_S = 15.0
 EMPTY_PAUSE_S = 1.0  # Pause after an empty answer that came sooner than this. Normally RunPod holds the request open.
-_HEADERS_S = 0.5  # When the poll should end, wait so long for the headers of an answer that may be on its way.
+_HEADERS_S = 0.25  # When the poll should end, wait so long for the headers of an answer that may be on its way.
 _ARRIVAL_S = 60.0  # When these headers have come, wait so long for the job that follows.
 
 RawJob = dict[str, Any]  # ``{"id", "input", …}``, as RunPod hands it over.
