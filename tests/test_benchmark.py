@@ -89,6 +89,7 @@ def test_another_checkout_takes_part(checkout: Path, tmp_path: Path) -> None:
     assert (plots / "latency.png").exists()
 
 
+@pytest.mark.full  # The short form runs a checkout that starts, and a benchmark whose ComfyUI does not.
 def test_a_checkout_that_cannot_start_is_told(checkout: Path) -> None:
     (checkout / "worker" / "old_redact.py").write_text("raise RuntimeError('broken on purpose')\n")
     done = benchmark(*MINIMAL, "--against", checkout)
@@ -97,6 +98,7 @@ def test_a_checkout_that_cannot_start_is_told(checkout: Path) -> None:
     assert "embedded" in done.stdout
 
 
+@pytest.mark.full  # A minute.
 def test_outputs_and_the_queue(tmp_path: Path) -> None:
     """With a single run, of which there is no spread."""
     figures_file = tmp_path / "figures.json"
@@ -163,6 +165,8 @@ def test_no_child_outlives_it(number: signal.Signals, code: int, tmp_path: Path)
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that runs these tests in the background has them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stderr is not None
     while "starting" not in process.stderr.readline():
