@@ -105,10 +105,24 @@ class Follower:
                 with_queue = now - asked_queue > _ASK_QUEUE_S or self._is_interrupted()
                 entry = self._ask(prompt_id, with_queue=with_queue)
                 if entry is not None:
+                    with contextlib.suppress(SocketClosed):
+                        self._take_frames(_LAST_FRAMES_S)  # A busy machine may bring them after the end.
                     self._socket.close()  # The websocket did not report the end, so it may be dead.
                     return outcome_in_history(prompt_id, entry)
                 asked, asked_queue = now, now if with_queue else asked_queue
         return self._outcome(prompt_id)
+
+    def _take_frames(self, seconds: float) -> None:
+        """Pass on the frames that come within ``seconds``.
+
+        Raises:
+            SocketClosed: the connection is lost.
+        """
+        give_up = time.monotonic() + seconds
+        while (left := give_up - time.monotonic()) > 0:
+            frame = self._socket.receive(left)
+            if frame is not None:
+                self._take(frame)
 
     def _take(self, frame: Frame) -> bool:
         """Note what a frame says, and pass it on if it is the job's. True if it is about one of the job's prompts."""
@@ -146,11 +160,7 @@ class Follower:
                 waiting = self._api.queue().of_client(self._socket.client_id)
                 self._heard.add(waiting)
                 # If the next prompt has already ended, it is not in the queue, but its frames may still come.
-                give_up = time.monotonic() + (0 if waiting else _LAST_FRAMES_S)
-                while (left := give_up - time.monotonic()) > 0:
-                    frame = self._socket.receive(left)
-                    if frame is not None:
-                        self._take(frame)
+                self._take_frames(0 if waiting else _LAST_FRAMES_S)
         return next((prompt_id for prompt_id in self.prompt_ids if prompt_id not in self._ended_ids), None)
 
     def _ask(self, prompt_id: str, *, with_queue: bool) -> dict[str, Any] | None:
