@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ RSS_FROM, _FILES_FROM = 200, 10
 _RSS_JOBS = 1000  # With fewer jobs, a pool that fills looks like a leak.
 RSS_LIMIT = 0.03
 _SILENCE_S = 5.0
+_POOL = min(32, (os.cpu_count() or 1) + 4)  # Threads that asyncio's pool has at most.
 _SHOWN = 5
 
 
@@ -103,7 +105,7 @@ def of_holdings(course: Course) -> list[Check]:
     kept = {name: max(rest.connections[name] for rest in rests) for name in pools}
     return [
         _same("open files", first, last, first.files, last.files, moved),
-        _same("threads", first, last, first.threads, last.threads),
+        _threads(first, last),
         _same("files and folders", first, last, first.entries, last.entries, added),
         Check("connections", all(kept[name] <= most for name, most in pools.items()), "kept open, at most: "
               + ", ".join(f"{kept[name]} to {name} (limit {most})" for name, most in pools.items())),
@@ -113,6 +115,12 @@ def of_holdings(course: Course) -> list[Check]:
 def _same(name: str, first: Rest, last: Rest, before: int, after: int, news: Sequence[str] = ()) -> Check:
     text = f"{before} after job {first.job}, {after} after job {last.job}"
     return Check(name, after <= before, text + (_named("now", news) if after > before else ""))
+
+
+def _threads(first: Rest, last: Rest) -> Check:
+    """Check that threads do not grow. The event loop's pool may still, since it adds a thread when all are busy."""
+    text = f"{first.threads} after job {first.job}, {last.threads} after job {last.job}"
+    return Check("threads", last.threads <= first.threads + _POOL, f"{text} (limit {_POOL} more, for the loop's pool)")
 
 
 def of_process(course: Course) -> list[Check]:
