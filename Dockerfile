@@ -92,5 +92,7 @@ LABEL org.opencontainers.image.title="comfy-worker" \
       org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
+# What of this port is reached from outside the container is decided when it is published.
+ENV LOCAL_API_HOST=0.0.0.0
 EXPOSE 8000
 CMD ["/start.sh"]

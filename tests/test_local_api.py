@@ -25,6 +25,7 @@ from local_api import get, post, request, serving, sleeping, until
 from pydantic import SecretStr
 
 from worker import Settings, Worker
+from worker.local_api.serve import is_open
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -439,3 +440,19 @@ def test_the_local_server_sends_large_answers(url: str, settings: Settings) -> N
     graph["1"] = graphs.node("TestMakesNoise", width=2600, height=2600)
     assert settings.max_response_mb is None
     assert len(post(f"{url}/runsync", request(graph))["output"]["images"][0]["data"]) > 25_000_000
+
+
+@pytest.mark.parametrize(
+    ("host", "token", "expected"),
+    [
+        ("127.0.0.1", None, False),
+        ("::1", None, False),
+        ("0.0.0.0", None, True),  # noqa: S104 - nothing listens here.
+        ("::", None, True),
+        ("192.168.1.2", None, True),
+        ("0.0.0.0", "secret", False),  # noqa: S104
+    ],
+)
+def test_an_open_server_without_a_token_is_told(host: str, token: str | None, expected: bool) -> None:
+    settings = Settings(local_api_token=SecretStr(token) if token else None)
+    assert is_open(host, settings) is expected

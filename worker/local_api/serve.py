@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import os
 import signal
@@ -27,6 +28,10 @@ from worker.settings import Settings
 from worker.worker import Worker
 
 _LAST_ANSWERS_S = 5.0  # How long callers can still fetch their results from a defunct worker.
+_OPEN_TEXT = (
+    "Everybody who can reach port %d can run jobs here, since there is no token: set LOCAL_API_TOKEN, or "
+    "LOCAL_API_HOST=127.0.0.1 for this machine alone"
+)
 _log = logging.getLogger("worker")
 
 
@@ -65,11 +70,18 @@ async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | No
         host, port = listener.getsockname()[:2]
         seen_as = "localhost" if host in ("0.0.0.0", "::") else host  # noqa: S104
         _log.info("The local API listens on %s:%d; its documentation: http://%s:%d/docs", host, port, seen_as, port)
+        if is_open(host, settings):
+            _log.warning(_OPEN_TEXT, port)
         try:
             await server.serve([listener])
         finally:
             await jobs.close()
             await webhooks.close()
+
+
+def is_open(host: str, settings: Settings) -> bool:
+    """Whether other machines may reach a server that listens on ``host``, an IP address, and need no token."""
+    return settings.local_api_token is None and not ipaddress.ip_address(host).is_loopback
 
 
 def _runs_with(worker: Worker) -> Run:

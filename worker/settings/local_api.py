@@ -15,7 +15,11 @@ from worker.settings.readers import CommaList
 class LocalApiSettings(BaseModel):
     """Where the local API listens, who may use it, and how much it takes and keeps."""
 
-    local_api_host: str = setting("0.0.0.0", "an address of this machine", "Where the local API listens.")  # noqa: S104 - as documented.
+    local_api_host: str = setting(
+        "127.0.0.1",
+        "an address of this machine",
+        "Where the local API listens. `0.0.0.0` stands for all addresses of this machine; the image sets it.",
+    )
     local_api_port: int = setting(8000, "a port number", "Where the local API listens; 0 takes any.", ge=0, le=65535)
     local_api_token: SecretStr | None = setting(
         None, "a secret of your choice", "Where set, the local API answers only requests that bear this token."
