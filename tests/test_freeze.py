@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -66,10 +67,11 @@ def test_a_node_that_keeps_the_lock_is_answered_and_the_worker_ends(start: Start
         assert "in spins" in log, "the stacks name the line"
 
 
-def test_a_deadline_ends_a_job_that_keeps_the_lock(start: Start) -> None:
+@pytest.mark.parametrize(("deed", "count"), [("spins", 40), ("keeps_interrupts", 300)])
+def test_a_deadline_ends_a_job_that_nothing_can_stop(start: Start, deed: str, count: int) -> None:
     with start() as process:
         begun = time.monotonic()
-        process.api.give("late", {"workflow": after_saving("spins", 40), "timeout_s": 1})
+        process.api.give("late", {"workflow": after_saving(deed, count), "timeout_s": 1})
         assert_frozen(process, "late", 40)
         assert process.end(20) == 1
         assert 20 < time.monotonic() - begun < 40, "its limit, 10 s of grace, and 15 s"
@@ -108,6 +110,7 @@ def test_what_ends_in_time_is_not_ended(start: Start) -> None:
         assert [len(api.results(job_id)) for job_id in ("short", "long", "next")] == [1, 1, 1]
         assert not [post for post in api.progress("long") if post.at > api.results("long")[0].at]
 
+        time.sleep(1)
         family = [psutil.Process(process.process.pid), *process.children()]
         for member in family:
             member.suspend()
@@ -131,9 +134,10 @@ def test_the_local_server_ends_and_says_why(project: Path, base_dir: Path) -> No
 
 
 def test_a_log_that_nobody_reads_does_not_keep_the_worker(project: Path, base_dir: Path) -> None:
-    with local_server(project, base_dir, FREEZE_TIMEOUT_S="5") as (process, url):
+    with local_server(project, base_dir) as (process, url):
         until_it_listens(url)
-        job = {"input": {"workflow": graphs.through("TestMisbehaves", deed="floods_log", count=20_000)}}
+        flood = graphs.through("TestMisbehaves", deed="floods_log", count=20_000)
+        job = {"input": {"workflow": flood, "timeout_s": 1}}
         with pytest.raises(requests.ConnectionError):
             requests.post(f"{url}/runsync", json=job, timeout=90)
         assert process.wait(10) == 1
@@ -147,22 +151,23 @@ def test_one_process_alone_answers_each_job() -> None:
     if child == 0:
         chance = random.Random(2)
         while True:
-            for job in board.seen():
-                if not board.claim(job.number):
+            for seen in board.seen():
+                if not board.claim(seen.number):
                     continue
-                if chance.random() < 0.5 and board.mark_answered(job):
-                    os.write(writer, job.number.to_bytes(4, "little"))
+                if chance.random() < 0.5 and board.mark_answered(seen):
+                    os.write(writer, seen.number.to_bytes(4, "little"))
                     while board.seen():  # It keeps its claim, and answers no job twice.
                         pass
                 else:
-                    board.give_back(job.number)
+                    board.give_back(seen.number)
     try:
-        own, chance = set(), random.Random(1)
+        own: set[int] = set()
+        chance = random.Random(1)
         for number in range(1, rounds + 1):
             with board.job(f"job-{number}") as job:
                 for _ in range(chance.randrange(2000)):
                     pass
-                if claims(job):
+                if asyncio.run(job.claim()):
                     own.add(number)
     finally:
         os.kill(child, signal.SIGKILL)
@@ -176,10 +181,3 @@ def test_one_process_alone_answers_each_job() -> None:
     assert own | set(others) == set(range(1, rounds + 1)), "not answered"
     assert own
     assert others
-
-
-def claims(job: Any) -> bool:
-    """``job.claim()``, to its end."""
-    import asyncio
-
-    return asyncio.run(job.claim())

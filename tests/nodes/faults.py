@@ -145,6 +145,11 @@ class Misbehaves(_OnImage):
     def spins(self, letters: int) -> None:
         re.match(r"(a+)+$", "a" * letters + "b")
 
+    def keeps_interrupts(self, seconds: int) -> None:
+        """Lets nobody interrupt it, as a driver that waits for ever while it holds a lock of its own."""
+        with comfy.model_management.interrupt_processing_mutex:
+            time.sleep(seconds)
+
     def keeps_lock_later(self, seconds: int) -> None:
         def wait() -> None:
             time.sleep(1)
