@@ -124,7 +124,7 @@ def test_what_ends_in_time_is_not_ended(start: Start) -> None:
 def test_the_local_server_ends_and_says_why(project: Path, base_dir: Path) -> None:
     with local_server(project, base_dir, FREEZE_TIMEOUT_S="5") as (process, url):
         until_it_listens(url)
-        job = {"input": {"workflow": graphs.through("TestMisbehaves", deed="spins", count=40)}}
+        job: Any = {"input": {"workflow": graphs.through("TestMisbehaves", deed="spins", count=40)}}
         with pytest.raises(requests.ConnectionError):
             requests.post(f"{url}/runsync", json=job, timeout=90)
         printed, _ = process.communicate(timeout=10)
@@ -137,7 +137,7 @@ def test_a_log_that_nobody_reads_does_not_keep_the_worker(project: Path, base_di
     with local_server(project, base_dir) as (process, url):
         until_it_listens(url)
         flood = graphs.through("TestMisbehaves", deed="floods_log", count=20_000)
-        job = {"input": {"workflow": flood, "timeout_s": 1}}
+        job: Any = {"input": {"workflow": flood, "timeout_s": 1}}
         with pytest.raises(requests.ConnectionError):
             requests.post(f"{url}/runsync", json=job, timeout=90)
         assert process.wait(10) == 1
