@@ -69,13 +69,15 @@ def test_a_node_that_keeps_the_lock_is_answered_and_the_worker_ends(start: Start
 
 @pytest.mark.parametrize(("deed", "count"), [("spins", 40), ("keeps_interrupts", 300)])
 def test_a_deadline_ends_a_job_that_nothing_can_stop(start: Start, deed: str, count: int) -> None:
-    with start() as process:
+    with start(WORKER_CONCURRENCY="2") as process:
         begun = time.monotonic()
         process.api.give("late", {"workflow": after_saving(deed, count), "timeout_s": 1})
+        process.api.give("waits", {"workflow": graphs.solid()})
         assert_frozen(process, "late", 40)
         assert process.end(20) == 1
         assert 20 < time.monotonic() - begun < 40, "its limit, 10 s of grace, and 15 s"
         assert len(process.api.results("late")) == 1
+        assert process.api.lost() == {"waits"}, "another worker gets what was not begun"
 
 
 @pytest.mark.full
@@ -94,7 +96,7 @@ def test_a_worker_without_jobs_ends_as_well(start: Start, prefix: tuple[str, ...
         assert "images" in process.api.result("leaves")["output"]
         assert process.end(20) == signal.SIGQUIT
         assert len(process.api.results("leaves")) == 1
-        assert "without a job, it stood still for" in process.log()
+        assert "The worker is ended, since it stood still for" in process.log()
         assert "in keeps_lock" in process.log()
 
 

@@ -35,7 +35,8 @@ _LEAD_S = 10.0  # How long before the worker's end its jobs are answered.
 _LOOK_S = 0.5
 _POST_S = 5.0  # For one try.
 _TRIES_S = 600.0  # The worker may go on after all.
-_SHARE_OF_FILES = 0.74  # Of an answer; base64 makes four bytes of three.
+_AROUND = 2000  # Bytes of an answer without its files.
+_AROUND_FILE = 500
 _log = logging.getLogger("worker")
 
 
@@ -70,21 +71,21 @@ class LastWord:
             looked = now
 
     def _look(self, seconds: float) -> None:
-        ticks, ends_at = self._board.ticks, self._board.ends_at
+        ticks, has_timer = self._board.ticks, self._board.ends_at > 0
         self._still_s = self._still_s + seconds if ticks == self._ticks else 0.0
         self._ticks = ticks
-        if ends_at:
-            if self._is_due():
-                self._answer_jobs()
-        elif ticks and self._still_s > self._settings.freeze_timeout_s:
-            _log.critical(
-                "The worker is ended: without a job, it stood still for %.0f s (FREEZE_TIMEOUT_S)", self._still_s
-            )
+        if ticks and self._is_due():
+            self._answer_jobs()
+        if ticks and not has_timer and self._still_s > self._settings.freeze_timeout_s:
+            _log.critical("The worker is ended, since it stood still for %.0f s (FREEZE_TIMEOUT_S)", self._still_s)
             os.kill(self._worker, signal.SIGQUIT)
 
     def _is_due(self) -> bool:
+        """Whether the worker's end is near. Its timer is not set if it has no job, or if it can start no thread."""
         ends_at = self._board.ends_at
-        return bool(ends_at) and time.monotonic() >= ends_at - self._lead_s
+        if ends_at:
+            return time.monotonic() >= ends_at - self._lead_s
+        return self._board.ticks == self._ticks and self._still_s >= self._settings.freeze_timeout_s - self._lead_s
 
     def _answer_jobs(self) -> None:
         """Answer the job whose graph runs. If none does, every job may be at fault."""
@@ -116,7 +117,7 @@ class LastWord:
         limit_mb = answer_limit_mb(self._settings, job.job_id)
         try:
             with contextlib.closing(self._state.new_workspace()) as workspace:
-                outputs, left_out = self._copy_files(job, workspace, limit_mb * MB * _SHARE_OF_FILES)
+                outputs, left_out = self._copy_files(job, workspace, limit_mb * MB - _AROUND)
                 ran = RunResult(GraphRun({}, workspace), "interrupted", outputs, (*left_out, str(error)), error=error)
                 return encode(make_answer(collect(ran), Delivery(None, limit_mb, self._settings.secrets())), limit_mb)
         except Exception:  # noqa: BLE001 - the job must have an answer.
@@ -136,11 +137,11 @@ class LastWord:
             # A file that is still being encoded is empty.
             if not (source.is_relative_to(output) and source.is_file() and (size := source.stat().st_size)):
                 continue
-            room -= size
-            if room < 0:
-                room += size
+            in_answer = size * 4 / 3 + _AROUND_FILE
+            if in_answer > room:
                 left_out.append(f"{encodable(inside.name)} is left out: its {size / MB:.1f} MB do not fit in here")
                 continue
+            room -= in_answer
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
             outputs.setdefault(node_id, []).append({key: [entry]})
