@@ -120,8 +120,7 @@ class LastWord:
                 outputs, left_out = self._copy_files(job, workspace, limit_mb * MB - _AROUND)
                 ran = RunResult(GraphRun({}, workspace), "interrupted", outputs, (*left_out, str(error)), error=error)
                 return encode(make_answer(collect(ran), Delivery(None, limit_mb, self._settings.secrets())), limit_mb)
-        except Exception:  # noqa: BLE001 - the job must have an answer.
-            _log.exception("What the job had saved cannot be sent")
+        except Exception:  # noqa: BLE001 - the job must have an answer. It is not logged here: the log may block.
             return encode(error.answer())
 
     def _copy_files(
@@ -139,7 +138,7 @@ class LastWord:
                 continue
             in_answer = size * 4 / 3 + _AROUND_FILE
             if in_answer > room:
-                left_out.append(f"{encodable(inside.name)} is left out: its {size / MB:.1f} MB do not fit in here")
+                left_out.append(f"{encodable(inside.name)} is left out: its {size / MB:.2f} MB do not fit in here")
                 continue
             room -= in_answer
             target.parent.mkdir(parents=True, exist_ok=True)
