@@ -41,6 +41,7 @@ DEFAULTS: dict[str, object] = {
     "warmup_workflow": None,
     "job_timeout_s": 0.0,
     "job_stall_timeout_s": 0.0,
+    "freeze_timeout_s": 120.0,
     "max_rss_mb": 0.0,
     "node_allowlist": (),
     "node_denylist": (),

@@ -14,6 +14,7 @@
     ├── JobInterrupted          the job was interrupted before it ended              caller
     ├── JobTimedOut             the job ran for too long                             caller, with another workflow
     ├── JobStalled              the job did nothing for too long                     caller, with another workflow
+    ├── JobFroze                the job let nothing else run, and the process ends   caller, with another workflow
     ├── OutOfMemory             the device's memory was too small, twice             caller, by trying again
     ├── DeviceFailed            the CUDA device failed, and the process ends         nobody
     └── BackendFailed           ComfyUI or the connection to it failed               nobody
@@ -38,6 +39,7 @@ ErrorType = Literal[
     "answer_refused",
     "timeout",
     "stalled",
+    "frozen",
     "out_of_memory",
     "device",
     "defunct",
@@ -149,6 +151,22 @@ class JobStalled(WorkerError):
             f"The job hung and was stopped: for {seconds:g} s (JOB_STALL_TIMEOUT_S) it reported nothing, computed "
             "nothing, and waited for no file and no network"
         )
+
+
+class JobFroze(WorkerError):
+    """The job let nothing else in the worker run, so the process ends. ``node``: the node that ran, if one did."""
+
+    error_type = "frozen"
+
+    def __init__(self, node: str | None) -> None:
+        ended = "let nothing else in this worker run (FREEZE_TIMEOUT_S), so the job was ended together with the worker"
+        if node:
+            text = (
+                f"Node {node} {ended}. Do not send the job again as it is: give this node less to do, or leave it out"
+            )
+        else:
+            text = f"The job {ended}. No node ran at that time. Do not send the job again as it is"
+        super().__init__(text)
 
 
 class OutOfMemory(WorkerError):

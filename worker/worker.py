@@ -18,6 +18,7 @@ from worker.answer.result import Result
 from worker.embedded.backend import EmbeddedBackend
 from worker.embedded.runtime import Runtime
 from worker.embedded.start.boot import boot
+from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import Backend, RunResult
 from worker.engine.life import Life
 from worker.engine.node_policy import NodePolicy
@@ -63,6 +64,7 @@ class Worker:
         self._backend: Backend | None = None
         self.runtime: Runtime | None = None
         self.life = Life()
+        self.freeze = FreezeWatch(self.settings.freeze_timeout_s)
 
     def start(self) -> Worker:
         """Start ComfyUI, unless it already runs in this process, or connect to the server that runs it.
@@ -77,7 +79,7 @@ class Worker:
         if self.settings.comfy_backend == "websocket":
             from worker.remote.backend import WebsocketBackend
 
-            backend = WebsocketBackend(self.settings, self.life)
+            backend = WebsocketBackend(self.settings, self.life, self.freeze)
             backend.start(self.say)
             self._backend = backend
         else:
@@ -91,7 +93,8 @@ class Worker:
                 raise StartError("A Worker is open in this process already; close it first")
             runtime = boot(self.settings, self.state, self.say)
             patience = Patience(self.settings.job_stall_timeout_s)
-            embedded = EmbeddedBackend(runtime, self.life, patience, int(self.settings.max_rss_mb * 1e6))
+            max_rss_bytes = int(self.settings.max_rss_mb * 1e6)
+            embedded = EmbeddedBackend(runtime, self.life, patience, max_rss_bytes, self.freeze)
             embedded.start()
             self._backend = Worker._open = embedded
         return runtime

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import ctypes
 import logging
 import os
+import re
 import shutil
 import sys
 import threading
@@ -135,6 +137,35 @@ class Misbehaves(_OnImage):
         with (Path(folder_paths.get_output_directory()) / "large.bin").open("wb") as file:
             for _ in range(megabytes):
                 file.write(bytes(1_000_000))
+
+    def keeps_lock(self, seconds: int) -> None:
+        """Runs in C and keeps Python's lock, as a bad regular expression does."""
+        ctypes.PyDLL(None).sleep(seconds)
+
+    def spins(self, letters: int) -> None:
+        re.match(r"(a+)+$", "a" * letters + "b")
+
+    def keeps_interrupts(self, seconds: int) -> None:
+        """Lets nobody interrupt it, as a driver that waits for ever while it holds a lock of its own."""
+        with comfy.model_management.interrupt_processing_mutex:
+            time.sleep(seconds)
+
+    def keeps_lock_later(self, seconds: int) -> None:
+        def wait() -> None:
+            time.sleep(1)
+            self.keeps_lock(seconds)
+
+        threading.Thread(target=wait, daemon=True).start()
+
+    def leaves_busy_threads(self, count: int) -> None:
+        def spin() -> None:
+            while True:
+                pass
+
+        for _ in range(count):
+            threading.Thread(target=spin, daemon=True).start()
+        while True:
+            time.sleep(1)
 
     def breaks_device(self, _: int) -> None:
         """A device-side assert; needs a CUDA device."""

@@ -16,6 +16,7 @@ from worker.embedded.messages import translate_inner
 from worker.embedded.prompts import Rejection
 from worker.embedded.rest import Rest
 from worker.embedded.runtime import Runtime
+from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult, own_graph
 from worker.engine.life import Life
 from worker.engine.results import dropped_lines, make_result
@@ -54,10 +55,16 @@ class EmbeddedBackend:
         patience: how long a run may show no sign of life, and how long it may take to stop.
         max_rss_bytes: host memory above which models and caches are freed between runs. If that is not enough, the
             worker takes no more jobs. 0: no limit.
+        freeze: ends the process if a run does not end, and nothing else can run.
     """
 
     def __init__(
-        self, runtime: Runtime, life: Life | None = None, patience: Patience | None = None, max_rss_bytes: int = 0
+        self,
+        runtime: Runtime,
+        life: Life | None = None,
+        patience: Patience | None = None,
+        max_rss_bytes: int = 0,
+        freeze: FreezeWatch | None = None,
     ) -> None:
         self._runtime = runtime
         self._activity = Activity(lambda: self._turns.thread_id, runtime.gpu_is_busy)
@@ -72,6 +79,7 @@ class EmbeddedBackend:
             moves=self._activity.moves,
             salvage=self._salvage,
             life=life,
+            freeze=freeze,
         )
 
     def start(self) -> None:

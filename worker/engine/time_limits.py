@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from worker.engine.freeze import FreezeWatch
 from worker.engine.turn import Turn
 from worker.errors import JobStalled, JobTimedOut, WorkerError
 
@@ -34,6 +35,7 @@ class Watchdog:
         moves: returns whether the run has shown a sign of life since the last call.
         interrupt: tells the run to stop. It is called once a second, since a node may swallow an interrupt.
         abandon: called when the run does not stop.
+        freeze: is told when the run must have ended, since this watchdog cannot run if the run holds Python's lock.
     """
 
     def __init__(
@@ -42,9 +44,11 @@ class Watchdog:
         moves: Callable[[], bool],
         interrupt: Callable[[Turn], None],
         abandon: Callable[[Turn], None],
+        freeze: FreezeWatch | None = None,
     ) -> None:
         self._patience = patience
         self._moves, self._interrupt, self._abandon = moves, interrupt, abandon
+        self._freeze = freeze or FreezeWatch()
         self._turn: Turn | None = None
         self._moved_at = 0.0
         self._wake = threading.Event()
@@ -57,19 +61,32 @@ class Watchdog:
         self._turn = turn  # Set last, since the thread looks at the turn from now on.
         if turn.run.time_limit is not None or self._patience.stall_s:
             self._rouse()
+        self._freeze.job_ends_by(self._latest_end())
 
     def interrupted(self) -> None:
         """Note that the run was told to stop. If it does not stop, it is interrupted again, and then abandoned."""
+        self._freeze.job_ends_by(self._latest_end())
         self._rouse()
 
     def end(self) -> None:
         """Stop watching, since the run has ended."""
         self._turn = None
+        self._freeze.job_ends_by(None)
 
     def close(self) -> None:
         """End the thread."""
         self._closed = True
         self._wake.set()
+
+    def _latest_end(self) -> float | None:
+        """When the run must have ended, by ``time.monotonic``; None if there is no limit."""
+        turn, grace_s = self._turn, self._patience.grace_s
+        if turn is None:
+            return None
+        if turn.interrupted_at is not None:
+            return turn.interrupted_at + grace_s
+        limit = turn.run.time_limit
+        return None if limit is None else turn.started + limit.seconds + grace_s
 
     def _rouse(self) -> None:
         if self._thread is None:

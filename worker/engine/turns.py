@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 
+from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult
 from worker.engine.life import Life
 from worker.engine.time_limits import Patience, Watchdog
@@ -35,6 +36,7 @@ class Turns:
         salvage: returns what a turn has finished, if that turn does not stop.
         life: becomes defunct when a turn does not stop, since this process cannot run another one then.
         stuck: the text about a turn that does not stop.
+        freeze: ends the process if a turn does not end, and nothing else can run.
     """
 
     def __init__(
@@ -49,11 +51,12 @@ class Turns:
         salvage: Callable[[Turn], RunResult | None] = lambda _: None,
         life: Life | None = None,
         stuck: str = "A node does not stop",
+        freeze: FreezeWatch | None = None,
     ) -> None:
         self._name, self._stuck = name, stuck
         self._life = life or Life()
         self._patience = patience or Patience()
-        self._watchdog = Watchdog(self._patience, moves, self._interrupt_again, self._abandon)
+        self._watchdog = Watchdog(self._patience, moves, self._interrupt_again, self._abandon, freeze)
         self._salvage = salvage
         self._retired = False
         self._perform, self._interrupt, self._rest = perform, interrupt, rest
@@ -131,6 +134,7 @@ class Turns:
             _log.exception("What a stuck job had finished cannot be saved")
             result = None
         self._settle(turn, result, turn.ending or JobInterrupted())
+        self._watchdog.end()
 
     def close(self) -> None:
         """See ``Backend.close``.

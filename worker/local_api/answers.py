@@ -26,6 +26,8 @@ ERROR_TYPES: dict[ErrorType, str] = {
     "timeout": "the job ran longer than `timeout_s` or `JOB_TIMEOUT_S`; on the local server also: `executionTimeout` "
     "or `ttl` ran out",
     "stalled": "nothing of the job moved for `JOB_STALL_TIMEOUT_S`",
+    "frozen": "the job let nothing else in the worker run, so the worker was ended (`FREEZE_TIMEOUT_S`); `error` names "
+    "the node",
     "out_of_memory": "memory ran out, and once more after all else was removed from it; `error` has node and figures",
     "device": "the GPU failed; the worker ends, and another takes its place",
     "defunct": "the job was not begun: the worker ends (on RunPod another worker gets it, and nobody sees this)",

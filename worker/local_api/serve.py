@@ -46,8 +46,7 @@ def serve_local(settings: Settings) -> None:
     """
     with _listen(settings.local_api_host, settings.local_api_port) as listener, Worker(settings) as worker:
         make_ready(worker)
-        # Do not use asyncio.run: at its end it waits for all threads, and a node may keep one busy for ever.
-        asyncio.new_event_loop().run_until_complete(serve(worker, listener))
+        worker.freeze.run(serve(worker, listener))
         if worker.life.failure is not None:
             raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}")
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
+from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult, own_graph
 from worker.engine.life import Life
 from worker.engine.results import dropped_lines, make_result
@@ -42,7 +43,7 @@ _log = logging.getLogger("worker")
 class WebsocketBackend:
     """A client of the ComfyUI server at ``COMFY_HOST``. Jobs run there one after the other."""
 
-    def __init__(self, settings: Settings, life: Life | None = None) -> None:
+    def __init__(self, settings: Settings, life: Life | None = None, freeze: FreezeWatch | None = None) -> None:
         self._settings = settings
         self.api = ComfyApi(settings.comfy_host)
         self._socket = EventSocket(self.api.base)
@@ -50,8 +51,9 @@ class WebsocketBackend:
         self._leftovers = Leftovers(self.api)
         stuck = "The ComfyUI server does not answer, and a job waits for it"
         self._turns = Turns(
-            "comfy-client", self._run, rest=self._leftovers.remove, rest_after_s=_REST_AFTER_S, stuck=stuck, life=life
-        )
+            "comfy-client", self._run, rest=self._leftovers.remove, rest_after_s=_REST_AFTER_S, stuck=stuck,
+            life=life, freeze=freeze,
+        )  # fmt: skip
 
     def start(self, say: Say) -> None:
         """Wait for the server, then start the thread that runs jobs on it.

@@ -7,18 +7,30 @@ import ctypes
 import logging
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 from worker.runpod.sdk import Heartbeat, JobsProgress, PingJobMirror
 
 _PR_SET_PDEATHSIG = 1
 
 
-def start_heartbeat() -> None:
+def start_heartbeat(beside: Callable[[], None] | None = None) -> None:
     """Fork the process that sends heartbeats with the ids in the SDK's ``JobsProgress``. It dies with this process.
 
     Call it while this process is small and has neither threads nor a CUDA context, since a fork inherits its state.
+
+    Args:
+        beside: what that process does on a second thread. A heartbeat may wait for an answer for a minute.
     """
+    send_heartbeats = Heartbeat.process_loop
+
+    def process_loop(*arguments: object) -> None:
+        if beside is not None:
+            threading.Thread(target=beside, name="last-word", daemon=True).start()
+        send_heartbeats(*arguments)
+
+    Heartbeat.process_loop = staticmethod(process_loop)
     mirror = PingJobMirror()
     JobsProgress().set_mirror(mirror)
     with _forks_die_with_this_process():

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import time
+from typing import Any
 
 import aiohttp
 
@@ -13,16 +14,16 @@ from worker.answer.reply import encode
 from worker.errors import WorkerDefunct, failure
 from worker.handler import JobHandler
 from worker.logs import job_lines
+from worker.runpod.board import Board
 from worker.runpod.posts import JobPosts, ProgressReporter, post_result
+from worker.runpod.result_post import answer_limit_mb, more_keys
 from worker.runpod.running import RunningJobs
-from worker.runpod.sdk import JOB_DONE_URL, AsyncClientSession
+from worker.runpod.sdk import AsyncClientSession
 from worker.runpod.take import EMPTY_PAUSE_S, JobSource, RawJob, StopSource
 from worker.runpod.waiting import first_of
 from worker.worker import Worker
 
 _log = logging.getLogger("worker")
-
-_SYNC_LIMIT_MB, _ASYNC_LIMIT_MB = 20.0, 10.0  # What RunPod takes for jobs of /runsync and of /run.
 
 
 class Loop:
@@ -36,13 +37,14 @@ class Loop:
 
     Args:
         worker: runs the jobs. The loop leaves when the worker drains or becomes defunct.
+        board: tells the heartbeat process about the jobs.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, board: Board) -> None:
         settings = worker.settings
         self._handler = JobHandler(worker)
-        self._life = worker.life
-        self._limit_mb = settings.max_response_mb
+        self._life, self._freeze, self._board = worker.life, worker.freeze, board
+        self._settings = settings
         self._refresh = settings.refresh_worker
         self._leaving = asyncio.Event()
         self._jobs = JobSource(self._leaving)
@@ -52,6 +54,13 @@ class Loop:
     async def run(self) -> None:
         """Take and run jobs until the worker leaves and all its jobs have ended."""
         loop = asyncio.get_running_loop()
+
+        def on_tick(ends_at: float) -> None:
+            self._board.tick(ends_at)
+            for job_id in self._board.answered():  # The worker stood still, and goes on after all.
+                loop.call_soon_threadsafe(self._running.stop, job_id)
+
+        self._freeze.on_tick = on_tick
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.leave)
         self._life.on_end(lambda: loop.call_soon_threadsafe(self._leaving.set))
@@ -67,6 +76,10 @@ class Loop:
                 await asyncio.wait([stopping])
         _log.info("The worker ends")
 
+    def has_jobs(self) -> bool:
+        """Whether any job that was taken has not ended."""
+        return len(self._running) > 0
+
     def leave(self) -> None:
         """Take no more jobs, finish those that were taken, and end."""
         self._life.drain("it was told to end")
@@ -80,6 +93,7 @@ class Loop:
                 return
             for job in await self._jobs.take(session, self._running.room, self._running):
                 task = self._running.begin(job["id"], self._answer(session, job))
+                self._freeze.begin()
                 if self._refresh:
                     task.add_done_callback(lambda _: self.leave())
 
@@ -87,20 +101,30 @@ class Loop:
         """Stop each job that RunPod names, until the loop ends, since a worker that leaves may still run jobs."""
         while True:
             begun = time.monotonic()
-            stopped = [job_id for job_id in await self._stops.take(session) if self._running.stop(job_id)]
+            stopped = [job_id for job_id in await self._stops.take(session) if self._stop(job_id)]
             if not stopped and time.monotonic() - begun < EMPTY_PAUSE_S:
                 await asyncio.sleep(EMPTY_PAUSE_S)
 
-    async def _answer(self, session: aiohttp.ClientSession, job: RawJob) -> None:
+    def _stop(self, job_id: str) -> bool:
+        stopped = self._running.stop(job_id)
+        if stopped:
+            self._board.withdraw(job_id)
+        return stopped
+
+    async def _answer(self, session: aiohttp.ClientSession, raw: RawJob) -> None:
         """Run one job and post its answer. If a defunct worker has not begun the job, post nothing."""
-        job_id = job["id"]
-        more = {"stopPod": True} if self._refresh else {}
-        posts = JobPosts(session, JOB_DONE_URL.replace("$ID", job_id) + "&isStream=false", job_id)
-        limit = self._limit_mb or (_SYNC_LIMIT_MB if job_id.startswith("sync-") else _ASYNC_LIMIT_MB)
-        with job_lines(job_id):
-            async with ProgressReporter(posts.progress) as on_event:
+        job_id = raw["id"]
+        posts, more = JobPosts(session, job_id), more_keys(self._settings)
+        with job_lines(job_id), self._board.job(job_id) as job:
+
+            async def progress(report: dict[str, Any]) -> None:
+                if not job.is_answered:
+                    await posts.progress(report)
+
+            async with ProgressReporter(progress) as on_event:
                 try:
-                    reply = await self._handler.reply(job, on_event, limit)
+                    limit_mb = answer_limit_mb(self._settings, job_id)
+                    reply = await self._handler.reply(raw, job.heard_by(on_event), limit_mb)
                 except WorkerDefunct:
                     _log.warning("The job is left without an answer, so that RunPod gives it to another worker")
                     return
@@ -108,4 +132,7 @@ class Loop:
             def refused(text: str) -> bytes:
                 return encode(failure(text, "answer_refused")).body(**more)
 
-            await post_result(posts, reply.body(**more), refused)
+            if await job.claim():
+                await post_result(posts, reply.body(**more), refused)
+            else:
+                _log.warning("The job was answered already, since the worker stood still")

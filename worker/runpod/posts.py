@@ -13,15 +13,11 @@ import aiohttp
 
 from worker.events import Event
 from worker.progress import JobProgress
+from worker.runpod.result_post import UNKNOWN_JOB, is_transient, post_headers, post_url
 from worker.runpod.waiting import first_of
 
 _log = logging.getLogger("worker")
 
-# As RunPod's SDK sends it.
-_HEADERS = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
-# 401 and 403 are among them, since a gateway may send them, or RunPod just after the worker's key was changed.
-_TRANSIENT = {401, 403, 408, 425, 429}
-_UNKNOWN_JOB = {404, 410}
 _RESULT_S = 600.0  # So long, since to make the result again would cost more.
 _RESULT_PAUSES_S = (0.5, 1, 2, 4, 8)
 _RESULT_MAX_PAUSE_S = 15
@@ -45,14 +41,13 @@ class JobPosts:
 
     Args:
         session: the SDK's HTTP session, which knows the worker's key.
-        url: where to post.
         job_id: RunPod's id of the job.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, job_id: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, job_id: str) -> None:
         self._session = session
-        self._url = url
-        self._headers = {**_HEADERS, "X-Request-ID": job_id}
+        self._url = post_url(job_id)
+        self._headers = post_headers(job_id)
 
     async def progress(self, report: dict[str, Any]) -> None:
         """Post ``report`` once. A lost report does no harm."""
@@ -83,7 +78,7 @@ class JobPosts:
             self._url, data=body, headers=self._headers, timeout=limit, allow_redirects=False
         ) as response:
             await response.read()
-            if response.status in _TRANSIENT or response.status >= 500:
+            if is_transient(response.status):
                 response.raise_for_status()
             if not 200 <= response.status < 300:
                 raise ResultRefused(response.status)
@@ -103,7 +98,7 @@ async def post_result(posts: JobPosts, body: bytes, substitute: Callable[[str], 
     try:
         await posts.result(body)
     except ResultRefused as refused:
-        if refused.status in _UNKNOWN_JOB:
+        if refused.status in UNKNOWN_JOB:
             _log.warning("RunPod no longer knows this job (HTTP %d); its result is dropped", refused.status)
             return
         _log.error("RunPod refused the result of %.2f MB (HTTP %d)", len(body) / 1e6, refused.status)

@@ -35,6 +35,9 @@ class RunningJobs:
     def __contains__(self, job_id: object) -> bool:
         return job_id in self._tasks
 
+    def __len__(self) -> int:
+        return len(self._tasks)
+
     @property
     def room(self) -> int:
         """How many more jobs may begin."""

@@ -20,7 +20,7 @@ def _no_processor_survey() -> Iterator[None]:
 
 
 with _no_processor_survey():
-    from runpod.http_client import AsyncClientSession, TooManyRequests
+    from runpod.http_client import AsyncClientSession, TooManyRequests, get_auth_header
     from runpod.serverless.modules.rp_fitness import run_fitness_checks
     from runpod.serverless.modules.rp_http import JOB_DONE_URL
     from runpod.serverless.modules.rp_job import get_job, get_stop_signals
@@ -37,6 +37,7 @@ __all__ = [
     "PingJobMirror",
     "RunPodLogger",
     "TooManyRequests",
+    "get_auth_header",
     "get_job",
     "get_stop_signals",
     "rp_upload",

@@ -9,7 +9,9 @@ import logging
 from worker.errors import BackendFailed
 from worker.logs import job_lines
 from worker.readiness import make_ready
+from worker.runpod.board import Board
 from worker.runpod.heartbeat import start_heartbeat
+from worker.runpod.last_word import LastWord
 from worker.runpod.loop import Loop
 from worker.runpod.sdk import RunPodLogger, run_fitness_checks
 from worker.settings import Settings
@@ -38,12 +40,14 @@ def serve_runpod(settings: Settings) -> None:
     """
     RunPodLogger.level = settings.runpod_log_level
     RunPodLogger.log = _log_sdk
-    start_heartbeat()
-    with Worker(settings) as worker:
+    worker = Worker(settings)
+    board = Board(settings.worker_concurrency)
+    start_heartbeat(LastWord(board, settings, worker.state).watch if settings.freeze_timeout_s else None)
+    with worker:
         make_ready(worker)
         asyncio.run(run_fitness_checks())
-        # Do not use asyncio.run: at its end it waits for all threads, and a node may keep one busy for ever.
-        asyncio.new_event_loop().run_until_complete(Loop(worker).run())
+        loop = Loop(worker, board)
+        worker.freeze.run(loop.run(), loop.has_jobs)
         if worker.life.failure is not None:
             raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}")
 

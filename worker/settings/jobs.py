@@ -64,6 +64,15 @@ class JobSettings(BaseModel):
         ge=0,
         allow_inf_nan=False,
     )
+    freeze_timeout_s: float = setting(
+        120.0,
+        "a number, 0 or above",
+        "Seconds that the worker may stand still, because a node or a library holds Python's lock. Then the job gets "
+        "an error, the stacks of all threads are logged, and the process ends. An import or a model may hold the lock "
+        "for a minute. 0: no limit.",
+        ge=0,
+        allow_inf_nan=False,
+    )
     max_rss_mb: float = setting(
         0.0,
         "a number, 0 or above",
