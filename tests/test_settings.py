@@ -58,6 +58,7 @@ DEFAULTS: dict[str, object] = {
     "refresh_worker": False,
     "worker_concurrency": 1,
     "serve_api_locally": False,
+    "hide_env": (),
     "local_api_host": "0.0.0.0",  # noqa: S104 - what is published is said by Docker.
     "local_api_port": 8000,
     "local_api_token": None,

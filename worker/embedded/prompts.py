@@ -87,6 +87,8 @@ class PromptRunner:
         if taken is None:
             return None
         (_, prompt_id, graph, extra_data, outputs, sensitive), item_id = taken
+        # The queue keeps a copy of what it gave, which every node finds. The caller's key does not stay in it.
+        self._server.prompt_queue.currently_running[item_id] = (*taken[0][:5], {})
         self._server.last_prompt_id = prompt_id
         files.begin_prompt()
         self._server.on_message = lambda name, data: on_message(name, files.hear(graph, name, data))

@@ -11,7 +11,7 @@ from worker.logs import job_lines
 from worker.readiness import make_ready
 from worker.runpod.heartbeat import start_heartbeat
 from worker.runpod.loop import Loop
-from worker.runpod.sdk import RunPodLogger, run_fitness_checks
+from worker.runpod.sdk import RunPodLogger, lend_keys, run_fitness_checks
 from worker.settings import Settings
 from worker.worker import Worker
 
@@ -38,6 +38,7 @@ def serve_runpod(settings: Settings) -> None:
     """
     RunPodLogger.level = settings.runpod_log_level
     RunPodLogger.log = _log_sdk
+    lend_keys(settings)
     start_heartbeat()
     with Worker(settings) as worker:
         make_ready(worker)
