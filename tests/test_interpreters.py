@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from worker import Worker
 from worker.answer.result import Result
+from worker.embedded.guards import patterns
 from worker.embedded.guards.expressions import ExpressionRefused, evaluate_expression
 from worker.embedded.guards.texts import CallersText, FormatRefused
 
@@ -113,3 +116,110 @@ def test_an_object_cannot_arrive_where_a_core_node_takes_a_text(worker: Worker) 
     joined = graphs.node("StringConcatenate", string_a=["10", 0], string_b="b", delimiter="")
     (error,) = run(worker, joined, {"1": sampler, "10": through_switch("1")}).errors
     assert "Input 'string_a' takes STRING, but a KSAMPLER arrived" in error
+
+
+class Ticks:
+    """How long another thread of this process could not run, at worst."""
+
+    def __enter__(self) -> Ticks:
+        self.worst = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._tick)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _tick(self) -> None:
+        last = time.monotonic()
+        while not self._ended.wait(0.02):
+            now = time.monotonic()
+            self.worst, last = max(self.worst, now - last), now
+
+
+REGEX: dict[str, Any] = {"case_insensitive": False, "multiline": False, "dotall": False}
+REGEX_NODES: dict[str, dict[str, Any]] = {
+    "RegexMatch": REGEX,
+    "RegexExtract": {**REGEX, "mode": "All Groups", "group_index": 1},
+    "RegexReplace": {**REGEX, "replace": "x", "count": 0},
+}
+
+
+@pytest.mark.parametrize("class_type", REGEX_NODES)
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("(a+)+$", "a" * 60 + "b"),
+        ("(a|aa)+$", "a" * 80 + "b"),
+        ("(x+x+)+y", "x" * 60),
+        ("((((((a?){99}){99}){99}){99}){99}){99}", ""),
+        ("(.*?,){25}P", "1," * 60),
+    ],
+    ids=["nested", "alternatives", "twice", "counted", "lazy"],
+)
+def test_a_regular_expression_ends_and_holds_nothing_up(
+    worker: Worker, class_type: str, pattern: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patterns, "LIMIT_S", 1.0)
+    node = graphs.node(class_type, string=text, regex_pattern=pattern, **REGEX_NODES[class_type])
+    begun = time.monotonic()
+    with Ticks() as ticks:
+        run(worker, node)
+    assert time.monotonic() - begun < 10
+    assert ticks.worst < 2
+
+
+def test_a_regular_expression_that_takes_too_long_says_so(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "LIMIT_S", 0.5)
+    node = graphs.node("RegexMatch", string="a" * 80 + "b", regex_pattern="(a|aa)+$", **REGEX)
+    (error,) = run(worker, node).errors
+    assert "The regular expression takes more than 0.5 s on this text" in error
+
+
+def test_regular_expressions_work_as_before(worker: Worker) -> None:
+    cases: list[tuple[str, dict[str, Any], str]] = [
+        ("RegexMatch", {}, "true"),
+        ("RegexExtract", {}, "b\nc"),
+        ("RegexReplace", {"replace": r"<\1>"}, "a<b>{a<c>"),
+        ("RegexReplace", {"regex_pattern": "{", "replace": ""}, "abac"),
+        ("RegexExtract", {"regex_pattern": "(", "mode": "First Match"}, ""),
+    ]
+    for class_type, more, result in cases:
+        values = {"string": "ab{ac", "regex_pattern": r"(?<=a)([b-z])", **REGEX_NODES[class_type], **more}
+        assert run(worker, graphs.node(class_type, **values)).text[0].lower() == result
+
+
+def test_a_pattern_of_a_nodes_own_ends_on_any_text(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "LIMIT_S", 1.0)
+    has(worker, "ManualSigmas")
+    with Ticks() as ticks:
+        (error,) = run(worker, graphs.node("ManualSigmas", sigmas="." * 300_000)).errors
+    assert "The regular expression takes more than 1 s" in error
+    assert ticks.worst < 1
+
+
+PATTERNS = [
+    r"a{e<=1}", "[[:alpha:]]", "b{}", "b{,}", "b{,2}", "[[a]", "[]a]+", "[^]a]+", r"[\]\[]", r"\w+", "(?i)STRASSE",
+    r"\N{LATIN SMALL LETTER E WITH ACUTE}", "(?#{[)a", "[a{2}]", r"\{", "a++b", "(?>a+)b", r"(?P<x>a)(?P=x)",
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Possible nested set")
+def test_patterns_mean_the_same_as_before() -> None:
+    """Patterns that the package ``regex`` reads in another way than ``re`` are translated."""
+    bounded = patterns.BoundedRe()
+    texts = ["a{e<=1}b", "[[:alpha:]]", "ab{}{,}", "a]b[c", "aab-", "Straße é 1٣", ""]
+    for pattern in PATTERNS:
+        for text in texts:
+            assert bounded.findall(pattern, text) == re.findall(pattern, text), (pattern, text)
+            assert bounded.sub(pattern, r"<\g<0>>", text) == re.sub(pattern, r"<\g<0>>", text), (pattern, text)
+            assert bounded.split(pattern, text) == re.split(pattern, text), (pattern, text)
+
+
+@pytest.mark.parametrize("pattern", [r"\p{L}", r"(?R)", "(?|a|b)", "(", r"\K", "a**", "(?<n>a)"])
+def test_what_was_no_pattern_is_none(pattern: str) -> None:
+    bounded = patterns.BoundedRe()
+    with pytest.raises(bounded.error):
+        bounded.search(pattern, "a")

@@ -7,15 +7,18 @@ text that is not its own.
 from __future__ import annotations
 
 import dis
+import re
 import sys
 from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
 from worker.embedded.guards.expressions import evaluate_expression
+from worker.embedded.guards.patterns import BoundedPattern, BoundedRe
 
 _FORMATS = ("format", "format_map")
 _guarded: set[int] = set()
+_QUICK_TEXT = 2_000  # Characters of a prompt, which ComfyUI's own patterns are through with at once.
 
 
 def guard_interpreters(node_class: Any) -> bool:
@@ -40,10 +43,26 @@ def _functions(node_class: Any) -> Iterator[FunctionType]:
                 yield function
 
 
+def guard_prompt_readers() -> None:
+    """Guard the patterns of ComfyUI's modules that are no nodes: text encoders and tokenizers get callers' prompts."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("comfy."):
+            _bound_patterns(vars(module), _QUICK_TEXT)
+
+
+def _bound_patterns(names: dict[str, Any], quick_below: int) -> None:
+    for name, value in list(names.items()):
+        if value is re:
+            names[name] = BoundedRe(quick_below)
+        elif isinstance(value, re.Pattern):
+            names[name] = BoundedPattern(value, quick_below)
+
+
 def _guard_module(names: dict[str, Any]) -> None:
     if id(names) in _guarded:
         return
     _guarded.add(id(names))
+    _bound_patterns(names, 0)
     simpleeval = sys.modules.get("simpleeval")
     for name, value in list(names.items()):
         if simpleeval is not None and value is simpleeval.simple_eval:
