@@ -59,6 +59,7 @@ DEFAULTS: dict[str, object] = {
     "refresh_worker": False,
     "worker_concurrency": 1,
     "serve_api_locally": False,
+    "hide_env": (),
     "local_api_host": "127.0.0.1",
     "local_api_port": 8000,
     "local_api_token": None,

@@ -12,7 +12,7 @@ start_ssh() {
     [ -f "$key" ] || ssh-keygen -q -t "$kind" -f "$key" -N ''
   done
   mkdir -p /run/sshd
-  /usr/sbin/sshd
+  env -i PATH="$PATH" /usr/sbin/sshd  # Its environment would show the worker's keys.
 }
 
 if [ -n "${PUBLIC_KEY:-}" ]; then

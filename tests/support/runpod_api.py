@@ -37,6 +37,7 @@ class JobApi:
     connection. ``down``: cut every connection. ``odd_answers``: what to answer the next requests for jobs with.
     ``hold_s``: how long a request is held where there is nothing. ``slow_answers_s``, ``slow_jobs_s``: how long a job
     takes until its answer begins, and then until all of it is sent. ``slow_progress_s``: how long a report takes.
+    ``keys``: what was asked for, and with which ``Authorization``.
     """
 
     queue: list[dict[str, Any]] = field(default_factory=list)
@@ -52,6 +53,7 @@ class JobApi:
     slow_jobs_s: float = 0.0
     hold_s: float = 20.0
     odd_answers: list[Any] = field(default_factory=list)
+    keys: set[tuple[str, str]] = field(default_factory=set)
 
     def __enter__(self) -> JobApi:
         self.changed = threading.Condition()
@@ -147,6 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._cut()
         parts = urlsplit(self.path)
         query, what = parse_qs(parts.query), parts.path.split("/")[3]
+        self.api.keys.add((what, self.headers.get("Authorization", "")))
         if what == "ping":
             with self.api.changed:
                 self.api.pings.append(query)

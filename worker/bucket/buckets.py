@@ -49,7 +49,7 @@ class Buckets:
         if job.s3_config is None and self._settings.bucket_uploader == "runpod":
             from worker.bucket.sdk_uploads import SdkUploads
 
-            return SdkUploads(job.id)
+            return SdkUploads(job.id, self._settings)
         return Uploads(bucket, job.id, self._output)
 
     def _job_bucket(self, config: Mapping[str, Any]) -> Bucket:

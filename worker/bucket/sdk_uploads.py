@@ -7,13 +7,15 @@ from pathlib import Path
 
 from worker.answer.result import Artifact
 from worker.answer.uploader import UploadFailed
-from worker.runpod.sdk import rp_upload
+from worker.runpod.sdk import lend_keys, rp_upload
+from worker.settings import Settings
 
 
 class SdkUploads:
     """The uploads of one job with ``rp_upload.upload_image(job_id, path)``, which reads ``BUCKET_*`` itself."""
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, job_id: str, settings: Settings) -> None:
+        lend_keys(settings)
         self._job_id = job_id
         self._pool = ThreadPoolExecutor(4, "bucket-runpod")
 

@@ -14,7 +14,7 @@ from worker.embedded.runtime import Runtime
 from worker.engine.node_policy import NodePolicy
 from worker.engine.workspace import StateFolder
 from worker.errors import StartError
-from worker.settings import Settings, load_settings
+from worker.settings import Settings, take_settings
 from worker.worker import Worker
 
 
@@ -25,7 +25,7 @@ def check() -> int:
         StartError: a setting cannot be read, or ComfyUI cannot start.
     """
     console = Console(highlight=False, soft_wrap=True)
-    settings = load_settings()
+    settings = take_settings()
     console.print(_settings_table(settings))
     # The lists of allowed and denied node classes are for callers. The test job is the operator's own.
     unlimited = settings.quiet().model_copy(update={"node_allowlist": (), "node_denylist": ()})

@@ -18,7 +18,7 @@ from worker.errors import StartError
 from worker.job.from_python import make_job
 from worker.models.damage import damage, size_text
 from worker.models.references import ModelReference, files_by_stem, near_misses, places_for, workflow_models
-from worker.settings import load_settings
+from worker.settings import take_settings
 from worker.worker import Worker
 
 
@@ -29,7 +29,7 @@ def models(options: argparse.Namespace) -> int:
         InvalidJob, StartError: ``worker.__main__`` prints them.
     """
     workflow = make_job(options.file).workflow
-    settings = load_settings().quiet()
+    settings = take_settings().quiet()
     if settings.comfy_backend == "websocket":
         raise StartError("models looks at files of this machine: with COMFY_BACKEND=websocket, run it at the server")
     console = Console(stderr=True, highlight=False, soft_wrap=True)

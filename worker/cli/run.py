@@ -21,6 +21,7 @@ from worker.cli.progress_bar import TerminalProgress
 from worker.errors import InputsRefused, InvalidJob, JobInterrupted, StartError, WorkerError, WorkflowRejected
 from worker.job.from_python import make_job
 from worker.job.job import Job, Workflow
+from worker.settings import take_settings
 from worker.worker import Worker
 
 
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     # Standard output is for the result. What nodes print goes to standard error.
     with contextlib.redirect_stdout(sys.stderr), TerminalProgress(console) as progress:
         start = time.perf_counter()
-        with Worker(say=progress.say) as worker:
+        with Worker(take_settings().quiet(), say=progress.say) as worker:
             started = time.perf_counter() - start
             try:
                 result = worker.run_job(job, progress)

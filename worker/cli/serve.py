@@ -19,7 +19,7 @@ from worker.cli.exit_code import ExitCode
 from worker.errors import BackendFailed, InvalidJob, StartError
 from worker.handler import make_handler
 from worker.logs import set_up_logging
-from worker.settings import Settings, load_settings
+from worker.settings import Settings, take_settings
 from worker.worker import Worker
 
 _log = logging.getLogger("worker")
@@ -84,7 +84,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         "local_api_port": options.rp_api_port,
         "runpod_log_level": options.rp_log_level,
     }
-    return load_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
+    return take_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 def _test_job(text: str | None, *, on_platform: bool) -> dict[str, Any] | None:

@@ -14,6 +14,12 @@ _CORE_MODULES = ("nodes", "comfy_extras.")
 _READERS = ("Load", "Webcam", "Record", "File")  # Words in the names of ComfyUI's own nodes that read files.
 
 
+def is_core(node_class: Any) -> bool:
+    """Whether it is ComfyUI's own, and not one of a pack."""
+    module = getattr(node_class, "RELATIVE_PYTHON_MODULE", None) or node_class.__module__
+    return module.split(".")[0] in ("nodes", "comfy_extras", "comfy_api_nodes")
+
+
 @dataclass(frozen=True)
 class HiddenInputs:
     """Whether a node uses what it gets besides its inputs: the API key, the whole graph."""

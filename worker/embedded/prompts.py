@@ -87,6 +87,8 @@ class PromptRunner:
         if taken is None:
             return None
         (_, prompt_id, graph, extra_data, outputs, sensitive), item_id = taken
+        # The queue keeps a copy of what it gave, which every node finds. The caller's key does not stay in it.
+        self._server.prompt_queue.currently_running[item_id] = (*taken[0][:5], {})
         self._server.last_prompt_id = prompt_id
         files.begin_prompt()
         self._server.on_message = lambda name, data: on_message(name, files.hear(graph, name, data))
@@ -107,6 +109,11 @@ class PromptRunner:
         executor.status_messages = []
         try:
             self._loop.run_until_complete(executor.execute_async(graph, prompt_id, extra_data, outputs))
+        except self._main.comfy.model_management.InterruptProcessingException:
+            # Before the first node. Afterwards ComfyUI makes a message of it.
+            executor.success = False
+            executor.reset()
+            return PromptOutcome(prompt_id, "interrupted")
         except BaseException as error:  # noqa: BLE001 - a node must not end this thread either.
             # ComfyUI does not catch a SystemExit or KeyboardInterrupt from a node. Then its caches are half written.
             _log.exception("The executor broke in node %s", self._server.last_node_id)

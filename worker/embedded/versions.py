@@ -50,3 +50,12 @@ def hidden_input_name(kind: Any) -> str:
 def flag(args: Any, name: str) -> Any:
     """A flag of ComfyUI; None if a version does not have it. 0.3.75 and 0.33.0 have all that are used here."""
     return getattr(args, name, None)
+
+
+def inputs_for(execution: Any, node_class: Any, given: Any) -> dict[str, Any]:
+    """The inputs that a node class has for the ``given`` ones: in 0.33.0 they can grow; in 0.3.75 they are fixed."""
+    inputs = node_class.INPUT_TYPES()
+    finalize = getattr(getattr(execution, "_io", None), "get_finalized_class_inputs", None)
+    if finalize is None or not issubclass(node_class, execution._ComfyNodeInternal):
+        return dict(inputs)
+    return dict(finalize(inputs, given)[0])

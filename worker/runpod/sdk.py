@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from worker.settings import Settings
 
 
 @contextlib.contextmanager
@@ -20,7 +25,9 @@ def _no_processor_survey() -> Iterator[None]:
 
 
 with _no_processor_survey():
+    from runpod import http_client
     from runpod.http_client import AsyncClientSession, TooManyRequests, get_auth_header
+    from runpod.serverless.modules import rp_fitness, rp_ping
     from runpod.serverless.modules.rp_fitness import run_fitness_checks
     from runpod.serverless.modules.rp_http import JOB_DONE_URL
     from runpod.serverless.modules.rp_job import get_job, get_stop_signals
@@ -40,6 +47,35 @@ __all__ = [
     "get_auth_header",
     "get_job",
     "get_stop_signals",
+    "lend_keys",
     "rp_upload",
     "run_fitness_checks",
 ]
+
+_KEYS = ("runpod_ai_api_key", "bucket_endpoint_url", "bucket_access_key_id", "bucket_secret_access_key")
+
+
+class _Os:
+    """``os``, as the SDK is to see it: with the keys that the worker has taken out of the environment."""
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        self.environ = ChainMap(dict(keys), os.environ)
+
+    def getenv(self, name: str, default: str | None = None) -> str | None:
+        return self.environ.get(name, default)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+
+def lend_keys(settings: Settings) -> None:
+    """Give the SDK the keys that it reads from the environment after the start.
+
+    It reads RunPod's key for the heartbeat, the session and the report of a fitness check, the bucket's for an upload.
+    """
+    values = {name: getattr(settings, name) for name in _KEYS}
+    keys = {
+        name.upper(): getattr(v, "get_secret_value", lambda v=v: v)() for name, v in values.items() if v is not None
+    }
+    for module in (http_client, rp_ping, rp_fitness, rp_upload):
+        module.os = _Os(keys)

@@ -13,7 +13,7 @@ from worker.runpod.board import Board
 from worker.runpod.heartbeat import start_heartbeat
 from worker.runpod.last_word import LastWord
 from worker.runpod.loop import Loop
-from worker.runpod.sdk import RunPodLogger, run_fitness_checks
+from worker.runpod.sdk import RunPodLogger, lend_keys, run_fitness_checks
 from worker.settings import Settings
 from worker.worker import Worker
 
@@ -40,6 +40,7 @@ def serve_runpod(settings: Settings) -> None:
     """
     RunPodLogger.level = settings.runpod_log_level
     RunPodLogger.log = _log_sdk
+    lend_keys(settings)
     worker = Worker(settings)
     board = Board(settings.worker_concurrency)
     start_heartbeat(LastWord(board, settings, worker.state).watch if settings.freeze_timeout_s else None)

@@ -4,6 +4,7 @@ Each module here holds the settings of one subject, such as ``bucket.py``, and s
 combines them, and ``readers.py`` turns texts of the environment into values.
 """
 
+from worker.settings.hiding import take_settings
 from worker.settings.settings import Settings, load_settings
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["Settings", "load_settings", "take_settings"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from worker.settings.field import setting
-from worker.settings.readers import Boolean
+from worker.settings.readers import Boolean, CommaList
 
 
 class ServingSettings(BaseModel):
@@ -28,4 +28,10 @@ class ServingSettings(BaseModel):
     )
     serve_api_locally: Boolean = setting(
         False, "true or false", "Serve RunPod's API on this machine, instead of taking jobs from the platform."
+    )
+    hide_env: CommaList = setting(
+        (),
+        "names of environment variables with commas between them",
+        "Variables that nodes must not see. The worker removes them from its environment when it has read its "
+        "settings, as it does with its own keys.",
     )

@@ -27,25 +27,25 @@ class JobContent:
 
     Attributes:
         files: content hash of each input file, by the file's name.
-        api_key: the key for ComfyUI's API nodes.
+        key_digest: of the key for ComfyUI's API nodes (``digest_key``). Nodes could find the key itself here.
         workflow: the graph.
         image_format: format of the images that SaveImage saves.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
-    api_key: str | None = field(default=None, repr=False)
+    key_digest: str = "no key"
     workflow: Mapping[str, Any] = field(default_factory=dict, repr=False)
     image_format: ImageFormat = PNG
-
-    @cached_property
-    def key_digest(self) -> str:
-        """Different for each key, and does not reveal the key."""
-        return _digest(self.api_key) if self.api_key else "no key"
 
     @cached_property
     def graph_digest(self) -> str:
         """Different for each graph."""
         return _digest(json.dumps(self.workflow, sort_keys=True, default=repr))
+
+
+def digest_key(api_key: str | None) -> str:
+    """A text that is different for each key, and does not reveal the key."""
+    return _digest(api_key) if api_key else "no key"
 
 
 def install_fingerprints(execution: Any, classes: NodeClasses, current: Callable[[], JobContent]) -> None:

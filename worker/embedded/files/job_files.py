@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from worker.embedded.cache.fingerprint import JobContent
+from worker.embedded.cache.fingerprint import JobContent, digest_key
 from worker.embedded.cache.reuse import FileReuse
 from worker.embedded.files.unnamed import UnnamedFiles
 from worker.embedded.node_classes import NodeClasses
@@ -55,7 +55,7 @@ class JobFiles:
     """
 
     def __init__(self, shared: OutputFiles, run: GraphRun) -> None:
-        self.content = JobContent(run.staged, run.api_key, run.workflow, run.image_format)
+        self.content = JobContent(run.staged, digest_key(run.api_key), run.workflow, run.image_format)
         self.image_format = run.image_format
         self.images = JobImages(shared.encoder, run.on_file)
         self.runs_save_image = False
