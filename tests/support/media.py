@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save
 
 
-def video(shade: int, container: str = "mp4", codec: str = "h264") -> bytes:
-    """Four frames of one shade of grey."""
+def video(shade: int, container: str = "mp4", codec: str = "h264", **options: str) -> bytes:
+    """Four frames of one shade of grey. ``options``: those of the container."""
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as file:
+    with av.open(buffer, "w", format=container, container_options=options) as file:
         stream: Any = file.add_stream(codec, rate=8)
         stream.width = stream.height = 64
         stream.pix_fmt = "yuv420p"

@@ -27,6 +27,7 @@ from worker.embedded.files.model_folders import add_volume, survive_removed_fold
 from worker.embedded.files.node_cache import NodeCache
 from worker.embedded.files.reuse import FileReuse
 from worker.embedded.guards.paths import guard_dataset_nodes, guard_paths
+from worker.embedded.guards.readers import guard_readers
 from worker.embedded.memory import DeviceMemory
 from worker.embedded.node_classes import NodeClasses
 from worker.embedded.prompts import PromptRunner
@@ -97,6 +98,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
             _add_volume(folder_paths, volume, packs=settings.volume_custom_nodes)
             put_manager_offline(folder_paths.get_folder_paths("custom_nodes"), state.user, source.base / "user")
             main = _import_main(source, on_pod=on_pod)
+            guard_readers(state)
         check_device(importlib.import_module("torch"), main.comfy.model_management.get_torch_device(), on_pod=on_pod)
         with _step("nodes", timings, say, "importing nodes"):
             server, packs = _start_server(main, state)
