@@ -157,6 +157,7 @@ def test_models_and_latents(data: bytes, media_type: str) -> None:
         b"#EXTM3U\nv 1 2 3\n#EXTINF:1,\n/dev/shm/x.ts\n",
         b"# EXT\nv 1 2 3\n/dev/shm/x.ts\n",
         b"ffconcat version 1.0\nv 1 2 3\nfile '/etc/passwd'\n",
+        b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n".ljust(2048, b"\n") + b"PCD_" + b"\0" * 4096,
     ],
 )
 def test_everything_else_is_refused(data: bytes) -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 
 import nodes
 
-from . import faults, stock
+from . import faults, readers, stock
 
 
 class Raises:
@@ -364,6 +364,7 @@ NODE_CLASS_MAPPINGS = {
         MakesVoxels,
         IgnoresInterrupts,
         *faults.CLASSES,
+        *readers.CLASSES,
         *stock.CLASSES,
     )
 }

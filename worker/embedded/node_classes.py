@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.embedded import versions
+from worker.embedded.files.readers import FileAccess, file_access
 
 _KEY_INPUTS = frozenset({"API_KEY_COMFY_ORG", "AUTH_TOKEN_COMFY_ORG"})
 _GRAPH_INPUTS = frozenset({"PROMPT", "DYNPROMPT", "EXTRA_PNGINFO"})
 _CORE_MODULES = ("nodes", "comfy_extras.")
-_READERS = ("Load", "Webcam", "Record", "File")  # Words in the names of ComfyUI's own nodes that read files.
+_ANY_FILE = FileAccess(opens=True, opens_saved=False)
+# Inputs of these types take no names of files.
+_OBJECT_TYPES = frozenset({
+    "AUDIO", "CLIP", "CLIP_VISION", "CLIP_VISION_OUTPUT", "CONDITIONING", "CONTROL_NET", "GUIDER", "IMAGE", "LATENT",
+    "MASK", "MODEL", "NOISE", "SAMPLER", "SIGMAS", "STYLE_MODEL", "UPSCALE_MODEL", "VAE", "VIDEO",
+})  # fmt: skip
 
 
 def is_core(node_class: Any) -> bool:
@@ -40,6 +46,8 @@ class NodeClasses:
         self._save_image = main.nodes.SaveImage
         self._writes_metadata = not main.args.disable_metadata
         self._hidden: dict[Any, HiddenInputs] = {}
+        self._access: dict[Any, FileAccess] = {}
+        self._types: dict[Any, Mapping[str, Any]] = {}
 
     def is_output(self, class_type: str) -> bool:
         """Whether the class saves or shows something."""
@@ -50,11 +58,54 @@ class NodeClasses:
         return self._classes.get(class_type) is self._save_image
 
     def may_read_files(self, class_type: str) -> bool:
-        """Whether the class may open files of other nodes. True unless it is one of ComfyUI's own that load nothing."""
+        """Whether the class may open files of other nodes. True unless it is one of ComfyUI's own that open none."""
+        return self._access_of(class_type).opens
+
+    def reads_saved_files(self, class_type: str) -> bool:
+        """Whether the class is one of ComfyUI's own that open what other nodes of the job have saved."""
+        return self._access_of(class_type).opens_saved
+
+    def hands_object(self, source: str, index: Any, class_type: str, name: str) -> bool:
+        """Whether a link hands on an object that names no file.
+
+        Args:
+            source: class of the node that the link comes from.
+            index: which of its outputs.
+            class_type: class of the node that the link leads to.
+            name: which of its inputs.
+        """
+        outputs = getattr(self._classes.get(source), "RETURN_TYPES", ())
+        kind = outputs[index] if isinstance(index, int) and 0 <= index < len(outputs) else None
+        wanted = self._input_types(class_type).get(name)
+        if not (isinstance(kind, str) and isinstance(wanted, str)):
+            return False
+        # Packs have types that claim to equal every other one. So plain strings are compared.
+        return str.__str__(kind) in _OBJECT_TYPES and str.__str__(kind) == str.__str__(wanted)
+
+    def is_core(self, class_type: str) -> bool:
+        """Whether the class is one of ComfyUI's own, partner nodes aside."""
         node_class = self._classes.get(class_type)
         module = getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes")
-        is_core = node_class is not None and module.startswith(_CORE_MODULES)
-        return not is_core or any(word in class_type for word in _READERS)
+        return node_class is not None and module.startswith(_CORE_MODULES)
+
+    def _access_of(self, class_type: str) -> FileAccess:
+        if not self.is_core(class_type):
+            return _ANY_FILE
+        node_class = self._classes[class_type]
+        if node_class not in self._access:
+            self._access[node_class] = file_access(node_class)
+        return self._access[node_class]
+
+    def _input_types(self, class_type: str) -> Mapping[str, Any]:
+        """The type of each input that the class declares. The class itself is asked, once."""
+        node_class = self._classes[class_type]
+        if node_class not in self._types:
+            inputs = node_class.INPUT_TYPES()
+            declared = {**(inputs.get("required") or {}), **(inputs.get("optional") or {})}
+            self._types[node_class] = {
+                name: config[0] for name, config in declared.items() if isinstance(config, list | tuple) and config
+            }
+        return self._types[node_class]
 
     def hidden_inputs(self, class_type: str) -> HiddenInputs:
         """The hidden inputs that the class uses. The class itself is asked, only once."""

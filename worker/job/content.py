@@ -14,29 +14,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-_CONTAINERS: tuple[tuple[int, bytes, str], ...] = (
-    (4, b"ftyp", "video/mp4"),
-    (0, b"\x1aE\xdf\xa3", "video/webm"),
-    (0, b"OggS", "audio/ogg"),
-    (0, b"fLaC", "audio/flac"),
-    (0, b"ID3", "audio/mpeg"),
-    (0, b"FLV\x01", "video/x-flv"),
-    (0, b"\x00\x00\x01\xba", "video/mpeg"),
-    (0, b"\x00\x00\x01\xb3", "video/mpeg"),
-    (0, b"0&\xb2u\x8ef\xcf\x11", "video/x-ms-asf"),
-    (0, b"FORM", "audio/aiff"),
-    (0, b"#!AMR", "audio/amr"),
-    (0, b"glTF", "model/gltf-binary"),
-    (0, b"Kaydara FBX Binary", "model/fbx"),
-    (0, b"ply\n", "model/ply"),
-    (0, b"ply\r\n", "model/ply"),
-    (0, b"NGSP", "model/spz"),
-)
+from worker.job.formats import find_container, open_picture, picture_media_type
+
 _MAX_FRAMES = 10_000  # A GIF of 20 MB can have a million frames, and loaders decode all of them.
-_RUNS_A_PROGRAM = frozenset({"EPS"})  # Pillow starts Ghostscript to read this format.
-# Kept before a node pack can replace it. One pack's replacement installs packages when it finds an unknown image.
-_open_image = Image.open
-_RIFF = {b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
 # A line that begins with #EXT is not accepted as a comment: FFmpeg reads a file with such lines as a playlist, and
 # opens the files that it names.
 _OBJ_LINE = re.compile(rb"\s*(?:#(?!EXT)[^\n]*|(?:v[ntp]?|f|l|p|o|g|s|mtllib|usemtl)(?:[ \t][^\n]*)?)?\s*")
@@ -68,20 +48,19 @@ def identify(data: bytes, max_pixels: int) -> Content | None:
     image = _identify_image(data, max_pixels)
     if image is not None:
         return image
-    media_type = _media_type(data)
+    container = find_container(data)
+    media_type = container.media_type if container else _latent_or_model(data)
     return Content(media_type) if media_type else None
 
 
 def _identify_image(data: bytes, max_pixels: int) -> Content | None:
     try:
-        with _open_image(io.BytesIO(data)) as image:
-            if image.format in _RUNS_A_PROGRAM:
-                return None
+        with open_picture(io.BytesIO(data)) as image:
             pixels, frames = image.width * image.height, 1
             if pixels <= max_pixels:
                 frames = getattr(image, "n_frames", 1)
                 pixels *= frames
-            media_type = image.get_format_mimetype() or f"image/{(image.format or '').lower()}"
+            media_type = picture_media_type(image)
     except Image.DecompressionBombError:
         raise TooManyPixels(f"it has more pixels than the limit of {max_pixels}") from None
     except Exception:  # noqa: BLE001 - Pillow's plugins raise any kind of exception for a damaged file.
@@ -91,21 +70,6 @@ def _identify_image(data: bytes, max_pixels: int) -> Content | None:
     if frames > _MAX_FRAMES:
         raise TooManyPixels(f"it has {frames} frames, the limit is {_MAX_FRAMES}")
     return Content(media_type, pixels)
-
-
-def _media_type(data: bytes) -> str | None:
-    for offset, signature, media_type in _CONTAINERS:
-        if data.startswith(signature, offset):
-            return media_type
-    if data.startswith(b"RIFF"):
-        return _RIFF.get(data[8:12])
-    if len(data) > 4 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0 and data[1] & 0x06 and data[2] >> 4 != 0xF:
-        return "audio/mpeg"
-    if data[:2] in (b"\xff\xf1", b"\xff\xf9"):
-        return "audio/aac"
-    if len(data) > 188 and data[0] == 0x47 and data[188] == 0x47:
-        return "video/mp2t"
-    return _latent_or_model(data)
 
 
 def _latent_or_model(data: bytes) -> str | None:

@@ -26,12 +26,11 @@ from worker.embedded.executor import build_executor
 from worker.embedded.files.folders import ComfyFolders
 from worker.embedded.files.job_files import OutputFiles
 from worker.embedded.files.model_folders import add_volume, survive_removed_folders
-from worker.embedded.guards.arrivals import guard_arrivals
-from worker.embedded.guards.chains import guard_chains
-from worker.embedded.guards.interpreters import guard_prompt_readers
-from worker.embedded.guards.paths import guard_dataset_nodes, guard_paths
+from worker.embedded.guards.install import guard_execution
+from worker.embedded.guards.paths import guard_paths
+from worker.embedded.guards.readers import guard_readers
 from worker.embedded.memory import DeviceMemory
-from worker.embedded.node_classes import NodeClasses, is_core
+from worker.embedded.node_classes import NodeClasses
 from worker.embedded.prompts import PromptRunner
 from worker.embedded.runtime import Runtime
 from worker.embedded.save_image import take_over_save_image
@@ -101,20 +100,14 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
             _add_volume(folder_paths, volume, packs=settings.volume_custom_nodes)
             put_manager_offline(folder_paths.get_folder_paths("custom_nodes"), state.user, source.base / "user")
             main = _import_main(source, on_pod=on_pod)
+            guard_readers(state)
         check_device(importlib.import_module("torch"), main.comfy.model_management.get_torch_device(), on_pod=on_pod)
         with _step("nodes", timings, say, "importing nodes"):
             server, packs = _start_server(main, state)
         _add_volume(folder_paths, volume, packs=False)  # For the model folders that packs have added.
     # The samplers' own bars on stderr belong to the log. Events report progress without them.
     main.comfy.utils.set_progress_bar_enabled(settings.comfy_log_level in ("DEBUG", "INFO"))
-    guard_arrivals(main.execution, is_core)
-    guard_prompt_readers()
-    guard_chains(
-        main.execution,
-        importlib.import_module("comfy_execution.caching"),
-        main.comfy.model_management.throw_exception_if_processing_interrupted,
-    )
-    guard_dataset_nodes(main.nodes.NODE_CLASS_MAPPINGS)
+    guard_execution(main)
     _keep_datasets_apart(main.folder_paths, state)
     folders.mirror_static_input()
     executor = build_executor(main, server)

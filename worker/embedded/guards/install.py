@@ -1,0 +1,21 @@
+"""Installs the guards that need ComfyUI to be loaded."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from worker.embedded.guards.arrivals import guard_arrivals
+from worker.embedded.guards.chains import guard_chains
+from worker.embedded.guards.interpreters import guard_prompt_readers
+from worker.embedded.guards.paths import guard_dataset_nodes
+from worker.embedded.node_classes import is_core
+
+
+def guard_execution(main: Any) -> None:
+    """Guard what ``main``, ComfyUI's module, does with graphs. Call it once its nodes and packs are loaded."""
+    caching = importlib.import_module("comfy_execution.caching")
+    guard_arrivals(main.execution, is_core)
+    guard_prompt_readers()
+    guard_chains(main.execution, caching, main.comfy.model_management.throw_exception_if_processing_interrupted)
+    guard_dataset_nodes(main.nodes.NODE_CLASS_MAPPINGS)
