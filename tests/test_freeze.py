@@ -21,7 +21,9 @@ from worker.runpod.board import Board
 
 AS_PROCESS_ONE = ("unshare", "--fork", "--pid", "--mount-proc", "--kill-child")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace of its own needs root")
-either_process = pytest.mark.parametrize("prefix", [(), pytest.param(AS_PROCESS_ONE, marks=needs_root)])
+either_process = pytest.mark.parametrize(
+    "prefix", [(), pytest.param(AS_PROCESS_ONE, marks=[needs_root, pytest.mark.full])]
+)
 
 
 def after_saving(deed: str, count: int) -> graphs.Graph:
@@ -67,7 +69,9 @@ def test_a_node_that_keeps_the_lock_is_answered_and_the_worker_ends(start: Start
         assert "in spins" in log, "the stacks name the line"
 
 
-@pytest.mark.parametrize(("deed", "count"), [("spins", 40), ("keeps_interrupts", 300)])
+@pytest.mark.parametrize(
+    ("deed", "count"), [("spins", 40), pytest.param("keeps_interrupts", 300, marks=pytest.mark.full)]
+)
 def test_a_deadline_ends_a_job_that_nothing_can_stop(start: Start, deed: str, count: int) -> None:
     with start(WORKER_CONCURRENCY="2") as process:
         begun = time.monotonic()
@@ -100,6 +104,7 @@ def test_a_worker_without_jobs_ends_as_well(start: Start, prefix: tuple[str, ...
         assert "in keeps_lock" in process.log()
 
 
+@pytest.mark.full
 def test_what_ends_in_time_is_not_ended(start: Start) -> None:
     with start(FREEZE_TIMEOUT_S="10") as process:
         api = process.api
@@ -135,6 +140,7 @@ def test_the_local_server_ends_and_says_why(project: Path, base_dir: Path) -> No
         assert "in spins" in printed
 
 
+@pytest.mark.full
 def test_a_log_that_nobody_reads_does_not_keep_the_worker(project: Path, base_dir: Path) -> None:
     with local_server(project, base_dir) as (process, url):
         until_it_listens(url)

@@ -169,6 +169,7 @@ def test_a_cancelled_job_that_does_not_stop_ends_the_worker(start: Start) -> Non
         assert "defunct" in process.log()
 
 
+@pytest.mark.full
 def test_on_the_local_server_too(project: Path, base_dir: Path) -> None:
     """There is no other worker: who comes after is told so, and the process ends with an error."""
     stuck: Any = {"input": {"workflow": graphs.through("TestIgnoresInterrupts", seconds=300), "timeout_s": 1}}
