@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import gc
 import importlib
-import io
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import av
 import graphs
-import numpy as np
 import pytest
+from media import video
 
 from worker import Worker
 from worker.errors import WorkflowRejected
@@ -140,20 +138,6 @@ def test_nothing_is_written_outside(worker: Worker, tmp_path: Path) -> None:
     result = worker.run(graph)
     assert result.status == "error"
     assert not list(tmp_path.iterdir())
-
-
-def video(shade: int) -> bytes:
-    """Four frames of one shade of grey."""
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as file:
-        stream: Any = file.add_stream("h264", rate=8)
-        stream.width = stream.height = 64
-        stream.pix_fmt = "yuv420p"
-        for _ in range(4):
-            frame = np.full((64, 64, 3), shade, np.uint8)
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        file.mux(stream.encode())
-    return buffer.getvalue()
 
 
 VIDEO = {

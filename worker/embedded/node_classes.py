@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.embedded import versions
-from worker.embedded.files.readers import FileAccess, file_access
+from worker.embedded.files.access import FileAccess, file_access
 
 _KEY_INPUTS = frozenset({"API_KEY_COMFY_ORG", "AUTH_TOKEN_COMFY_ORG"})
 _GRAPH_INPUTS = frozenset({"PROMPT", "DYNPROMPT", "EXTRA_PNGINFO"})
@@ -82,14 +82,14 @@ class NodeClasses:
         # Packs have types that claim to equal every other one. So plain strings are compared.
         return str.__str__(kind) in _OBJECT_TYPES and str.__str__(kind) == str.__str__(wanted)
 
-    def is_core(self, class_type: str) -> bool:
+    def is_builtin(self, class_type: str) -> bool:
         """Whether the class is one of ComfyUI's own, partner nodes aside."""
         node_class = self._classes.get(class_type)
         module = getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes")
         return node_class is not None and module.startswith(_CORE_MODULES)
 
     def _access_of(self, class_type: str) -> FileAccess:
-        if not self.is_core(class_type):
+        if not self.is_builtin(class_type):
             return _ANY_FILE
         node_class = self._classes[class_type]
         if node_class not in self._access:
@@ -117,7 +117,7 @@ class NodeClasses:
     def _asked(self, node_class: Any) -> HiddenInputs:
         hidden = node_class.INPUT_TYPES().get("hidden") or {}
         kinds = set(map(versions.hidden_input_name, hidden.values()))
-        is_core = not getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes").startswith("custom_nodes")
+        is_of_pack = getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes").startswith("custom_nodes")
         # ComfyUI's own nodes use the graph only to write it into files.
-        uses_graph = self._writes_metadata or not is_core
+        uses_graph = self._writes_metadata or is_of_pack
         return HiddenInputs(bool(kinds & _KEY_INPUTS), bool(kinds & _GRAPH_INPUTS) and uses_graph)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from worker.protocol.links import is_link
+
 _HEADLINE = "Workflow validation failed:"
 _SHOWN_CHOICES = 20
 _SHOWN_BULLETS = 25
@@ -67,7 +69,7 @@ def _missing_classes(workflow: Mapping[str, Any], has_node_class: Callable[[str]
 def _dangling_links(workflow: Mapping[str, Any]) -> Iterator[str]:
     for node_id, node in workflow.items():
         for name, link in node["inputs"].items():
-            if _is_link(link) and link[0] not in workflow:
+            if is_link(link) and link[0] not in workflow:
                 yield f"Node {node_id} ({node['class_type']}) {name}: linked to node {link[0]}, which is not there"
 
 
@@ -80,17 +82,13 @@ def _cycle(workflow: Mapping[str, Any], node_errors: Mapping[str, Any]) -> Itera
     if node_errors:
         return
     sources = {
-        node_id: {link[0] for link in node["inputs"].values() if _is_link(link) and link[0] in workflow}
+        node_id: {link[0] for link in node["inputs"].values() if is_link(link) and link[0] in workflow}
         for node_id, node in workflow.items()
     }
     try:
         TopologicalSorter(sources).prepare()
     except CycleError as error:
         yield f"The nodes {' → '.join(reversed(error.args[1]))} form a cycle"
-
-
-def _is_link(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and type(value[1]) is int
 
 
 def _general(error: Mapping[str, Any]) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from worker.protocol.links import is_link
+
 _SEPARATORS = re.compile(r"[/\\](?:\.?[/\\])*")
 _ANNOTATION = re.compile(r"\s*\[input\]$")
 _LISTED_FOLDERS = ("3d",)  # Some of ComfyUI's nodes take only files that are somewhere below this folder.
@@ -48,7 +50,7 @@ def renamed(graph: Mapping[str, Any], names: Mapping[str, str], folder: str) -> 
     def replace(value: Any, key: str) -> Any:
         if isinstance(value, dict):
             return {inner_key: replace(inner, inner_key) for inner_key, inner in value.items()}
-        if isinstance(value, list) and not _is_link(value):
+        if isinstance(value, list) and not is_link(value):
             return [replace(inner, key) for inner in value]
         if not isinstance(value, str):
             return value
@@ -64,10 +66,6 @@ def renamed(graph: Mapping[str, Any], names: Mapping[str, str], folder: str) -> 
         node_id: {**node, "inputs": {key: replace(value, key) for key, value in node["inputs"].items()}}
         for node_id, node in graph.items()
     }
-
-
-def _is_link(value: list[Any]) -> bool:
-    return len(value) == 2 and isinstance(value[0], str) and type(value[1]) is int
 
 
 def _plain(name: str) -> str:

@@ -101,9 +101,9 @@ def _of_reader(dynprompt: Any, node: Mapping[str, Any], classes: NodeClasses, co
 
     What it may open of the files that the job itself saves follows from the job's graph and its input files.
     """
-    inputs, is_core = node["inputs"], classes.is_core(node["class_type"])
+    inputs, is_builtin = node["inputs"], classes.is_builtin(node["class_type"])
     computed = any(_is_computed(dynprompt, node, name, classes) for name in inputs)
-    if classes.reads_saved_files(node["class_type"]) or (computed and is_core) or _names_saved(inputs):
+    if classes.reads_saved_files(node["class_type"]) or (computed and is_builtin) or _names_saved(inputs):
         return [content.graph_digest, content.files_digest]
     if not content.files:
         return []

@@ -13,6 +13,7 @@ from typing import Any
 
 from worker.embedded import versions
 from worker.embedded.guards.interpreters import guard_interpreters
+from worker.embedded.guards.plain import is_numpy_scalar
 from worker.embedded.guards.texts import CallersText
 
 _PLAIN_INPUTS = frozenset({"STRING", "INT", "FLOAT", "BOOLEAN", "COMBO"})
@@ -80,7 +81,7 @@ def _check(name: str, kind: str, values: Any, blocker: type) -> None:
             continue
         if isinstance(value, list | tuple | dict) and _all_plain(value):
             continue
-        if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        if is_numpy_scalar(value):
             continue
         raise TypeError(
             f"Input {name!r} takes {kind}, but a {type(value).__name__} arrived. Connect an output of type {kind}"

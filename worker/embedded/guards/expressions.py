@@ -7,6 +7,8 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from worker.embedded.guards.plain import is_numpy_scalar
+
 LONGEST_EXPRESSION = 10_000  # Characters.
 LARGEST_BITS = 65_536  # Of a whole number, also of one in between. The largest float has 1,024.
 MOST_DIGITS = 1_000  # That ``round`` may be asked for.
@@ -87,7 +89,7 @@ def evaluate_expression(
 def _plain_value(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain_value(name, item) for item in value]
-    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+    if is_numpy_scalar(value):
         value = value.item()
     if not isinstance(value, _NUMBERS):
         raise ExpressionRefused(f"Value {name!r} is no number: a {type(value).__name__} arrived. Connect a number")

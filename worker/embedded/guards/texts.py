@@ -7,6 +7,8 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from worker.embedded.guards.plain import is_numpy_scalar
+
 LONGEST_TEXT = 10_000_000  # Characters of a formatted text.
 LONGEST_SPEC = 100  # Characters of what stands behind the colon of a field.
 _WIDE = re.compile(r"\d{5}")
@@ -73,7 +75,7 @@ def plain(name: str, value: Any) -> str | int | float | bool:
     Raises:
         FormatRefused: it is no text and no number.
     """
-    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+    if is_numpy_scalar(value):
         value = value.item()
     for kind in (bool, int, float):
         if isinstance(value, kind):
