@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import graphs
+import pytest
 from runpod_worker import Start
 
 from worker import Worker
+from worker.handler import make_handler
 
 CANARY = "hidden-canary-4718"
 SECRETS = {
@@ -89,3 +94,40 @@ def test_comfyuis_queue_does_not_hold_the_key_of_the_job_that_runs(worker: Worke
     worker.run(job, on_event=lambda _: seen.append(str(queue.currently_running)))
     assert any("EmptyImage" in text for text in seen)
     assert CANARY not in str(seen)
+
+
+def test_nothing_in_the_process_holds_the_key_of_a_job_that_has_failed(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytest's handlers keep each line, and ComfyUI logs the failure.
+    monkeypatch.setattr(logging.root, "handlers", [logging.NullHandler()])
+    workflow = graphs.solid(9)
+    workflow["7"] = graphs.node("TestRaises", image=["1", 0])
+    workflow["8"] = graphs.node("SaveImage", images=["7", 0], filename_prefix="x")
+    halves = CANARY[:10], CANARY[10:] + "-of-a-job"
+
+    def run() -> str:
+        job = {"workflow": workflow, "comfy_org_api_key": "".join(halves)}
+        return str(asyncio.run(make_handler(worker)({"id": "job-1", "input": job})))
+
+    assert "Node ID: 7" in run()
+    assert not holders("".join(halves))
+    kept = [{"key": "".join(halves)}]
+    assert len(holders("".join(halves))) == len(kept)  # It finds what there is.
+
+
+def holders(text: str) -> list[str]:
+    """The objects of this process that refer to another text, with ``text`` in it."""
+    gc.collect()
+    waiting = gc.get_objects()
+    seen = set(map(id, waiting))
+    found = []
+    while waiting:
+        holder = waiting.pop()
+        for held in gc.get_referents(holder):
+            if isinstance(held, str) and held is not text and text in held:
+                found.append(f"{type(holder).__name__}: {str(holder)[:200]}")
+            elif id(held) not in seen and not gc.is_tracked(held):  # Such as a dict that holds nothing but texts.
+                seen.add(id(held))
+                waiting.append(held)
+    return found

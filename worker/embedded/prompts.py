@@ -151,9 +151,13 @@ class PromptRunner:
         self._server.prompt_queue.wipe_queue()
 
     def forget(self) -> None:
-        """Drop the job's prompts: the waiting ones, and the history of those that ran."""
+        """Drop the job's prompts: the waiting ones, and what is told of those that ran.
+
+        What is told of a node that failed has all its inputs, and so the caller's key.
+        """
         self.empty_queue()
         self._server.prompt_queue.wipe_history()
+        self._executor.status_messages = []
 
     def interrupt(self) -> None:
         """Stop the running prompt at its next step or node, as the server's ``/interrupt`` does."""
