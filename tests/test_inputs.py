@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -33,12 +34,24 @@ def refused(folder: Path, *images: InputImage) -> list[str]:
         lambda text: "data:image/png;base64," + text,
         lambda text: "DATA:image/png;charset=utf-8;BASE64," + text,
         lambda text: "\n".join(text[i : i + 60] for i in range(0, len(text), 60)) + "\r\n",
+        lambda text: "  \n data:image/png;base64,\n" + text,
+        lambda text: f'"{text}"',
+        lambda text: f"'data:image/png;base64,{text}' ",
+        lambda text: '\ufeff "image/png;base64,' + text + '"',
+        lambda text: ";base64," + text,
+        lambda text: text.replace("+", "-").replace("/", "_"),
+        lambda text: text.rstrip("="),
+        lambda text: "data:image/png;base64," + quote(text, safe=""),
+        lambda text: quote("data:image/png;base64," + text.replace("+", "-").replace("/", "_").rstrip("="), safe=":;,"),
     ],
 )
 def test_base64_in_all_its_clothes(tmp_path: Path, png: Callable[..., bytes], wrap: Callable[[str], str]) -> None:
-    data = png()
-    stage([InputImage("sub/a.png", wrap(base64.b64encode(data).decode()))], tmp_path, LIMITS)
-    assert (tmp_path / "sub" / "a.png").read_bytes() == data
+    for extra in range(3):  # With no, two and one character of padding.
+        data = png() + bytes(-len(png()) % 3) + b"\xfb\xff\xbf" + bytes(extra)
+        encoded = base64.b64encode(data).decode()
+        assert {"+", "/"} <= set(encoded)
+        stage([InputImage("sub/a.png", wrap(encoded))], tmp_path, LIMITS)
+        assert (tmp_path / "sub" / "a.png").read_bytes() == data
 
 
 def test_bytes_are_taken_as_they_are(tmp_path: Path, png: Callable[..., bytes]) -> None:
@@ -46,10 +59,22 @@ def test_bytes_are_taken_as_they_are(tmp_path: Path, png: Callable[..., bytes]) 
     assert (tmp_path / "a.png").read_bytes() == png()
 
 
-@pytest.mark.parametrize("text", ["not base64!", "QUJ", "QUJD====QUJD", "QUJD-_", "data:image/png;base64,%%%", "ÄÖÜ"])
-def test_what_is_no_strict_base64(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("not base64!", "'!' at position 9 is no character of base64"),
+        ("QUJ", "it ends in the middle of a byte: its end is missing"),
+        ("QUJDQ", "it has 5 characters: one or more are missing"),
+        ("QUJD====QUJD", "something follows the padding '='"),
+        ("QUJD-_+/", "it mixes two alphabets, the usual one (+ and /) and the URL-safe one (- and _)"),
+        ("data:image/png;base64,%%%", "'%' at position 0 is no character of base64"),
+        ("data:image/png;base64,ÄÖÜ", "'\\xc4' at position 0 is no character of base64"),
+        ("blob:https://example.com/1-2-3", "':' at position 4 is no character of base64"),
+    ],
+)
+def test_what_is_no_base64_or_could_mean_several_things(tmp_path: Path, text: str, why: str) -> None:
     (line,) = refused(tmp_path, InputImage("a.png", text))
-    assert line.startswith("Error decoding base64 for a.png: ")
+    assert line == f"Error decoding base64 for a.png: {why}"
     assert not list(tmp_path.iterdir())
 
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import contextlib
 import hashlib
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pybase64
-
 from worker.errors import FetchFailed, InputsRefused
+from worker.job.base64_text import decode_base64, without_prefix
 from worker.job.content import TooManyPixels, identify
 from worker.job.job import InputImage
-
-_DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -92,16 +85,12 @@ def _checked(name: str, given: str | bytes | FetchFailed, limits: InputLimits) -
 
 
 def _decode(name: str, text: str, max_bytes: int) -> bytes:
-    uri = _DATA_URI.match(text)
-    encoded = text[uri.end() :] if uri else text
+    encoded = without_prefix(text)
     if len(encoded) // 4 * 3 > 2 * max_bytes:  # Too large even if half is white space: refuse it without a copy.
         raise _Refusal(_too_large(name, len(encoded) // 4 * 3, max_bytes))
     try:
-        with contextlib.suppress(ValueError):
-            return pybase64.b64decode(encoded, validate=True)
-        # This one is slower, but accepts white space, and its error says what is wrong.
-        return base64.b64decode("".join(encoded.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return decode_base64(encoded)
+    except ValueError as error:
         raise _Refusal(f"Error decoding base64 for {name}: {error}") from None
 
 
