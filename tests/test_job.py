@@ -76,7 +76,7 @@ def test_a_workflow_that_is_no_graph_is_refused(workflow: object, text: str) -> 
 @pytest.mark.parametrize(
     "name",
     [
-        "", "/etc/x.png", "../x.png", "a/../../x.png", "a/..", "C:\\x.png", "c:x.png", "\\\\host\\x.png", "a\\x.png",
+        "", "/etc/x.png", "../x.png", "a/../../x.png", "a/..", "C:\\x.png", "c:x.png", "\\\\host\\x.png",
         "..\\x.png", "x\0.png", "x\n.png", "\x7f.png", "\udc80.png", ".", "a//b.png", "a/", "x.png [output]",
         "x.png[temp]", "a" * 300, "a/" * 600 + "x",
     ],
@@ -98,6 +98,30 @@ def test_a_name_used_twice_is_refused() -> None:
 def test_harmless_names_are_taken(name: str) -> None:
     job = parse_job({"input": {"workflow": GRAPH, "images": [{"name": name, "image": "QUJD"}]}})
     assert [image.name for image in job.images] == [name]
+
+
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        ("XL\\a.png", "XL/a.png"),
+        ("e\u0301.png", "é.png"),
+        ("a.png [input]", "a.png"),
+        ("b\\e\u0301.png[input] ", "b/é.png"),
+    ],
+)
+def test_a_name_in_another_spelling_is_the_usual_one(sent: str, name: str) -> None:
+    job = parse_job({"input": {"workflow": GRAPH, "images": [{"name": sent, "image": "QUJD"}]}})
+    assert [image.name for image in job.images] == [name]
+    twice = [{"name": each, "image": "QUJD"} for each in (name, sent)]
+    assert "is used twice" in refusal({"workflow": GRAPH, "images": twice})
+
+
+def test_a_name_with_another_folder_says_what_to_do() -> None:
+    text = refusal({"workflow": GRAPH, "images": [{"name": "a.png [output]", "image": "QUJD"}]})
+    assert text == (
+        "'images': the name 'a.png [output]' must not end with [output]: files of a job are inputs. "
+        "Name it 'a.png', in the workflow as well"
+    )
 
 
 def test_a_job_is_read_whole() -> None:

@@ -28,6 +28,7 @@ from worker.events import PromptEnded
 from worker.protocol.messages import tell
 from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome, blocked
 from worker.protocol.rejection import explain_rejection
+from worker.protocol.spelling import respell
 from worker.redact import public_text
 
 _log = logging.getLogger("worker")
@@ -126,6 +127,7 @@ class EmbeddedBackend:
         """Run the graph. Returns its result, and the node's failure that ended it, if there is one."""
         run = turn.run
         graph = own_graph(run.workflow)
+        respell(graph, run.staged, self._runtime.inputs_of)
         extra_data = {"extra_pnginfo": _NoEditorGraph(), **({"api_key_comfy_org": run.api_key} if run.api_key else {})}
         queued = self._runtime.prompts.queue_prompt(graph, extra_data)
         if isinstance(queued, Rejection):

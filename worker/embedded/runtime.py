@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,14 @@ class Runtime:
     def has_node_class(self, class_type: str) -> bool:
         """Whether a node class of this name is loaded."""
         return class_type in self.main.nodes.NODE_CLASS_MAPPINGS
+
+    def inputs_of(self, class_type: str) -> Mapping[str, Any]:
+        """What ``INPUT_TYPES`` of a node class returns; empty if it is not loaded, or cannot say it."""
+        try:
+            inputs = self.main.nodes.NODE_CLASS_MAPPINGS[class_type].INPUT_TYPES()
+        except Exception:  # noqa: BLE001 - this is code of a node pack, which may raise anything.
+            return {}
+        return inputs if isinstance(inputs, Mapping) else {}
 
     def node_classes(self) -> list[str]:
         """Names of all node classes that are loaded."""

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from worker.errors import InvalidJob
 from worker.job.job import InputImage, Job
-from worker.job.parse import check_name, parse_job
+from worker.job.parse import checked_name, parse_job
 
 ImageSource = str | PathLike[str] | bytes | Image.Image
 
@@ -29,7 +29,7 @@ def make_job(workflow: str | PathLike[str] | Mapping[str, Any], images: Mapping[
     job = parse_job({"id": request.get("id"), "input": _as_input(request)})
     given = {image.name: image for image in job.images}
     for name, source in (images or {}).items():
-        check_name(name)
+        name = checked_name(name)
         given[name] = InputImage(name, _read_image(name, source))
     return replace(job, images=tuple(given.values()))
 

@@ -12,12 +12,14 @@ from typing import Any, cast, get_args
 from worker.errors import InvalidJob
 from worker.images.formats import FormatName
 from worker.job.job import InputImage, Job, Workflow
+from worker.protocol.spelling import usual_name
 
 _IMAGES_TEXT = "'images' must be a list of objects with 'name' and 'image' keys"
 _MAX_DEPTH = 100
 LONGEST_S = 7 * 86_400  # The longest time that RunPod allows a job.
 LOWEST_QUALITY, HIGHEST_QUALITY = 1, 100
-_ANNOTATION = re.compile(r"\[(input|output|temp)\]\s*$")
+_ANNOTATION = re.compile(r"\[(?:output|temp)\](?=\s*$)")
+_INPUT = re.compile(r"\s*\[input\]\s*$")  # A workflow may name the folder that files are in anyway.
 
 
 def parse_job(raw: object) -> Job:
@@ -119,40 +121,42 @@ def parse_images(images: object) -> tuple[InputImage, ...]:
         name, data = entry.get("name"), entry.get("image")
         if not isinstance(name, str) or not isinstance(data, str):
             raise InvalidJob(_IMAGES_TEXT)
-        check_name(name)
+        name = checked_name(name)
         if name in parsed:
             raise InvalidJob(f"'images': the name {_quoted(name)} is used twice")
         parsed[name] = InputImage(name, data)
     return tuple(parsed.values())
 
 
-def check_name(name: str) -> None:
-    """Check that ``name`` is a relative path that stays inside its folder, and that LoadImage accepts it.
+def checked_name(name: str) -> str:
+    """``name`` in its usual spelling: a relative path that stays inside its folder, and that LoadImage accepts.
 
     Raises:
         InvalidJob: the name breaks a rule, which the text states.
     """
-    problem = _name_problem(name)
+    usual = _INPUT.sub("", usual_name(name))
+    problem = _name_problem(usual)
     if problem:
         raise InvalidJob(f"'images': the name {_quoted(name)} {problem}")
+    return usual
 
 
 def _name_problem(name: str) -> str | None:
-    parts = name.replace("\\", "/").split("/")
+    parts = name.split("/")
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
         return "has a control character or a character that is no text"
     if not parts[0] or re.match(r"[A-Za-z]:", name):
         return "must be a relative path, such as 'input.png'"
     if ".." in parts:
         return "must not contain '..'"
-    if "\\" in name:
-        return "must use '/' between folders"
     if any(part in ("", ".") for part in parts):
         return "must name a file"
     if any(len(part.encode()) > 255 for part in parts) or len(name.encode()) > 1024:
         return "is too long"
-    if _ANNOTATION.search(name):
-        return "must not end with [input], [output] or [temp]"
+    annotation = _ANNOTATION.search(name)
+    if annotation:
+        plain = _quoted(name[: annotation.start()].rstrip())
+        return f"must not end with {annotation[0]}: files of a job are inputs. Name it {plain}, in the workflow as well"
     return None
 
 

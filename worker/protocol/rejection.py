@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -12,6 +13,7 @@ _HEADLINE = "Workflow validation failed:"
 _SHOWN_CHOICES = 20
 _SHOWN_BULLETS = 25
 _BULLET_LENGTH = 500
+_OTHER_FOLDER = re.compile(r"\[(?:output|temp)\]\s*$")
 
 
 def explain_rejection(
@@ -114,6 +116,8 @@ def _problem(problem: Mapping[str, Any]) -> str:
     name = extra.get("input_name")
     if name and details.startswith(str(name)):
         details = details[len(str(name)) :].lstrip(" ,:-")
+    if _OTHER_FOLDER.search(details):
+        details += ": a job's output and temp folders are empty when it begins; send the file in 'images' instead"
     return f"{message} ({details})" if details else message
 
 

@@ -119,6 +119,15 @@ class ComfyApi:
         """Whether a node class is installed."""
         return class_type in self._http.get(f"/object_info/{quote(class_type, safe='')}")
 
+    def inputs_of(self, class_type: str) -> Mapping[str, Any]:
+        """What ``INPUT_TYPES`` of a node class returns; empty if the server does not say it."""
+        try:
+            about = self._http.get(f"/object_info/{quote(class_type, safe='')}").get(class_type)
+        except (ServerRefused, ServerUnreachable):
+            return {}
+        inputs = about.get("input") if isinstance(about, dict) else None
+        return inputs if isinstance(inputs, dict) else {}
+
     def model_files(self, folder: str) -> list[str]:
         """Names of the model files in ``folder``, as workflows name them. Empty if the request fails."""
         try:

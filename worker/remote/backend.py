@@ -23,6 +23,7 @@ from worker.events import Notice, PromptEnded, Say
 from worker.protocol.messages import tell, translate
 from worker.protocol.prompt_outcome import PromptOutcome, blocked
 from worker.protocol.rejection import explain_rejection
+from worker.protocol.spelling import respell
 from worker.redact import public_text
 from worker.remote.api import ComfyApi
 from worker.remote.follow import Follower, Reconnecting
@@ -110,6 +111,7 @@ class WebsocketBackend:
         if self._leftovers.has_strays:
             self._leftovers.remove()  # Otherwise this job would wait for prompts of earlier jobs.
         graph = own_graph(run.workflow)
+        respell(graph, run.staged, functools.cache(self.api.inputs_of))
         if run.staged:
             graph = upload_inputs(self.api, graph, run.staged, run.workspace.input, is_interrupted)
         prompt_id, node_errors = self._queue(turn, graph)

@@ -1,0 +1,48 @@
+"""Understands names of files as other systems write them: with ``\\`` between folders, or with decomposed letters."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from worker.protocol.rejection import combo_choices
+
+# The name of a file with a backslash, or with letters that can have two forms. Prompts do not end with a suffix.
+_MAY_VARY = re.compile(r"(?=.*[\\\x80-\U0010ffff])\A[^\r\n]{1,1024}\.\w{1,11}\s*(?:\[\w+\]\s*)?\Z")
+_ANNOTATION = re.compile(r"\s*\[(?:input|output|temp)\]\s*$")
+
+
+def usual_name(name: str) -> str:
+    """``name`` with ``/`` between folders, and with composed letters (NFC), as Linux programs write them."""
+    return name if name.isascii() and "\\" not in name else unicodedata.normalize("NFC", name.replace("\\", "/"))
+
+
+def respell(graph: dict[str, Any], staged: Collection[str], inputs_of: Callable[[str], Mapping[str, Any]]) -> None:
+    """Change, in place, names in ``graph`` that are known in another spelling only.
+
+    Args:
+        graph: an API-format workflow.
+        staged: the names of the job's input files, in their usual spelling.
+        inputs_of: returns what ``INPUT_TYPES`` of a node class returns; empty if it is not known. Called only for a
+            class that has a name with several spellings among its inputs.
+    """
+    for node in graph.values():
+        inputs = node["inputs"]
+        for key, value in inputs.items():
+            if not isinstance(value, str) or not _MAY_VARY.search(value):
+                continue
+            usual = usual_name(value)
+            if _ANNOTATION.sub("", usual) in staged:
+                inputs[key] = usual
+                continue
+            choices = _choices(inputs_of(node["class_type"]), key)
+            if value not in choices:
+                same = (choice for choice in choices if isinstance(choice, str) and usual_name(choice) == usual)
+                inputs[key] = next(same, value)
+
+
+def _choices(inputs: Mapping[str, Any], key: str) -> list[Any]:
+    groups = (group for kind in ("required", "optional") if isinstance(group := inputs.get(kind), Mapping))
+    return next((combo_choices(group[key]) for group in groups if key in group), [])
