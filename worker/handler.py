@@ -93,7 +93,7 @@ class JobHandler:
         except WorkerDefunct:
             raise
         except Exception as error:  # noqa: BLE001 - or the platform posts a traceback to the caller.
-            return _failed(error)
+            return _failed(error) | record.warnings()
 
     async def _steps(self, record: JobRecord, raw: object, on_event: Listener | None, limit_mb: float | None) -> Answer:
         job = record.taken(parse_job(raw))

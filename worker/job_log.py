@@ -13,9 +13,11 @@ from worker.answer.reply import Answer
 from worker.answer.result import Result
 from worker.errors import WorkerDefunct
 from worker.job.job import Job
+from worker.job.notices import unused_files
 from worker.logs import job_lines, one_line
 from worker.models.diagnosis import log_missing_models
 from worker.models.references import Catalog
+from worker.redact import encodable
 from worker.settings import Settings
 
 _MAY_MISS_MODELS = ("workflow_validation", "workflow_execution", "completed_with_errors")
@@ -75,6 +77,11 @@ class JobRecord:
         self._job = job
         self._context.enter_context(job_lines(job.id, _secrets(job)))
         return job
+
+    def warnings(self) -> Answer:
+        """``warnings`` for the answer to a job that has failed, and an empty dict if there are none."""
+        lines = [*self._job.warnings, *unused_files(self._job)] if self._job else []
+        return {"warnings": [encodable(line) for line in lines]} if lines else {}
 
     def collected(self, result: Result) -> Result:
         """Note what the job produced, and that its delivery begins now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import logging
 import threading
 import time
@@ -84,6 +85,22 @@ class ShowsText:
 
     def run(self, text: str, key: str | None = None) -> dict[str, Any]:
         return {"ui": {"text": [text.replace("{key}", str(key))]}}
+
+
+class ShowsEditorData:
+    """Shows what the editor has added to the graph."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {}, "hidden": {"data": "EXTRA_PNGINFO"}}
+
+    def run(self, data: Any) -> dict[str, Any]:
+        return {"ui": {"text": [json.dumps(data)]}}
 
 
 class SavesFile:
@@ -347,6 +364,7 @@ NODE_CLASS_MAPPINGS = {
     for node in (
         Raises,
         Sleeps,
+        ShowsEditorData,
         ShowsText,
         SavesFile,
         Blocks,

@@ -62,7 +62,8 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
     answer: Answer = {"images": images}
     if not images and not errors:
         answer = {"status": "success_no_images", **answer}
-    optional = {"files": files, "text": texts, "errors": errors}
+    warnings = [encodable(line) for line in result.warnings]
+    optional = {"files": files, "text": texts, "errors": errors, "warnings": warnings}
     if result.error is not None:
         optional["error_type"] = result.error.error_type
     return answer | {key: value for key, value in optional.items() if value}

@@ -46,6 +46,7 @@ def collect(ran: RunResult) -> Result:
         workspace,
         ran.error,
         ran.run.image_format,
+        ran.run.warnings,
     )
 
 

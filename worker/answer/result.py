@@ -69,6 +69,7 @@ class Result:
         error: the worker's error that ended the workflow: JobTimedOut, JobStalled, OutOfMemory, DeviceFailed; or None.
         seconds: how long each part took: ``stage``, ``run`` (including the wait for earlier runs), ``collect``.
         image_format: the format that the job wants its images in.
+        warnings: lines that may help, and change nothing else.
 
     The files live as long as this object or one of its artifacts, or until ``close``.
     """
@@ -81,6 +82,7 @@ class Result:
     _workspace: Workspace = field(repr=False)
     error: WorkerError | None = None
     image_format: ImageFormat = PNG
+    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -148,6 +148,7 @@ def _as_json(result: Result, paths: list[Path], seconds: Mapping[str, float]) ->
         "files": files,
         "text": [{"node_id": text.node_id, "text": text.text} for text in result.texts],
         "errors": list(result.errors),
+        "warnings": list(result.warnings),
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
     }
 
@@ -159,6 +160,8 @@ def _print_result(result: Result, paths: list[Path], seconds: Mapping[str, float
         print(f"node {text.node_id}: {text.text}")
     for error in result.errors:
         print(f"worker: {error}", file=sys.stderr)
+    for warning in result.warnings:
+        print(f"worker: warning: {warning}", file=sys.stderr)
     if not paths and not result.texts and not result.errors:
         print("worker: the workflow saved nothing", file=sys.stderr)
     print("  ".join(f"{name} {value:.2f} s" for name, value in seconds.items()), file=sys.stderr)

@@ -16,6 +16,7 @@ from worker.embedded.messages import translate_inner
 from worker.embedded.prompts import Rejection
 from worker.embedded.rest import Rest
 from worker.embedded.runtime import Runtime
+from worker.embedded.save_image import metadata_of_job
 from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult, own_graph
 from worker.engine.life import Life
@@ -34,11 +35,11 @@ from worker.redact import public_text
 _log = logging.getLogger("worker")
 
 
-class _NoEditorGraph(dict[str, Any]):
-    """``extra_pnginfo`` of a job that has no editor graph.
+class _EditorData(dict[str, Any]):
+    """``extra_pnginfo`` of a job, which may lack the editor's graph.
 
     Some packs expect a dict here, and some read its ``workflow`` without a check. These get an empty editor graph. For
-    packs that only pass the dict on, and in the metadata of files, the dict is empty.
+    packs that only pass the dict on, and in the metadata of files, the dict holds what the caller sent.
     """
 
     def __missing__(self, key: str) -> dict[str, Any]:
@@ -116,7 +117,8 @@ class EmbeddedBackend:
         self._runtime.memory.begin()
         prompts.empty_queue()
         try:
-            with self._runtime.files.of_job(run) as files:
+            writes = metadata_of_job(self._runtime.main.args, writes=run.save_metadata)
+            with writes, self._runtime.files.of_job(run) as files:
                 folders.bring_in(run.workspace)
                 yield files
         finally:
@@ -128,7 +130,8 @@ class EmbeddedBackend:
         run = turn.run
         graph = own_graph(run.workflow)
         respell(graph, run.staged, self._runtime.inputs_of)
-        extra_data = {"extra_pnginfo": _NoEditorGraph(), **({"api_key_comfy_org": run.api_key} if run.api_key else {})}
+        key = {"api_key_comfy_org": run.api_key} if run.api_key else {}
+        extra_data = {"extra_pnginfo": _EditorData(run.extra_pnginfo or {}), **key}
         queued = self._runtime.prompts.queue_prompt(graph, extra_data)
         if isinstance(queued, Rejection):
             raise WorkflowRejected(self._explain(queued, run))

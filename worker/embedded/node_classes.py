@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.embedded import versions
@@ -44,7 +44,7 @@ class NodeClasses:
     def __init__(self, main: Any) -> None:
         self._classes: Mapping[str, Any] = main.nodes.NODE_CLASS_MAPPINGS
         self._save_image = main.nodes.SaveImage
-        self._writes_metadata = not main.args.disable_metadata
+        self._args = main.args
         self._hidden: dict[Any, HiddenInputs] = {}
         self._access: dict[Any, FileAccess] = {}
         self._types: dict[Any, Mapping[str, Any]] = {}
@@ -108,16 +108,19 @@ class NodeClasses:
         return self._types[node_class]
 
     def hidden_inputs(self, class_type: str) -> HiddenInputs:
-        """The hidden inputs that the class uses. The class itself is asked, only once."""
+        """The hidden inputs that the class uses in this job. The class itself is asked, only once."""
         node_class = self._classes[class_type]
         if node_class not in self._hidden:
             self._hidden[node_class] = self._asked(node_class)
-        return self._hidden[node_class]
+        # ComfyUI's own nodes use the graph only to write it into files.
+        uses_graph = not self._args.disable_metadata or self._is_of_pack(node_class)
+        return self._hidden[node_class] if uses_graph else replace(self._hidden[node_class], graph=False)
 
     def _asked(self, node_class: Any) -> HiddenInputs:
         hidden = node_class.INPUT_TYPES().get("hidden") or {}
         kinds = set(map(versions.hidden_input_name, hidden.values()))
-        is_of_pack = getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes").startswith("custom_nodes")
-        # ComfyUI's own nodes use the graph only to write it into files.
-        uses_graph = self._writes_metadata or is_of_pack
-        return HiddenInputs(bool(kinds & _KEY_INPUTS), bool(kinds & _GRAPH_INPUTS) and uses_graph)
+        return HiddenInputs(bool(kinds & _KEY_INPUTS), bool(kinds & _GRAPH_INPUTS))
+
+    @staticmethod
+    def _is_of_pack(node_class: Any) -> bool:
+        return str(getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes")).startswith("custom_nodes")

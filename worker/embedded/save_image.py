@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,17 @@ def take_over_save_image(main: Any, output: Path, current: Callable[[], JobFiles
         return stock(node, images, *args, **kwargs)
 
     save_image.save_images = save_images
+
+
+@contextmanager
+def metadata_of_job(args: Any, *, writes: bool) -> Iterator[None]:
+    """Within this context, nodes write the graph into image files, or do not. ``args``: ComfyUI's flags."""
+    at_start = args.disable_metadata
+    args.disable_metadata = not writes
+    try:
+        yield
+    finally:
+        args.disable_metadata = at_start
 
 
 def _is_stock(node: Any, output: Path) -> bool:

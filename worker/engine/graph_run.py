@@ -38,6 +38,9 @@ class GraphRun:
         image_format: format of the images that SaveImage saves.
         on_file: called with each output file that is complete, on any thread, while the graph still runs.
         time_limit: how long the graph may run; None: no limit.
+        extra_pnginfo: what the editor adds to the graph, for nodes and for the metadata of files.
+        save_metadata: whether image files carry the graph.
+        warnings: lines for the caller that change nothing else.
     """
 
     workflow: Workflow = field(repr=False)
@@ -48,6 +51,9 @@ class GraphRun:
     image_format: ImageFormat = PNG
     on_file: Callable[[Path], None] | None = None
     time_limit: TimeLimit | None = None
+    extra_pnginfo: Mapping[str, Any] | None = field(default=None, repr=False)
+    save_metadata: bool = True
+    warnings: tuple[str, ...] = ()
 
 
 def own_graph(workflow: Mapping[str, Any]) -> dict[str, Any]:

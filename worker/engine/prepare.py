@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from worker.engine.graph_run import GraphRun, TimeLimit
@@ -11,6 +11,7 @@ from worker.events import Listener
 from worker.images.formats import ImageFormat
 from worker.job.inputs import InputLimits, stage
 from worker.job.job import Job
+from worker.job.notices import unused_files
 from worker.settings import Settings
 
 
@@ -35,7 +36,17 @@ def prepare_run(
         workspace.close()
         raise
     time_limit = _time_limit(job, settings)
-    return GraphRun(job.workflow, workspace, staged, key or None, on_event, image_format, on_file, time_limit)
+    return GraphRun(
+        job.workflow, workspace, staged, key or None, on_event, image_format, on_file, time_limit,
+        extra_pnginfo=job.extra_pnginfo,
+        save_metadata=settings.save_metadata if job.save_metadata is None else job.save_metadata,
+        warnings=(*job.warnings, *unused_files(job), *_without_effect(job, settings)),
+    )  # fmt: skip
+
+
+def _without_effect(job: Job, settings: Settings) -> Iterator[str]:
+    if job.save_metadata is not None and settings.comfy_backend == "websocket":
+        yield "'save_metadata' has no effect: the ComfyUI server that this worker uses decides it"
 
 
 def _time_limit(job: Job, settings: Settings) -> TimeLimit | None:

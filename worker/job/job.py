@@ -27,8 +27,13 @@ class InputImage:
 class Job:
     """One valid job. ``workflow`` is ComfyUI's API format: ``{node_id: {class_type, inputs, _meta?}}``.
 
-    ``api_key``: the caller's Comfy.org key. ``output_format``, ``output_quality`` and ``timeout_s`` (seconds) are None
-    if the settings decide. ``s3_config``: the caller's own bucket, as RunPod's ``s3Config`` describes it.
+    Attributes:
+        api_key: the caller's Comfy.org key.
+        output_format, output_quality, save_metadata, timeout_s: as in the request; None: the settings decide. The time
+            is in seconds.
+        s3_config: the caller's own bucket, as RunPod's ``s3Config`` describes it.
+        extra_pnginfo: what the editor adds to a graph, such as its own form of it under ``workflow``.
+        warnings: lines for the caller that change nothing else.
     """
 
     id: str
@@ -39,3 +44,6 @@ class Job:
     output_quality: int | None = None
     timeout_s: float | None = None
     s3_config: Mapping[str, Any] | None = field(default=None, repr=False)
+    extra_pnginfo: Mapping[str, Any] | None = field(default=None, repr=False)
+    save_metadata: bool | None = None
+    warnings: tuple[str, ...] = ()

@@ -12,12 +12,18 @@ from typing import Any, cast, get_args
 from worker.errors import InvalidJob
 from worker.images.formats import FormatName
 from worker.job.job import InputImage, Job, Workflow
+from worker.job.notices import misspelt_fields
 from worker.protocol.spelling import usual_name
 
 _IMAGES_TEXT = "'images' must be a list of objects with 'name' and 'image' keys"
 _MAX_DEPTH = 100
 LONGEST_S = 7 * 86_400  # The longest time that RunPod allows a job.
 LOWEST_QUALITY, HIGHEST_QUALITY = 1, 100
+_MAX_EXTRA = 5_000_000  # Characters of JSON. Large workflows of the editor have 2 million.
+INPUT_FIELDS = (
+    "workflow", "images", "output_format", "output_quality", "timeout_s", "comfy_org_api_key", "api_key_comfy_org",
+    "extra_data", "save_metadata",
+)  # fmt: skip
 _ANNOTATION = re.compile(r"\[(?:output|temp)\](?=\s*$)")
 _INPUT = re.compile(r"\s*\[input\]\s*$")  # A workflow may name the folder that files are in anyway.
 
@@ -44,6 +50,9 @@ def parse_job(raw: object) -> Job:
         output_quality=_parse_quality(given.get("output_quality")),
         timeout_s=_parse_timeout(given.get("timeout_s")),
         s3_config=_parse_s3_config(raw.get("s3Config")),
+        extra_pnginfo=_parse_extra_data(given.get("extra_data")),
+        save_metadata=_parse_boolean("save_metadata", given.get("save_metadata")),
+        warnings=tuple(misspelt_fields(given, INPUT_FIELDS)),
     )
 
 
@@ -187,6 +196,33 @@ def _parse_quality(given: object) -> int | None:
             f"'output_quality' must be a whole number from {LOWEST_QUALITY} to {HIGHEST_QUALITY}, not {_quoted(given)}"
         )
     return given
+
+
+def _parse_boolean(name: str, given: object) -> bool | None:
+    if given is not None and not isinstance(given, bool):
+        raise InvalidJob(f"'{name}' must be true or false, not {_quoted(given)}")
+    return given
+
+
+def _parse_extra_data(given: object) -> Mapping[str, Any] | None:
+    """The ``extra_pnginfo`` of ``extra_data``, which ComfyUI's own ``/prompt`` takes in this form."""
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise InvalidJob(f"'extra_data' must be an object, not {_kind(given)}")
+    extra = given.get("extra_pnginfo")
+    if extra is None:
+        return None
+    if not isinstance(extra, dict):
+        raise InvalidJob(f"'extra_data': 'extra_pnginfo' must be an object, not {_kind(extra)}")
+    if _is_deeper(extra, _MAX_DEPTH):
+        raise InvalidJob(f"'extra_data': 'extra_pnginfo' is nested more than {_MAX_DEPTH} levels deep")
+    size = len(json.dumps(extra, separators=(",", ":")))
+    if size > _MAX_EXTRA:
+        raise InvalidJob(
+            f"'extra_data': 'extra_pnginfo' has {size / 1e6:.1f} MB, the limit is {_MAX_EXTRA / 1e6:.0f} MB"
+        )
+    return extra or None
 
 
 def _parse_timeout(given: object) -> float | None:

@@ -64,6 +64,7 @@ class Answer(TypedDict):
     files: NotRequired[Annotated[list[OutputFile], Field(description="Every other file, of whatever kind")]]
     text: NotRequired[Annotated[list[OutputText], Field(description="Texts that nodes showed")]]
     errors: NotRequired[Annotated[list[str], Field(description="What went wrong beside what is here, a line for each")]]
+    warnings: NotRequired[Annotated[list[str], Field(description="Notices that change nothing else, a line for each")]]
     error_type: NotRequired[
         Annotated[ErrorType, Field(description="What ended the workflow before its end, where that was no node")]
     ]

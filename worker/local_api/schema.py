@@ -95,6 +95,14 @@ _INPUT = _object(
             {"type": "string"}, "Key for ComfyUI's API nodes; wins over the worker's `COMFY_ORG_API_KEY`"
         ),
         "api_key_comfy_org": _optional({"type": "string"}, "Another name of `comfy_org_api_key`, which wins"),
+        "save_metadata": _optional(
+            {"type": "boolean"}, "Whether image files carry the workflow; default: the worker's `SAVE_METADATA`"
+        ),
+        "extra_data": _optional(
+            {"type": "object", "properties": {"extra_pnginfo": {"type": ["object", "null"]}}},
+            "`extra_pnginfo`, up to 5 MB: what the editor adds to the workflow, for nodes that read it and for the "
+            "metadata of files, as in ComfyUI's own `/prompt`",
+        ),
     },
 )
 _S3_CONFIG = _object(

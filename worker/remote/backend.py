@@ -190,7 +190,7 @@ class WebsocketBackend:
             "prompt": graph,
             "prompt_id": prompt_id,
             "client_id": self._socket.client_id,
-            "extra_data": {"extra_pnginfo": {}, **key},
+            "extra_data": {"extra_pnginfo": run.extra_pnginfo or {}, **key},
         }
         try:
             accepted, answer = self._posted(turn, body)

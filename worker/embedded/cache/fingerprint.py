@@ -35,12 +35,14 @@ class JobContent:
         key_digest: of the key for ComfyUI's API nodes (``digest_key``). Nodes could find the key itself here.
         workflow: the graph.
         image_format: format of the images that SaveImage saves.
+        extra_pnginfo: what the editor adds to the graph.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
     key_digest: str = "no key"
     workflow: Mapping[str, Any] = field(default_factory=dict, repr=False)
     image_format: ImageFormat = PNG
+    extra_pnginfo: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @cached_property
     def files_digest(self) -> str:
@@ -49,8 +51,8 @@ class JobContent:
 
     @cached_property
     def graph_digest(self) -> str:
-        """Different for each graph."""
-        return _digest(json.dumps(self.workflow, sort_keys=True, default=repr))
+        """Different for each graph, and for what the editor adds to it."""
+        return _digest(json.dumps([self.workflow, self.extra_pnginfo], sort_keys=True, default=repr))
 
 
 def digest_key(api_key: str | None) -> str:

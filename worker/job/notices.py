@@ -1,0 +1,55 @@
+"""Notices what a caller has probably not meant: a field with a misspelt name, an input file that no node names."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from worker.job.job import Job
+from worker.protocol.links import is_link
+from worker.protocol.spelling import usual_name
+
+_MOST = 20
+
+
+def misspelt_fields(given: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
+    """A line for each field of ``given`` that is not known, and looks like one of ``known``."""
+    plain = {_letters(name): name for name in known}
+    for name in [name for name in given if isinstance(name, str) and name not in plain.values()][:_MOST]:
+        meant = difflib.get_close_matches(_letters(name[:100]), plain, n=1, cutoff=0.8)
+        if meant:
+            yield f"'{name[:100]}' is no field of a request, and was ignored: is '{plain[meant[0]]}' meant?"
+
+
+def unused_files(job: Job) -> Iterator[str]:
+    """A line for each file of a job that no node of its graph names, itself or the folder that it is in."""
+    names = [image.name for image in job.images]
+    if not names:
+        return
+    texts = {usual_name(text) for node in job.workflow.values() for text in _texts(node["inputs"])}
+    whole = "\n".join(texts)
+    unused = [
+        name
+        for name in names
+        if not any(place in whole for place in (name, PurePosixPath(name).stem))
+        and not any(str(folder) in texts or f"{folder}/" in texts for folder in PurePosixPath(name).parents)
+    ]
+    for name in unused[:_MOST]:
+        yield f"The input file '{name}' is named by no node of the workflow"
+    if len(unused) > _MOST:
+        yield f"{len(unused) - _MOST} further input files are named by no node of the workflow"
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict) or (isinstance(value, list) and not is_link(value)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
