@@ -78,6 +78,7 @@ class Failure(TypedDict):
 
     error_type: Annotated[ErrorType, Field(description="The kind of error")]
     details: NotRequired[Annotated[list[str], Field(description="A line for each thing that went wrong")]]
+    warnings: NotRequired[Annotated[list[str], Field(description="Notices about the request, a line for each")]]
 
 
 class Progress(TypedDict):
