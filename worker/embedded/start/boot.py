@@ -29,7 +29,8 @@ from worker.embedded.files.model_folders import add_volume, survive_removed_fold
 from worker.embedded.guards.install import guard_execution
 from worker.embedded.guards.paths import guard_paths
 from worker.embedded.guards.readers import guard_readers
-from worker.embedded.memory import DeviceMemory
+from worker.embedded.memory.device import DeviceMemory
+from worker.embedded.memory.plain_nodes import make_job_memory
 from worker.embedded.node_classes import NodeClasses
 from worker.embedded.prompts import PromptRunner
 from worker.embedded.runtime import Runtime
@@ -114,7 +115,8 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     files = _care_for_files(main, executor, state)
     memory = DeviceMemory(main.comfy.model_management, importlib.import_module("torch"), executor.reset)
     prompts = PromptRunner(main, server, executor)
-    return Runtime(source, folders, flags, volume, tuple(packs), timings, main, prompts, files, memory)
+    jobs = make_job_memory(main, server, state.root)
+    return Runtime(source, folders, flags, volume, tuple(packs), timings, main, prompts, files, memory, jobs)
 
 
 def _care_for_files(main: Any, executor: Any, state: StateFolder) -> OutputFiles:

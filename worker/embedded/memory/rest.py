@@ -9,10 +9,10 @@ import logging
 import time
 from typing import Any
 
-import psutil
-
-from worker.embedded.memory import DeviceMemory
+from worker.embedded.memory.device import DeviceMemory
+from worker.embedded.memory.process import ProcessMemory
 from worker.engine.life import Life
+from worker.engine.memory_limits import MemoryLimits
 
 _GC_INTERVAL_S = 10.0
 _log = logging.getLogger("worker")
@@ -24,22 +24,25 @@ class Rest:
     Args:
         main: ComfyUI's ``main`` module.
         memory: frees models and caches.
+        process: the process's memory.
         life: begins to drain when host memory stays above the limit.
-        max_rss_bytes: host memory above which models and caches are freed; 0: no limit.
+        limits: what the process may have between jobs.
     """
 
-    def __init__(self, main: Any, memory: DeviceMemory, life: Life, max_rss_bytes: int) -> None:
-        self._main, self._memory, self._life = main, memory, life
-        self._max_rss_bytes = max_rss_bytes
+    def __init__(
+        self, main: Any, memory: DeviceMemory, process: ProcessMemory, life: Life, limits: MemoryLimits
+    ) -> None:
+        self._main, self._memory, self._process, self._life = main, memory, process, life
+        self._limit, self._counts_files = limits.between_jobs or limits.process, limits.between_jobs > 0
         self._last_gc = time.monotonic()
 
     def __call__(self) -> None:
         """Collect garbage, and free memory if the process has too much."""
         self._collect_garbage()
-        limit = self._max_rss_bytes
-        if limit and _rss() > limit and _trimmed_rss() > limit:
+        limit = self._limit
+        if limit and self._now() > limit and self._trimmed() > limit:
             self._memory.make_room()
-            now = _trimmed_rss()
+            now = self._trimmed()
             _log.warning("Memory was over MAX_RSS_MB; with models and caches freed it is %.0f MB", now / 1e6)
             if now > limit:
                 self._life.drain(f"{now / 1e6:.0f} MB of memory are over MAX_RSS_MB, with all caches freed")
@@ -52,14 +55,13 @@ class Rest:
             self._main.hook_breaker_ac10a0.restore_functions()
             self._last_gc = time.monotonic()
 
+    def _now(self) -> int:
+        """Bytes of memory that the process has."""
+        now = self._process.read()
+        return now.resident if self._counts_files else now.anonymous
 
-def _rss() -> int:
-    """Bytes of host memory that the process holds."""
-    return int(psutil.Process().memory_info().rss)
-
-
-def _trimmed_rss() -> int:
-    """``_rss``, after the allocator has given back what it can."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-    return _rss()
+    def _trimmed(self) -> int:
+        """``_now``, after the allocator has given back what it can."""
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+        return self._now()

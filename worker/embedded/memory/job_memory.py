@@ -1,0 +1,178 @@
+"""Keeps what one job adds to this process within bounds, so that it gets an error before the kernel ends the process.
+
+While a node handles data only, the kernel itself refuses what is too much: a batch, a text and a decoded film all come
+from malloc, whoever asks for it. A node that loads models may map files of any size, so it is only watched.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from worker.embedded.memory.process import ProcessMemory, Reading
+from worker.engine.memory_limits import MemoryLimits
+from worker.errors import JobTooLarge, OutOfMemory, WorkerError
+from worker.protocol.prompt_outcome import NodeFailure
+
+# What the kernel leaves above a job's limit: other threads work on, and some libraries end the process if they get
+# nothing. The job itself is measured after each node.
+_SLACK = 256_000_000
+_LEAST = 64_000_000  # What a node may always take.
+_REFUSED = ("can't allocate memory", "cannot allocate memory", "not enough memory")
+_TRIED = re.compile(r"tried to allocate (\d+) bytes")
+
+
+class JobMemory:
+    """What the running job takes. ``exceeded`` and ``is_nearly_out`` are for the watchdog's thread, all else is not.
+
+    Args:
+        process: the memory of this process.
+        describe: names the node that runs, of the given class, for a caller.
+        start_threads: starts the threads that torch computes with. It is called before the first job, since a library
+            that gets no thread ends the process.
+
+    Attributes:
+        limits: set them before the first job.
+        refusal: the error of a job that wanted more than it may take; None if it did not.
+    """
+
+    def __init__(
+        self, process: ProcessMemory, describe: Callable[[Any], str], start_threads: Callable[[], object]
+    ) -> None:
+        self.limits = MemoryLimits()
+        self.process = process
+        self._describe = describe
+        self._start_threads: Callable[[], object] | None = start_threads
+        self._lock = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.refusal: JobTooLarge | None = None
+        self._node_class: Any = None
+        self._is_plain = False  # Whether a plain node runs, and the kernel's limit is set.
+        self._began = Reading(0, 0, 0)  # When the first of the plain nodes that follow each other began.
+        self._spent = 0  # What the plain nodes before have added.
+        self._room = 0
+        self._is_jobs = False  # Whether ``_room`` is what the job may take, and not what the container has.
+        self._used_at_first: int | None = None
+        self._full_at: int | None = None
+
+    def begin(self) -> None:
+        """Begin a job, or the second try of one."""
+        if self._start_threads is not None:
+            self._start_threads()
+            self._start_threads = None
+        self.end()
+
+    def end(self) -> None:
+        """End the job. The kernel refuses nothing any more."""
+        with self._lock:
+            if self._is_plain or self._full_at is not None:
+                self.process.lift()
+            self._forget()
+
+    def release(self) -> None:
+        """Lift the kernel's limit, since a node does not stop and other threads must answer its job."""
+        with self._lock:
+            if self._full_at is None:
+                self.process.lift()
+
+    def enter(self, node_class: Any, *, is_plain: bool) -> None:
+        """Note that a node begins. ``is_plain``: whether it handles data only."""
+        self._node_class = node_class
+        if is_plain == self._is_plain or not (self.limits.job or self.limits.process):
+            return
+        with self._lock:
+            now = self.process.read()
+            if is_plain:
+                self._limit(now)
+            else:
+                self._spent = max(0, self._spent + now.anonymous - self._began.anonymous)
+                if self._full_at is None:
+                    self.process.lift()
+            self._is_plain = is_plain
+
+    def _limit(self, now: Reading) -> None:
+        limits, self._began = self.limits, now
+        rooms = []
+        if limits.job:
+            rooms.append(limits.job - self._spent + _SLACK)
+        if limits.process:
+            used = now.anonymous + self.process.in_files()
+            rooms.append(max(limits.process - used, (limits.container - used) // 2))
+        self._room = max(min(rooms), _LEAST)
+        self._is_jobs = bool(limits.job) and self._room >= rooms[0]
+        if self._full_at is None:
+            self.process.limit(now.data + self._room)
+
+    def leave(self) -> None:
+        """Note that a node has ended well.
+
+        Raises:
+            JobTooLarge: the job has more than it may take.
+        """
+        if self._is_plain and self._is_over(self.process.read()):
+            raise self._refuse()
+
+    def explain(self, error: Exception) -> None:
+        """Look at an error of a node.
+
+        Raises:
+            JobTooLarge: it is there since the job may take no more.
+        """
+        if self._is_refused(type(error).__name__, str(error)):
+            raise self._refuse() from None
+
+    def judge(self, failure: NodeFailure | None) -> JobTooLarge | None:
+        """``refusal``, also if the node failed outside of its own code."""
+        if failure is not None and self.refusal is None and self._is_refused(failure.exception_type, failure.message):
+            self._refuse()
+        return self.refusal
+
+    def _is_refused(self, exception_type: str, message: str) -> bool:
+        if not self._is_plain or "cuda" in message.lower():
+            return False
+        if "MemoryError" not in exception_type and not any(sign in message.lower() for sign in _REFUSED):
+            return False
+        tried = _TRIED.search(message)
+        return self._is_jobs or (tried is not None and 0 < self.limits.job < int(tried[1]))
+
+    def _refuse(self) -> JobTooLarge:
+        who = self._describe(self._node_class)
+        # Not the one that is raised: its traceback would keep all that the node had.
+        self.refusal = self.refusal or JobTooLarge(who, self.limits.job)
+        return JobTooLarge(who, self.limits.job)
+
+    def _is_over(self, now: Reading) -> bool:
+        return 0 < self.limits.job < self._spent + now.anonymous - self._began.anonymous
+
+    def exceeded(self) -> WorkerError | None:
+        """The error of a job that must be stopped, since it takes too much; None if it need not."""
+        limits = self.limits
+        with self._lock:
+            now = self.process.read()
+            if self._is_plain and self._is_over(now):
+                return self._refuse()
+            if not limits.process or self._node_class is None:
+                return None
+            used = now.anonymous + self.process.in_files()
+            if self._used_at_first is None:
+                self._used_at_first = used
+            # Models of earlier jobs may have taken more than the limit.
+            if used <= max(limits.process, (limits.container + self._used_at_first) // 2):
+                return None
+            self._full_at = used
+            self.process.limit(now.data + max(limits.container - used, _LEAST) // 3)
+        return OutOfMemory(
+            f"{self._describe(self._node_class)}: the job was stopped, since this worker had {used / 1e6:,.0f} MB of "
+            f"memory, and its container {limits.container / 1e6:,.0f} MB (MAX_RSS_MB). Use smaller images or batches"
+        )
+
+    def is_nearly_out(self) -> bool:
+        """Whether a job that was stopped for its memory has taken half of what was left since then."""
+        full_at, container = self._full_at, self.limits.container
+        if full_at is None:
+            return False
+        return self.process.read().anonymous + self.process.in_files() > (full_at + container) // 2

@@ -1,0 +1,95 @@
+"""Reads how much memory this process has, and lets the kernel refuse it more."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+try:
+    import resource
+except ImportError:  # This is no Unix.
+    resource = None  # type: ignore[assignment]
+
+_log = logging.getLogger("worker")
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Numbers of bytes. ``resident``: what is in memory.
+
+    ``anonymous``: the same without mapped files, which the kernel can drop. ``data``: what is reserved for data, as
+    ``RLIMIT_DATA`` counts it.
+    """
+
+    resident: int
+    anonymous: int
+    data: int
+
+
+class ProcessMemory:
+    """The memory of this process.
+
+    Args:
+        state: the worker's folder. If it is in memory (a tmpfs), the files there take memory as well.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self._files = str(state) if _is_in_memory(state) else None
+        self._statm = -1
+        with contextlib.suppress(OSError):  # This is no Linux.
+            self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        self._before = resource.getrlimit(resource.RLIMIT_DATA) if resource is not None else (-1, -1)
+        self.can_limit = self._statm >= 0 and self._try_limit()
+
+    def read(self) -> Reading:
+        """The process's memory now."""
+        if self._statm < 0:
+            resident = int(psutil.Process().memory_info().rss)
+            return Reading(resident, resident, resident)
+        words = os.pread(self._statm, 128, 0).split()
+        resident = int(words[1])
+        return Reading(resident * _PAGE, (resident - int(words[2])) * _PAGE, int(words[5]) * _PAGE)
+
+    def in_files(self) -> int:
+        """Bytes of files that are in memory, beside the worker's own files those of other programs."""
+        if self._files is None:
+            return 0
+        found = os.statvfs(self._files)
+        return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+    def limit(self, data: int) -> None:
+        """Let the kernel refuse all that would make the process's data larger than so many bytes."""
+        if self.can_limit:
+            soft, hard = self._before
+            for bound in (soft, hard):
+                data = data if bound == resource.RLIM_INFINITY else min(data, bound)
+            resource.setrlimit(resource.RLIMIT_DATA, (data, hard))
+
+    def lift(self) -> None:
+        """End the limit."""
+        if self.can_limit:
+            resource.setrlimit(resource.RLIMIT_DATA, self._before)
+
+    def _try_limit(self) -> bool:
+        try:
+            resource.setrlimit(resource.RLIMIT_DATA, self._before)
+        except (OSError, ValueError, AttributeError) as error:
+            _log.warning("MAX_JOB_MB: the kernel sets no limits here (%s); memory is watched only", error)
+            return False
+        return True
+
+
+def _is_in_memory(folder: Path) -> bool:
+    """Whether ``folder`` is in a tmpfs."""
+    try:
+        mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    except OSError:
+        return False
+    inside = [(Path(place), kind) for place, kind in mounts if folder.resolve().is_relative_to(place)]
+    return bool(inside) and max(inside, key=lambda mount: len(mount[0].parts))[1] == "tmpfs"
