@@ -160,6 +160,7 @@ class EmbeddedBackend:
         fault = memory.fault(failure)
         if self._job_memory.refusal is not None:
             error: WorkerError = self._job_memory.refusal
+            self._job_memory.drop_results()
         elif fault is not None:
             self._turns.retire(f"the CUDA device does not work any more ({fault})")
             error = DeviceFailed(f"The GPU failed while the job ran ({public_text(fault)})")

@@ -26,8 +26,8 @@ _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 class InputLimits:
     """``max_bytes``: largest size of one decoded file. ``max_pixels``: most pixels of one image, all frames together.
 
-    ``urls``: whether a file may be given as the URL of a public address. ``max_decoded``: most bytes that all files of a
-    job may have when they are decoded; 0: no limit. ``counts_films``: whether this includes videos and sounds. Nodes
+    ``urls``: whether a file may be given as the URL of a public address. ``max_decoded``: most bytes that all files of
+    a job may have when they are decoded; 0: no limit. ``counts_films``: whether this includes videos and sounds. Nodes
     need not decode these as a whole.
     """
 
@@ -67,11 +67,10 @@ def stage(images: Iterable[InputImage], folder: Path, limits: InputLimits) -> di
             details.append(str(refusal))
     if details:
         raise InputsRefused(details)
-    if sum(decoded.values()) > limits.max_decoded > 0:
+    size = sum(decoded.values())
+    if size > limits.max_decoded > 0:
         largest = max(decoded, key=lambda name: decoded[name])
-        who = (
-            f"The input files have {sum(decoded.values()) / 1e6:,.0f} MB when they are decoded (the largest: {largest})"
-        )
+        who = f"The input files have {size / 1e6:,.0f} MB when they are decoded (the largest: {largest})"
         raise JobTooLarge(who, limits.max_decoded)
     return hashes
 

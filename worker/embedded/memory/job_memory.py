@@ -6,6 +6,7 @@ from malloc, whoever asks for it. A node that loads models may map files of any 
 
 from __future__ import annotations
 
+import gc
 import re
 import threading
 from collections.abc import Callable
@@ -29,9 +30,10 @@ class JobMemory:
 
     Args:
         process: the memory of this process.
-        describe: names the node that runs, of the given class, for a caller.
+        describe: names a node, which a caller knows by the given id and which is of the given class.
         start_threads: starts the threads that torch computes with. It is called before the first job, since a library
             that gets no thread ends the process.
+        forget: removes a node's results from ComfyUI's cache.
 
     Attributes:
         limits: set them before the first job.
@@ -39,18 +41,23 @@ class JobMemory:
     """
 
     def __init__(
-        self, process: ProcessMemory, describe: Callable[[Any], str], start_threads: Callable[[], object]
+        self,
+        process: ProcessMemory,
+        describe: Callable[[str, Any], str],
+        start_threads: Callable[[], object],
+        forget: Callable[[str], object],
     ) -> None:
         self.limits = MemoryLimits()
         self.process = process
-        self._describe = describe
+        self._describe, self._forget_node = describe, forget
         self._start_threads: Callable[[], object] | None = start_threads
         self._lock = threading.Lock()
         self._forget()
 
     def _forget(self) -> None:
         self.refusal: JobTooLarge | None = None
-        self._node_class: Any = None
+        self._node: tuple[str, Any] | None = None
+        self._plain_nodes: list[str] = []
         self._is_plain = False  # Whether a plain node runs, and the kernel's limit is set.
         self._began = Reading(0, 0, 0)  # When the first of the plain nodes that follow each other began.
         self._spent = 0  # What the plain nodes before have added.
@@ -79,9 +86,24 @@ class JobMemory:
             if self._full_at is None:
                 self.process.lift()
 
-    def enter(self, node_class: Any, *, is_plain: bool) -> None:
-        """Note that a node begins. ``is_plain``: whether it handles data only."""
-        self._node_class = node_class
+    def drop_results(self) -> None:
+        """Free what the job's plain nodes have made. Nobody will ask for it again, since the job was refused."""
+        for node_id in self._plain_nodes:
+            self._forget_node(node_id)
+        gc.collect()  # ComfyUI keeps a node's inputs with its traceback, in a circle.
+
+    def enter(self, node_id: str, shown_id: str, node_class: Any, *, is_plain: bool) -> None:
+        """Note that a node begins.
+
+        Args:
+            node_id: its id.
+            shown_id: the id by which a caller knows it.
+            node_class: its class.
+            is_plain: whether it handles data only.
+        """
+        self._node = (shown_id, node_class)
+        if is_plain:
+            self._plain_nodes.append(node_id)
         if is_plain == self._is_plain or not (self.limits.job or self.limits.process):
             return
         with self._lock:
@@ -140,10 +162,13 @@ class JobMemory:
         return self._is_jobs or (tried is not None and 0 < self.limits.job < int(tried[1]))
 
     def _refuse(self) -> JobTooLarge:
-        who = self._describe(self._node_class)
+        who = self._who()
         # Not the one that is raised: its traceback would keep all that the node had.
         self.refusal = self.refusal or JobTooLarge(who, self.limits.job)
         return JobTooLarge(who, self.limits.job)
+
+    def _who(self) -> str:
+        return self._describe(*self._node) if self._node is not None else "The job"
 
     def _is_over(self, now: Reading) -> bool:
         return 0 < self.limits.job < self._spent + now.anonymous - self._began.anonymous
@@ -155,7 +180,7 @@ class JobMemory:
             now = self.process.read()
             if self._is_plain and self._is_over(now):
                 return self._refuse()
-            if not limits.process or self._node_class is None:
+            if not limits.process or self._node is None:
                 return None
             used = now.anonymous + self.process.in_files()
             if self._used_at_first is None:
@@ -166,7 +191,7 @@ class JobMemory:
             self._full_at = used
             self.process.limit(now.data + max(limits.container - used, _LEAST) // 3)
         return OutOfMemory(
-            f"{self._describe(self._node_class)}: the job was stopped, since this worker had {used / 1e6:,.0f} MB of "
+            f"{self._who()}: the job was stopped, since this worker had {used / 1e6:,.0f} MB of "
             f"memory, and its container {limits.container / 1e6:,.0f} MB (MAX_RSS_MB). Use smaller images or batches"
         )
 

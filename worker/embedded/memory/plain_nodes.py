@@ -7,9 +7,11 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+from worker.embedded.cache.node_cache import NodeCache
 from worker.embedded.memory.job_memory import JobMemory
 from worker.embedded.memory.process import ProcessMemory
 from worker.embedded.node_classes import is_core
+from worker.errors import JobTooLarge
 
 _GRAIN = 32_768  # Elements for which torch starts one more thread.
 
@@ -43,31 +45,36 @@ def _is_data(kind: Any) -> bool:
     return all(part in _DATA or part.startswith(("COMFY_", "FILE_3D")) for part in kind.split(","))
 
 
-def make_job_memory(main: Any, server: Any, state: Path) -> JobMemory:
+def make_job_memory(main: Any, server: Any, cache: NodeCache, state: Path) -> JobMemory:
     """The memory of jobs that run in ComfyUI, which hears of each node from now on.
 
     Args:
         main: ComfyUI's module.
         server: its ``PromptServer``.
+        cache: its cache of results.
         state: the worker's folder.
     """
     torch: Any = importlib.import_module("torch")
 
-    def describe(node_class: Any) -> str:
+    def describe(node_id: str, node_class: Any) -> str:
         mappings = main.nodes.NODE_CLASS_MAPPINGS
         name = next((name for name, known in mappings.items() if known is node_class), "unknown")
-        return f"Node {server.last_node_id} ({name})"
+        return f"Node {node_id} ({name})"
 
-    memory = JobMemory(ProcessMemory(state), describe, lambda: torch.ones(torch.get_num_threads() * _GRAIN).add_(1))
-    _watch_nodes(main, memory)
+    def start_threads() -> None:
+        torch.ones(torch.get_num_threads() * _GRAIN).add_(1)
+
+    memory = JobMemory(ProcessMemory(state), describe, start_threads, cache.forget)
+    _watch_nodes(main, server, memory)
     return memory
 
 
-def _watch_nodes(main: Any, memory: JobMemory) -> None:
+def _watch_nodes(main: Any, server: Any, memory: JobMemory) -> None:
     """Tell ``memory`` of each node that begins and ends.
 
     Args:
         main: ComfyUI's module.
+        server: its ``PromptServer``, which knows by which id a caller knows the node.
         memory: it may raise an error in place of the node's.
     """
     get_output_data = main.execution.get_output_data
@@ -77,13 +84,17 @@ def _watch_nodes(main: Any, memory: JobMemory) -> None:
         node_class = type(node)
         if node_class not in plain:
             plain[node_class] = is_plain(node_class)
-        memory.enter(node_class, is_plain=plain[node_class])
+        memory.enter(unique_id, str(server.last_node_id), node_class, is_plain=plain[node_class])
         try:
             result = await get_output_data(prompt_id, unique_id, node, *args, **kwargs)
         except Exception as error:
             memory.explain(error)
             raise
-        memory.leave()
+        try:
+            memory.leave()
+        except JobTooLarge:
+            del result  # The traceback would keep it.
+            raise
         return result
 
     main.execution.get_output_data = watched
