@@ -107,6 +107,7 @@ class EmbeddedBackend:
                 _log.warning("Out of memory in node %s: models and caches are freed, and the job is run once more",
                              failure.node_id if failure else "?")  # fmt: skip
                 self._runtime.memory.make_room()
+                self._job_memory.process.trim()
                 self._job_memory.begin()
                 self._runtime.folders.drop_outputs()
                 result, failure = self._attempt(turn, files)

@@ -59,10 +59,9 @@ class JobMemory:
         self._node: tuple[str, Any] | None = None
         self._plain_nodes: list[str] = []
         self._is_plain = False  # Whether a plain node runs, and the kernel's limit is set.
-        self._began = Reading(0, 0, 0)  # When the first of the plain nodes that follow each other began.
+        self._began = 0  # What was used when the first of the plain nodes that follow each other began.
         self._spent = 0  # What the plain nodes before have added.
-        self._room = 0
-        self._is_jobs = False  # Whether ``_room`` is what the job may take, and not what the container has.
+        self._is_jobs = False  # Whether the kernel's limit is what the job may take, and not what the container has.
         self._used_at_first: int | None = None
         self._full_at: int | None = None
 
@@ -91,6 +90,7 @@ class JobMemory:
         for node_id in self._plain_nodes:
             self._forget_node(node_id)
         gc.collect()  # ComfyUI keeps a node's inputs with its traceback, in a circle.
+        self.process.trim()
 
     def enter(self, node_id: str, shown_id: str, node_class: Any, *, is_plain: bool) -> None:
         """Note that a node begins.
@@ -104,30 +104,34 @@ class JobMemory:
         self._node = (shown_id, node_class)
         if is_plain:
             self._plain_nodes.append(node_id)
-        if is_plain == self._is_plain or not (self.limits.job or self.limits.process):
+        if not (is_plain or self._is_plain) or not (self.limits.job or self.limits.process):
             return
         with self._lock:
             now = self.process.read()
             if is_plain:
-                self._limit(now)
+                if not self._is_plain:
+                    self._began = now.used
+                saves_to_memory = self.process.holds_files and getattr(node_class, "OUTPUT_NODE", False)
+                self._limit(now, 2 if saves_to_memory else 1)
             else:
-                self._spent = max(0, self._spent + now.anonymous - self._began.anonymous)
+                self._spent = max(0, self._taken(now))
                 if self._full_at is None:
                     self.process.lift()
             self._is_plain = is_plain
 
-    def _limit(self, now: Reading) -> None:
-        limits, self._began = self.limits, now
-        rooms = []
-        if limits.job:
-            rooms.append(limits.job - self._spent + _SLACK)
+    def _taken(self, now: Reading) -> int:
+        return self._spent + now.used - self._began
+
+    def _limit(self, now: Reading, share: int) -> None:
+        """Let the kernel give the node its share of what is left: the files that it saves may take as much again."""
+        limits, used = self.limits, now.used
+        of_job = (limits.job - self._taken(now)) // share + _SLACK if limits.job else limits.container
+        of_container = limits.container
         if limits.process:
-            used = now.anonymous + self.process.in_files()
-            rooms.append(max(limits.process - used, (limits.container - used) // 2))
-        self._room = max(min(rooms), _LEAST)
-        self._is_jobs = bool(limits.job) and self._room >= rooms[0]
+            of_container = max(limits.process - used, (limits.container - used) // 2) // share
+        self._is_jobs = bool(limits.job) and of_job <= max(of_container, _LEAST)
         if self._full_at is None:
-            self.process.limit(now.data + self._room)
+            self.process.limit(now.data + max(min(of_job, of_container), _LEAST))
 
     def leave(self) -> None:
         """Note that a node has ended well.
@@ -171,7 +175,7 @@ class JobMemory:
         return self._describe(*self._node) if self._node is not None else "The job"
 
     def _is_over(self, now: Reading) -> bool:
-        return 0 < self.limits.job < self._spent + now.anonymous - self._began.anonymous
+        return 0 < self.limits.job < self._taken(now)
 
     def exceeded(self) -> WorkerError | None:
         """The error of a job that must be stopped, since it takes too much; None if it need not."""
@@ -182,7 +186,7 @@ class JobMemory:
                 return self._refuse()
             if not limits.process or self._node is None:
                 return None
-            used = now.anonymous + self.process.in_files()
+            used = now.used
             if self._used_at_first is None:
                 self._used_at_first = used
             # Models of earlier jobs may have taken more than the limit.
@@ -200,4 +204,4 @@ class JobMemory:
         full_at, container = self._full_at, self.limits.container
         if full_at is None:
             return False
-        return self.process.read().anonymous + self.process.in_files() > (full_at + container) // 2
+        return self.process.read().used > (full_at + container) // 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 from dataclasses import dataclass
@@ -24,12 +25,18 @@ class Reading:
     """Numbers of bytes. ``resident``: what is in memory.
 
     ``anonymous``: the same without mapped files, which the kernel can drop. ``data``: what is reserved for data, as
-    ``RLIMIT_DATA`` counts it.
+    ``RLIMIT_DATA`` counts it. ``files``: what the files take that are in memory beside the worker's.
     """
 
-    resident: int
-    anonymous: int
-    data: int
+    resident: int = 0
+    anonymous: int = 0
+    data: int = 0
+    files: int = 0
+
+    @property
+    def used(self) -> int:
+        """What nobody else can have."""
+        return self.anonymous + self.files
 
 
 class ProcessMemory:
@@ -37,10 +44,14 @@ class ProcessMemory:
 
     Args:
         state: the worker's folder. If it is in memory (a tmpfs), the files there take memory as well.
+
+    Attributes:
+        holds_files: whether a file that a node saves takes memory.
     """
 
     def __init__(self, state: Path) -> None:
         self._files = str(state) if _is_in_memory(state) else None
+        self.holds_files = self._files is not None
         self._statm = -1
         with contextlib.suppress(OSError):  # This is no Linux.
             self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
@@ -54,14 +65,11 @@ class ProcessMemory:
             return Reading(resident, resident, resident)
         words = os.pread(self._statm, 128, 0).split()
         resident = int(words[1])
-        return Reading(resident * _PAGE, (resident - int(words[2])) * _PAGE, int(words[5]) * _PAGE)
-
-    def in_files(self) -> int:
-        """Bytes of files that are in memory, beside the worker's own files those of other programs."""
-        if self._files is None:
-            return 0
-        found = os.statvfs(self._files)
-        return (found.f_blocks - found.f_bfree) * found.f_frsize
+        files = 0
+        if self._files is not None:
+            found = os.statvfs(self._files)
+            files = (found.f_blocks - found.f_bfree) * found.f_frsize
+        return Reading(resident * _PAGE, (resident - int(words[2])) * _PAGE, int(words[5]) * _PAGE, files)
 
     def limit(self, data: int) -> None:
         """Let the kernel refuse all that would make the process's data larger than so many bytes."""
@@ -75,6 +83,12 @@ class ProcessMemory:
         """End the limit."""
         if self.can_limit:
             resource.setrlimit(resource.RLIMIT_DATA, self._before)
+
+    @staticmethod
+    def trim() -> None:
+        """Let the allocator give back what it can."""
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
     def _try_limit(self) -> bool:
         try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
 import logging
 import time
@@ -34,11 +32,14 @@ class Rest:
     ) -> None:
         self._main, self._memory, self._process, self._life = main, memory, process, life
         self._limit, self._counts_files = limits.between_jobs or limits.process, limits.between_jobs > 0
+        self._large = limits.job // 8
+        self._had = self._process.read().used
         self._last_gc = time.monotonic()
 
     def __call__(self) -> None:
         """Collect garbage, and free memory if the process has too much."""
         self._collect_garbage()
+        self._trim_after_large_jobs()
         limit = self._limit
         if limit and self._now() > limit and self._trimmed() > limit:
             self._memory.make_room()
@@ -46,6 +47,12 @@ class Rest:
             _log.warning("Memory was over MAX_RSS_MB; with models and caches freed it is %.0f MB", now / 1e6)
             if now > limit:
                 self._life.drain(f"{now / 1e6:.0f} MB of memory are over MAX_RSS_MB, with all caches freed")
+
+    def _trim_after_large_jobs(self) -> None:
+        """Let the allocator give back what a large job has left. What it keeps would be missing for the next one."""
+        if self._large and self._process.read().used > self._had + self._large:
+            self._process.trim()
+            self._had = self._process.read().used
 
     def _collect_garbage(self) -> None:
         """Do what the stock server does between prompts, at most every ten seconds."""
@@ -62,6 +69,5 @@ class Rest:
 
     def _trimmed(self) -> int:
         """``_now``, after the allocator has given back what it can."""
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
+        self._process.trim()
         return self._now()
