@@ -94,3 +94,9 @@ def decoded_film(name: str) -> Graph:
     """All frames of a video."""
     graph = {"load": node("LoadVideo", file=name), "bomb": node("GetVideoComponents", video=["load", 0])}
     return saved(graph, "bomb")
+
+
+def saved_latents(side: int, amount: int, files: int) -> Graph:
+    """A batch of latents that is saved several times."""
+    graph = {"0": node("EmptyLatentImage", width=side, height=side, batch_size=amount)}
+    return graph | {f"{n}s": node("SaveLatent", samples=["0", 0], filename_prefix=f"bomb{n}") for n in range(files)}

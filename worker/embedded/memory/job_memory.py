@@ -20,6 +20,7 @@ from worker.protocol.prompt_outcome import NodeFailure
 # What the kernel leaves above a job's limit: other threads work on, and some libraries end the process if they get
 # nothing. The job itself is measured after each node.
 _SLACK = 256_000_000
+_LARGE_PIECE, _USUAL_PIECE = 64 * 1024, 32 * 1024 * 1024  # What the allocator asks the kernel for, piece by piece.
 _LEAST = 64_000_000  # What a node may always take.
 _REFUSED = ("can't allocate memory", "cannot allocate memory", "not enough memory")
 _TRIED = re.compile(r"tried to allocate (\d+) bytes")
@@ -64,6 +65,7 @@ class JobMemory:
         self._is_jobs = False  # Whether the kernel's limit is what the job may take, and not what the container has.
         self._used_at_first: int | None = None
         self._full_at: int | None = None
+        self._is_large = False  # Whether the job has taken an eighth of what it may.
 
     def begin(self) -> None:
         """Begin a job, or the second try of one."""
@@ -77,7 +79,14 @@ class JobMemory:
         with self._lock:
             if self._is_plain or self._full_at is not None:
                 self.process.lift()
+            if self._is_large:
+                self.process.return_what_is_freed(_USUAL_PIECE)
             self._forget()
+
+    def _note_size(self, taken: int) -> None:
+        if not self._is_large and taken > self.limits.job // 8 > 0:
+            self._is_large = True
+            self.process.return_what_is_freed(_LARGE_PIECE)
 
     def release(self) -> None:
         """Lift the kernel's limit, since a node does not stop and other threads must answer its job."""
@@ -139,8 +148,11 @@ class JobMemory:
         Raises:
             JobTooLarge: the job has more than it may take.
         """
-        if self._is_plain and self._is_over(self.process.read()):
-            raise self._refuse()
+        if self._is_plain:
+            now = self.process.read()
+            self._note_size(self._taken(now))
+            if self._is_over(now):
+                raise self._refuse()
 
     def explain(self, error: Exception) -> None:
         """Look at an error of a node.
@@ -182,13 +194,16 @@ class JobMemory:
         limits = self.limits
         with self._lock:
             now = self.process.read()
+            if self._node is None:  # The job has not begun, or has ended.
+                return None
             if self._is_plain and self._is_over(now):
                 return self._refuse()
-            if not limits.process or self._node is None:
-                return None
             used = now.used
             if self._used_at_first is None:
                 self._used_at_first = used
+            self._note_size(max(used - self._used_at_first, self._taken(now) if self._is_plain else 0))
+            if not limits.process:
+                return None
             # Models of earlier jobs may have taken more than the limit.
             if used <= max(limits.process, (limits.container + self._used_at_first) // 2):
                 return None

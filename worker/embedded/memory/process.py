@@ -17,6 +17,8 @@ except ImportError:  # This is no Unix.
     resource = None  # type: ignore[assignment]
 
 _log = logging.getLogger("worker")
+_M_MMAP_THRESHOLD, _M_MMAP_MAX = -3, -4  # Of mallopt.
+_MOST_MAPS = 30_000  # The kernel gives a process some 65,000.
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
@@ -89,6 +91,17 @@ class ProcessMemory:
         """Let the allocator give back what it can."""
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
+
+    @staticmethod
+    def return_what_is_freed(size: int) -> None:
+        """Let the allocator ask the kernel for each piece of ``size`` bytes or more, and return it when it is freed.
+
+        Otherwise a freed piece leaves a hole. The next job could fill it, and the kernel would not notice.
+        """
+        with contextlib.suppress(OSError, AttributeError):  # Another allocator.
+            libc = ctypes.CDLL(None)
+            libc.mallopt(_M_MMAP_MAX, _MOST_MAPS)
+            libc.mallopt(_M_MMAP_THRESHOLD, size)
 
     def _try_limit(self) -> bool:
         try:
