@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ except ImportError:  # This is no Unix.
 _log = logging.getLogger("worker")
 _M_MMAP_THRESHOLD, _M_MMAP_MAX = -3, -4  # Of mallopt.
 _MOST_MAPS = 30_000  # The kernel gives a process some 65,000.
+_PROBE = 256_000_000  # Of address space only.
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
@@ -58,7 +60,9 @@ class ProcessMemory:
         with contextlib.suppress(OSError):  # This is no Linux.
             self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self._before = resource.getrlimit(resource.RLIMIT_DATA) if resource is not None else (-1, -1)
-        self.can_limit = self._statm >= 0 and self._try_limit()
+        self.can_limit = self._try_limit()
+        if not self.can_limit:
+            _log.warning("MAX_JOB_MB: the kernel refuses no memory here, so jobs are only watched")
 
     def read(self) -> Reading:
         """The process's memory now."""
@@ -76,10 +80,13 @@ class ProcessMemory:
     def limit(self, data: int) -> None:
         """Let the kernel refuse all that would make the process's data larger than so many bytes."""
         if self.can_limit:
-            soft, hard = self._before
-            for bound in (soft, hard):
-                data = data if bound == resource.RLIM_INFINITY else min(data, bound)
-            resource.setrlimit(resource.RLIMIT_DATA, (data, hard))
+            self._set(data)
+
+    def _set(self, data: int) -> None:
+        soft, hard = self._before
+        for bound in (soft, hard):
+            data = data if bound == resource.RLIM_INFINITY else min(data, bound)
+        resource.setrlimit(resource.RLIMIT_DATA, (data, hard))
 
     def lift(self) -> None:
         """End the limit."""
@@ -104,12 +111,21 @@ class ProcessMemory:
             libc.mallopt(_M_MMAP_THRESHOLD, size)
 
     def _try_limit(self) -> bool:
-        try:
-            resource.setrlimit(resource.RLIMIT_DATA, self._before)
-        except (OSError, ValueError, AttributeError) as error:
-            _log.warning("MAX_JOB_MB: the kernel sets no limits here (%s); memory is watched only", error)
+        """Whether the kernel refuses what is above a limit. Some container runtimes take the limit, and do nothing."""
+        if self._statm < 0 or resource is None:
             return False
-        return True
+        try:
+            self._set(self.read().data + _PROBE)
+            mmap.mmap(-1, 4 * _PROBE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+        except (OSError, MemoryError):
+            works = True
+        except ValueError:  # The limit cannot be set.
+            works = False
+        else:
+            works = False
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, self._before)
+        return works
 
 
 def _is_in_memory(folder: Path) -> bool:
