@@ -296,23 +296,23 @@ def test_the_kernel_ends_nobody_in_a_container_of_4_gb(start: Start) -> None:
     """A worker gets a bomb of each kind. It answers each with an error, and goes on."""
     film, large = bombs.film(400), bombs.webp(11_000, 11_000)
     jobs: dict[str, dict[str, Any]] = {
-        "no machine has it": {"workflow": bombs.empty_image(16384, 4096)},
+        "no-machine-has-it": {"workflow": bombs.empty_image(16384, 4096)},
         "batch": {"workflow": bombs.empty_image(4096, 18)},
         "repeated": {"workflow": bombs.repeated(1024, 300)},
         "images": {"workflow": bombs.doubled_images(12)},
         "texts": {"workflow": bombs.doubled_texts(30)},
-        "long text": {"workflow": bombs.doubled_texts(19)},
+        "long-text": {"workflow": bombs.doubled_texts(19)},
         "latents": {"workflow": bombs.repeated_latents(2048, 64)},
         "files": {"workflow": bombs.saved_latents(2048, 850, 3)},
         "film": {"workflow": bombs.decoded_film("a.mp4"), "images": bombs.sent("a.mp4", film)},
-        "lying film": {"workflow": bombs.decoded_film("a.mp4"), "images": bombs.sent("a.mp4", bombs.lying(film))},
+        "lying-film": {"workflow": bombs.decoded_film("a.mp4"), "images": bombs.sent("a.mp4", bombs.lying(film))},
         "picture": {"workflow": graphs.load("a.webp"), "images": bombs.sent("a.webp", bombs.webp(13_300, 13_300))},
-        "decoded picture": {
+        "decoded-picture": {
             "workflow": graphs.load("a.webp"),
             "images": bombs.sent("a.webp", large),
         },
         "pack": {"workflow": graphs.through("TestMisbehaves", deed="grows", count=8000)},
-        "deaf pack": {"workflow": graphs.through("TestMisbehaves", deed="grows_deaf", count=8000)},
+        "deaf-pack": {"workflow": graphs.through("TestMisbehaves", deed="grows_deaf", count=8000)},
     }
     try:
         group = memory_group(4_000 * MB)
@@ -322,7 +322,7 @@ def test_the_kernel_ends_nobody_in_a_container_of_4_gb(start: Start) -> None:
     try:
         with start(*limited.prefix) as process:
             for name, job in jobs.items():
-                for job_id, sent in ((name, job), (f"after {name}", {"workflow": graphs.solid()})):
+                for job_id, sent in ((name, job), (f"after-{name}", {"workflow": graphs.solid()})):
                     process.api.give(job_id, sent)
                     result = process.api.result(job_id, 60)
                     assert ("error" in result) is (job_id == name), (job_id, str(result)[:500])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -116,7 +117,8 @@ class Watchdog:
                 if self._turn is not None:  # A turn has begun meanwhile, and its wake-up was cleared.
                     self._wake.set()
             else:
-                self._look(turn, time.monotonic())
+                with contextlib.suppress(MemoryError):  # The run may have taken all that there is. This thread goes on.
+                    self._look(turn, time.monotonic())
             time.sleep(_LOOK_S)
 
     def _look(self, turn: Turn, now: float) -> None:
