@@ -12,7 +12,7 @@ import pytest
 from runpod_worker import Start
 
 from worker import Worker
-from worker.embedded.memory import DeviceMemory, MemoryFigures, ran_out
+from worker.embedded.memory.device import DeviceMemory, MemoryFigures, ran_out
 from worker.handler import make_handler
 from worker.protocol.prompt_outcome import NodeFailure
 

@@ -16,6 +16,7 @@
     ├── JobStalled              the job did nothing for too long                     caller, with another workflow
     ├── JobFroze                the job let nothing else run, and the process ends   caller, with another workflow
     ├── OutOfMemory             the device's memory was too small, twice             caller, by trying again
+    ├── JobTooLarge             the job needs more memory than a job may take        caller, with another workflow
     ├── DeviceFailed            the CUDA device failed, and the process ends         nobody
     └── BackendFailed           ComfyUI or the connection to it failed               nobody
         └── WorkerDefunct       the job was not begun, since the process ends        caller, by trying again
@@ -41,6 +42,7 @@ ErrorType = Literal[
     "stalled",
     "frozen",
     "out_of_memory",
+    "job_too_large",
     "device",
     "defunct",
     "backend",
@@ -170,9 +172,21 @@ class JobFroze(WorkerError):
 
 
 class OutOfMemory(WorkerError):
-    """The device's memory was too small, even after everything else was removed from it."""
+    """The device's memory was too small, even after everything else was removed from it, or the host's was."""
 
     error_type = "out_of_memory"
+
+
+class JobTooLarge(WorkerError):
+    """The job needs more than ``limit`` bytes of memory, which a job may take. ``who``: the node or files at fault."""
+
+    error_type = "job_too_large"
+
+    def __init__(self, who: str, limit: float) -> None:
+        super().__init__(
+            f"{who}: a job may take {limit / 1e6:,.0f} MB of memory (MAX_JOB_MB), and this one needs more. Use smaller "
+            "or fewer images, shorter videos, smaller batches, or shorter texts"
+        )
 
 
 class DeviceFailed(WorkerError):

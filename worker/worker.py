@@ -21,6 +21,7 @@ from worker.embedded.start.boot import boot
 from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import Backend, RunResult
 from worker.engine.life import Life
+from worker.engine.memory_limits import MemoryLimits
 from worker.engine.node_policy import NodePolicy
 from worker.engine.pending_run import PendingRun, to_the_end
 from worker.engine.prepare import prepare_run
@@ -93,8 +94,8 @@ class Worker:
                 raise StartError("A Worker is open in this process already; close it first")
             runtime = boot(self.settings, self.state, self.say)
             patience = Patience(self.settings.job_stall_timeout_s)
-            max_rss_bytes = int(self.settings.max_rss_mb * 1e6)
-            embedded = EmbeddedBackend(runtime, self.life, patience, max_rss_bytes, self.freeze)
+            limits = MemoryLimits.of(self.settings)
+            embedded = EmbeddedBackend(runtime, self.life, patience, limits, self.freeze)
             embedded.start()
             self._backend = Worker._open = embedded
         return runtime
@@ -165,7 +166,7 @@ class Worker:
             on_event: called with every event of ``worker.events``, on another thread.
 
         Raises:
-            InvalidJob, InputsRefused, WorkflowRejected: the workflow was not run; the text says why.
+            InvalidJob, InputsRefused, JobTooLarge, WorkflowRejected: the workflow was not run; the text says why.
             JobInterrupted, JobTimedOut, JobStalled: the workflow was stopped before it began.
             BackendFailed: ComfyUI broke.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ctypes
 import logging
+import mmap
 import os
 import re
 import shutil
@@ -172,6 +173,29 @@ class Misbehaves(_OnImage):
         table = torch.nn.Embedding(4, 4).cuda()
         table(torch.full((4,), 99, device="cuda"))
         torch.cuda.synchronize()
+
+    def grows(self, megabytes: int) -> None:
+        """Takes memory step by step, and heeds interrupts."""
+        taken = []
+        for _ in range(megabytes // 10):
+            taken.append(b"x" * 10_000_000)
+            time.sleep(0.01)
+            comfy.model_management.throw_exception_if_processing_interrupted()
+
+    def grows_deaf(self, megabytes: int) -> None:
+        """The same, and heeds none."""
+        taken = []
+        for _ in range(megabytes // 10):
+            taken.append(b"x" * 10_000_000)
+            time.sleep(0.01)
+
+    def fills_deaf(self, megabytes: int) -> None:
+        """The same, in memory that it has reserved as a whole."""
+        reserved = mmap.mmap(-1, megabytes * 1_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        for at in range(0, len(reserved), 10_000_000):
+            reserved[at : at + 10_000_000] = b"x" * 10_000_000
+            time.sleep(0.01)
+        time.sleep(300)
 
     def leaves_files(self, count: int) -> None:
         for number in range(count):

@@ -14,9 +14,11 @@ from worker.engine.graph_run import RunResult
 from worker.engine.workspace import Workspace
 from worker.redact import encodable
 
+_MOST_TEXT = 50_000_000  # Characters in one answer. There are several copies of them before they are sent.
+
 
 def collect(ran: RunResult) -> Result:
-    """Find the files and texts that ``ran`` names. Previews (``type`` is ``temp``) are left out.
+    """Find the files and texts that ``ran`` names. Previews (``type`` is ``temp``) and very long texts are left out.
 
     The artifacts include files that an output node saved without naming them, as CheckpointSave does. Each file that is
     named but does not exist gets an error line.
@@ -26,10 +28,17 @@ def collect(ran: RunResult) -> Result:
     artifacts: dict[tuple[str, str, str, str], Artifact] = {}
     texts: list[Text] = []
     errors = list(ran.errors)
+    room = _MOST_TEXT
     for node_id, key, values in _lists(ran):
         for value in values:
             if key == "text":
-                texts.append(Text(node_id, encodable(str(value).replace(f"{workspace.state_root}/", ""))))
+                text = str(value)
+                room -= len(text)
+                if room < 0:
+                    room += len(text)
+                    errors.append(f"Node {node_id} showed a text that is too long to be sent: {len(text):,} characters")
+                else:
+                    texts.append(Text(node_id, encodable(text.replace(f"{workspace.state_root}/", ""))))
             elif isinstance(value, Mapping) and "filename" in value and value.get("type") != "temp":
                 artifact = _artifact(node_id, key, value, workspace)
                 if isinstance(artifact, str):

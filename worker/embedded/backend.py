@@ -11,15 +11,16 @@ from typing import Any
 
 from worker.embedded.activity import Activity
 from worker.embedded.files.job_files import JobFiles
-from worker.embedded.memory import ran_out
+from worker.embedded.memory.device import ran_out
+from worker.embedded.memory.rest import Rest
 from worker.embedded.messages import translate_inner
 from worker.embedded.prompts import Rejection
-from worker.embedded.rest import Rest
 from worker.embedded.runtime import Runtime
 from worker.embedded.save_image import metadata_of_job
 from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult, own_graph
 from worker.engine.life import Life
+from worker.engine.memory_limits import MemoryLimits
 from worker.engine.results import dropped_lines, make_result
 from worker.engine.time_limits import Patience
 from worker.engine.turn import Turn
@@ -55,8 +56,8 @@ class EmbeddedBackend:
         runtime: the running ComfyUI.
         life: the worker's life.
         patience: how long a run may show no sign of life, and how long it may take to stop.
-        max_rss_bytes: host memory above which models and caches are freed between runs. If that is not enough, the
-            worker takes no more jobs. 0: no limit.
+        limits: of the host's memory. If the process has too much between runs, models and caches are freed. If that is
+            not enough, the worker takes no more jobs.
         freeze: ends the process if a run does not end, and nothing else can run.
     """
 
@@ -65,23 +66,25 @@ class EmbeddedBackend:
         runtime: Runtime,
         life: Life | None = None,
         patience: Patience | None = None,
-        max_rss_bytes: int = 0,
+        limits: MemoryLimits | None = None,
         freeze: FreezeWatch | None = None,
     ) -> None:
         self._runtime = runtime
         self._activity = Activity(lambda: self._turns.thread_id, runtime.gpu_is_busy)
         self._watches_stalls = bool(patience and patience.stall_s)
-        life = life or Life()
+        life, limits, self._job_memory = life or Life(), limits or MemoryLimits(), runtime.job_memory
+        self._job_memory.limits = limits
         self._turns = Turns(
             "comfy-executor",
             self._run,
             runtime.prompts.interrupt,
-            Rest(runtime.main, runtime.memory, life, max_rss_bytes),
+            Rest(runtime.main, runtime.memory, self._job_memory.process, life, limits),
             patience=patience,
             moves=self._activity.moves,
             salvage=self._salvage,
             life=life,
             freeze=freeze,
+            memory=self._job_memory if limits.job or limits.process else None,
         )
 
     def start(self) -> None:
@@ -102,10 +105,12 @@ class EmbeddedBackend:
             self._activity.begin()
         with self._in_comfyui(turn.run) as files:
             result, failure = self._attempt(turn, files)
-            if ran_out(failure) and not turn.interrupted:
+            if ran_out(failure) and not turn.interrupted and self._job_memory.refusal is None:
                 _log.warning("Out of memory in node %s: models and caches are freed, and the job is run once more",
                              failure.node_id if failure else "?")  # fmt: skip
                 self._runtime.memory.make_room()
+                self._job_memory.process.trim()
+                self._job_memory.begin()
                 self._runtime.folders.drop_outputs()
                 result, failure = self._attempt(turn, files)
             return self._judged(result, failure)
@@ -115,6 +120,7 @@ class EmbeddedBackend:
         """Move the job's files into ComfyUI's folders. At the end, move all files there to the job's own folder."""
         folders, prompts = self._runtime.folders, self._runtime.prompts
         self._runtime.memory.begin()
+        self._job_memory.begin()
         prompts.empty_queue()
         try:
             writes = metadata_of_job(self._runtime.main.args, writes=run.save_metadata)
@@ -122,6 +128,7 @@ class EmbeddedBackend:
                 folders.bring_in(run.workspace)
                 yield files
         finally:
+            self._job_memory.end()
             prompts.forget()
             folders.take_out(run.workspace)
 
@@ -137,6 +144,7 @@ class EmbeddedBackend:
             raise WorkflowRejected(self._explain(queued, run))
         outcomes = self._run_queue(turn, files)
         failure = next((outcome.failure for outcome in outcomes if outcome.status == "error"), None)
+        self._job_memory.judge(failure)
         return make_result(run, outcomes, dropped_lines(queued.node_errors, run)), failure
 
     def _run_queue(self, turn: Turn, files: JobFiles) -> list[PromptOutcome]:
@@ -156,9 +164,12 @@ class EmbeddedBackend:
         """Add an error to ``result`` if the device or its memory failed. Then the worker may become defunct."""
         memory = self._runtime.memory
         fault = memory.fault(failure)
-        if fault is not None:
+        if self._job_memory.refusal is not None:
+            error: WorkerError = self._job_memory.refusal
+            self._job_memory.drop_results()
+        elif fault is not None:
             self._turns.retire(f"the CUDA device does not work any more ({fault})")
-            error: WorkerError = DeviceFailed(f"The GPU failed while the job ran ({public_text(fault)})")
+            error = DeviceFailed(f"The GPU failed while the job ran ({public_text(fault)})")
         elif failure is not None and ran_out(failure):
             figures = memory.figures()
             error = OutOfMemory(
@@ -175,6 +186,7 @@ class EmbeddedBackend:
     def _salvage(self, turn: Turn) -> RunResult | None:
         """The result of what a job has finished, if that job does not stop."""
         files = self._runtime.files.current
+        self._job_memory.release()
         self._runtime.folders.copy_outputs(turn.run.workspace)
         return make_result(turn.run, [files.named_so_far()], []) if files is not None else None
 

@@ -14,7 +14,8 @@ from worker.embedded import versions
 from worker.embedded.files.folders import ComfyFolders
 from worker.embedded.files.job_files import OutputFiles
 from worker.embedded.files.model_folders import model_folders, model_inputs
-from worker.embedded.memory import DeviceMemory
+from worker.embedded.memory.device import DeviceMemory
+from worker.embedded.memory.job_memory import JobMemory
 from worker.embedded.prompts import PromptRunner
 from worker.embedded.start.node_packs import NodePack
 from worker.embedded.start.source import ComfySource
@@ -37,6 +38,7 @@ class Runtime:
         prompts: queues and runs prompts.
         files: follows the files that jobs save.
         memory: the device's memory.
+        job_memory: what the running job takes of the host's memory.
     """
 
     source: ComfySource
@@ -49,6 +51,7 @@ class Runtime:
     prompts: PromptRunner
     files: OutputFiles
     memory: DeviceMemory
+    job_memory: JobMemory
 
     @property
     def state(self) -> StateFolder:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from worker.engine.graph_run import GraphRun, TimeLimit
+from worker.engine.memory_limits import MemoryLimits
 from worker.engine.workspace import StateFolder
 from worker.events import Listener
 from worker.images.formats import ImageFormat
@@ -22,8 +23,8 @@ def prepare_run(
 
     Raises:
         InputsRefused: a file could not be staged. Then the job's folder has been removed.
+        JobTooLarge: the files are too large together.
     """
-    limits = InputLimits(int(settings.max_input_mb * 1e6), settings.max_image_pixels, settings.input_urls == "public")
     operators_key = settings.comfy_org_api_key
     key = job.api_key or (operators_key.get_secret_value() if operators_key else None)
     image_format = ImageFormat(
@@ -31,7 +32,7 @@ def prepare_run(
     )
     workspace = state.new_workspace()
     try:
-        staged = stage(job.images, workspace.input, limits)
+        staged = stage(job.images, workspace.input, _input_limits(settings))
     except BaseException:
         workspace.close()
         raise
@@ -47,6 +48,19 @@ def prepare_run(
 def _without_effect(job: Job, settings: Settings) -> Iterator[str]:
     if job.save_metadata is not None and settings.comfy_backend == "websocket":
         yield "'save_metadata' has no effect: the ComfyUI server that this worker uses decides it"
+
+
+def _input_limits(settings: Settings) -> InputLimits:
+    # In this process, a node that decodes a whole film gets no more memory than a job may take. Nothing holds the nodes
+    # of a server elsewhere. But how much memory that server has is known to the operator only.
+    counts_films = settings.comfy_backend == "websocket" and settings.max_job_mb != "auto"
+    return InputLimits(
+        max_bytes=int(settings.max_input_mb * 1e6),
+        max_pixels=settings.max_image_pixels,
+        urls=settings.input_urls == "public",
+        max_decoded=MemoryLimits.of(settings).job,
+        counts_films=counts_films,
+    )
 
 
 def _time_limit(job: Job, settings: Settings) -> TimeLimit | None:

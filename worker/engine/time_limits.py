@@ -1,11 +1,13 @@
-"""Ends a run that takes too long or hangs, and gives up on one that an interrupt does not stop."""
+"""Ends a run that takes too long, takes too much memory or hangs, and gives up on one that does not stop."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from worker.engine.freeze import FreezeWatch
 from worker.engine.turn import Turn
@@ -27,6 +29,16 @@ class Patience:
     grace_s: float = 10.0
 
 
+class MemoryWatch(Protocol):
+    """Tells whether the current run takes too much memory."""
+
+    def exceeded(self) -> WorkerError | None:
+        """The error of a run that must be stopped; None if it need not."""
+
+    def is_nearly_out(self) -> bool:
+        """Whether the run goes on to take memory although it was stopped, so that its answer cannot wait."""
+
+
 class Watchdog:
     """Watches one run at a time, on a thread of its own. The thread sleeps while there is nothing to watch.
 
@@ -36,6 +48,7 @@ class Watchdog:
         interrupt: tells the run to stop. It is called once a second, since a node may swallow an interrupt.
         abandon: called when the run does not stop.
         freeze: is told when the run must have ended, since this watchdog cannot run if the run holds Python's lock.
+        memory: tells whether the run takes too much memory; None if no one watches that.
     """
 
     def __init__(
@@ -45,10 +58,11 @@ class Watchdog:
         interrupt: Callable[[Turn], None],
         abandon: Callable[[Turn], None],
         freeze: FreezeWatch | None = None,
+        memory: MemoryWatch | None = None,
     ) -> None:
         self._patience = patience
         self._moves, self._interrupt, self._abandon = moves, interrupt, abandon
-        self._freeze = freeze or FreezeWatch()
+        self._freeze, self._memory = freeze or FreezeWatch(), memory
         self._turn: Turn | None = None
         self._moved_at = 0.0
         self._wake = threading.Event()
@@ -59,7 +73,7 @@ class Watchdog:
         """Watch ``turn`` from now on."""
         self._moved_at = turn.started
         self._turn = turn  # Set last, since the thread looks at the turn from now on.
-        if turn.run.time_limit is not None or self._patience.stall_s:
+        if turn.run.time_limit is not None or self._patience.stall_s or self._memory is not None:
             self._rouse()
         self._freeze.job_ends_by(self._latest_end())
 
@@ -103,19 +117,23 @@ class Watchdog:
                 if self._turn is not None:  # A turn has begun meanwhile, and its wake-up was cleared.
                     self._wake.set()
             else:
-                self._look(turn, time.monotonic())
+                with contextlib.suppress(MemoryError):  # The run may have taken all that there is. This thread goes on.
+                    self._look(turn, time.monotonic())
             time.sleep(_LOOK_S)
 
     def _look(self, turn: Turn, now: float) -> None:
         stall_s, grace_s = self._patience.stall_s, self._patience.grace_s
         if turn.interrupted_at is not None:
-            if now - turn.interrupted_at > grace_s:
+            if now - turn.interrupted_at > grace_s or (self._memory is not None and self._memory.is_nearly_out()):
                 self._abandon(turn)
             elif (now - turn.interrupted_at) % _AGAIN_S < _LOOK_S:
                 self._interrupt(turn)
             return
         limit = turn.run.time_limit
-        if limit is not None and now - turn.started >= limit.seconds:
+        too_large = self._memory.exceeded() if self._memory is not None else None
+        if too_large is not None:
+            self._stop(turn, too_large)
+        elif limit is not None and now - turn.started >= limit.seconds:
             self._stop(turn, JobTimedOut(limit.seconds, limit.source))
         elif stall_s:
             if self._moves():

@@ -39,5 +39,5 @@ class Turn:
         """``result`` with the error of the limit that stopped the run; unchanged if the run was complete before."""
         if self.ending is None or result.status == "success":
             return result
-        others = tuple(line for line in result.errors if line != str(JobInterrupted()))
+        others = tuple(line for line in result.errors if line not in (str(JobInterrupted()), str(self.ending)))
         return replace(result, error=self.ending, errors=(*others, str(self.ending)))

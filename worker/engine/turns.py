@@ -13,7 +13,7 @@ from concurrent.futures import Future, InvalidStateError
 from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult
 from worker.engine.life import Life
-from worker.engine.time_limits import Patience, Watchdog
+from worker.engine.time_limits import MemoryWatch, Patience, Watchdog
 from worker.engine.turn import Turn
 from worker.errors import BackendFailed, JobInterrupted, WorkerDefunct, WorkerError
 
@@ -37,6 +37,7 @@ class Turns:
         life: becomes defunct when a turn does not stop, since this process cannot run another one then.
         stuck: the text about a turn that does not stop.
         freeze: ends the process if a turn does not end, and nothing else can run.
+        memory: tells whether the current turn takes too much memory.
     """
 
     def __init__(
@@ -52,11 +53,12 @@ class Turns:
         life: Life | None = None,
         stuck: str = "A node does not stop",
         freeze: FreezeWatch | None = None,
+        memory: MemoryWatch | None = None,
     ) -> None:
         self._name, self._stuck = name, stuck
         self._life = life or Life()
         self._patience = patience or Patience()
-        self._watchdog = Watchdog(self._patience, moves, self._interrupt_again, self._abandon, freeze)
+        self._watchdog = Watchdog(self._patience, moves, self._interrupt_again, self._abandon, freeze, memory)
         self._salvage = salvage
         self._retired = False
         self._perform, self._interrupt, self._rest = perform, interrupt, rest
@@ -127,7 +129,8 @@ class Turns:
         with self._lock:
             if self.current is not turn or turn.future.done():
                 return
-        self.retire(f"{self._stuck} ({self._patience.grace_s:g} s after its interrupt)")
+        waited_s = time.monotonic() - (turn.interrupted_at or turn.started)
+        self.retire(f"{self._stuck} ({waited_s:.0f} s after its interrupt)")
         try:
             result = turn.context.copy().run(self._salvage, turn)
         except Exception:  # noqa: BLE001 - a caller waits for an answer.

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.errors import FetchFailed, InputsRefused
+from worker.errors import FetchFailed, InputsRefused, JobTooLarge
 from worker.job.base64_text import decode_base64, without_prefix
-from worker.job.content import TooManyPixels, identify
+from worker.job.content import Content, TooManyPixels, identify
+from worker.job.decoded_size import decoded_size
 from worker.job.job import InputImage
 
 
@@ -18,12 +19,16 @@ from worker.job.job import InputImage
 class InputLimits:
     """``max_bytes``: largest size of one decoded file. ``max_pixels``: most pixels of one image, all frames together.
 
-    ``urls``: whether a file may be given as the URL of a public address.
+    ``urls``: whether a file may be given as the URL of a public address. ``max_decoded``: most bytes that all files of
+    a job may have when they are decoded; 0: no limit. ``counts_films``: whether this includes videos and sounds. Nodes
+    need not decode these as a whole.
     """
 
     max_bytes: int
     max_pixels: int
     urls: bool = False
+    max_decoded: int = 0
+    counts_films: bool = False
 
 
 class _Refusal(Exception):
@@ -38,19 +43,28 @@ def stage(images: Iterable[InputImage], folder: Path, limits: InputLimits) -> di
 
     Raises:
         InputsRefused: some files cannot be used. Its ``details`` have one line for each.
+        JobTooLarge: the files are too large together when they are decoded.
     """
     images = tuple(images)
     hashes: dict[str, str] = {}
     details = []
+    decoded: dict[str, int] = {}
     fetched = _fetch(images, limits)
     for image in images:
         try:
             data = fetched.get(image.name, image.data)
-            hashes[image.name] = _write(folder, image.name, _checked(image.name, data, limits))
+            checked, content = _checked(image.name, data, limits)
+            hashes[image.name] = _write(folder, image.name, checked)
+            decoded[image.name] = decoded_size(checked, content, films=limits.counts_films) if limits.max_decoded else 0
         except _Refusal as refusal:
             details.append(str(refusal))
     if details:
         raise InputsRefused(details)
+    size = sum(decoded.values())
+    if size > limits.max_decoded > 0:
+        largest = max(decoded, key=lambda name: decoded[name])
+        who = f"The input files have {size / 1e6:,.0f} MB when they are decoded (the largest: {largest})"
+        raise JobTooLarge(who, limits.max_decoded)
     return hashes
 
 
@@ -69,7 +83,7 @@ def _is_url(text: str) -> bool:
     return text[:16].lstrip()[:8].lower().startswith(("http://", "https://"))
 
 
-def _checked(name: str, given: str | bytes | FetchFailed, limits: InputLimits) -> bytes:
+def _checked(name: str, given: str | bytes | FetchFailed, limits: InputLimits) -> tuple[bytes, Content]:
     if isinstance(given, FetchFailed):
         raise _Refusal(f"Error downloading {name}: {given}")
     data = given if isinstance(given, bytes) else _decode(name, given, limits.max_bytes)
@@ -81,7 +95,7 @@ def _checked(name: str, given: str | bytes | FetchFailed, limits: InputLimits) -
         raise _Refusal(f"Error reading {name}: {error}") from None
     if content is None:
         raise _Refusal(f"Error reading {name}: it is no image, video, audio, latent or 3D model")
-    return data
+    return data, content
 
 
 def _decode(name: str, text: str, max_bytes: int) -> bytes:

@@ -29,6 +29,7 @@ ERROR_TYPES: dict[ErrorType, str] = {
     "frozen": "the job let nothing else in the worker run, so the worker was ended (`FREEZE_TIMEOUT_S`); `error` names "
     "the node",
     "out_of_memory": "memory ran out, and once more after all else was removed from it; `error` has node and figures",
+    "job_too_large": "the job needs more memory than `MAX_JOB_MB`; `error` names the node or the files",
     "device": "the GPU failed; the worker ends, and another takes its place",
     "defunct": "the job was not begun: the worker ends (on RunPod another worker gets it, and nobody sees this)",
     "backend": "what runs the graph broke, or its server is gone",

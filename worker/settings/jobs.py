@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from worker.settings.field import setting
-from worker.settings.readers import CommaList
+from worker.settings.readers import CommaList, Megabytes
 
 
 class JobSettings(BaseModel):
@@ -73,13 +73,20 @@ class JobSettings(BaseModel):
         ge=0,
         allow_inf_nan=False,
     )
-    max_rss_mb: float = setting(
-        0.0,
-        "a number, 0 or above",
+    max_job_mb: Megabytes = setting(
+        "auto",
+        "auto, or a number, 0 or above",
+        "Memory that one job may add to the process, in MB. The pictures that it sends count as they are when decoded. "
+        "A node that needs more gets an error, and models stay loaded. `auto`: half of the container's memory. 0: no "
+        "limit.",
+    )
+    max_rss_mb: Megabytes = setting(
+        "auto",
+        "auto, or a number, 0 or above",
         "Host memory of the process, in MB, above which models and caches are freed between jobs; where that is not "
-        "enough, a worker on RunPod takes no more jobs and ends, to be started anew. 0: no limit.",
-        ge=0,
-        allow_inf_nan=False,
+        "enough, a worker on RunPod takes no more jobs and ends, to be started anew. `auto`: 90 % of the container's "
+        "memory, without mapped files. A job that reaches these 90 % is stopped with an error. 0: no limit, and no job "
+        "is stopped.",
     )
     node_allowlist: CommaList = setting(
         (),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from worker.images.formats import FormatName
 
@@ -52,6 +52,12 @@ def _server_address(value: object) -> object:
     return text.rstrip("/")
 
 
+def _megabytes(value: object) -> object:
+    """``auto``, or a number. pydantic's own error would speak of both."""
+    text = str(value).strip().lower()
+    return text if text == "auto" else value
+
+
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
@@ -61,6 +67,7 @@ Flags = Annotated[tuple[str, ...], BeforeValidator(_split_flags)]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 ServerAddress = Annotated[str, BeforeValidator(_server_address)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Megabytes = Annotated[Literal["auto"] | Annotated[float, Field(ge=0, allow_inf_nan=False)], BeforeValidator(_megabytes)]
 OutputFormat = Annotated[FormatName, BeforeValidator(_format_name)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
 SdkLogLevel = Annotated[Literal["NOTSET", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"], BeforeValidator(_upper)]

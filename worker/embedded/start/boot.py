@@ -29,7 +29,8 @@ from worker.embedded.files.model_folders import add_volume, survive_removed_fold
 from worker.embedded.guards.install import guard_execution
 from worker.embedded.guards.paths import guard_paths
 from worker.embedded.guards.readers import guard_readers
-from worker.embedded.memory import DeviceMemory
+from worker.embedded.memory.device import DeviceMemory
+from worker.embedded.memory.plain_nodes import make_job_memory
 from worker.embedded.node_classes import NodeClasses
 from worker.embedded.prompts import PromptRunner
 from worker.embedded.runtime import Runtime
@@ -80,9 +81,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     timings: dict[str, float] = {}
     with _step("find", timings, say, "looking for ComfyUI"):
         source = find_source(settings.comfyui_path, settings.comfy_base_dir)
-        cpu, warning = cpu_flag(settings.comfy_args, torch_build(), cuda_device_count(), on_pod=on_pod)
-    if warning:
-        say(Notice(warning, is_warning=True))
+        cpu = _cpu_flag(settings, say, on_pod=on_pod)
     flags = comfy_flags(settings, source, state, cpu=cpu is not None)
     volume = _volume(settings, say)
     folders = ComfyFolders(state, source.base / "input")
@@ -114,7 +113,8 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     files = _care_for_files(main, executor, state)
     memory = DeviceMemory(main.comfy.model_management, importlib.import_module("torch"), executor.reset)
     prompts = PromptRunner(main, server, executor)
-    return Runtime(source, folders, flags, volume, tuple(packs), timings, main, prompts, files, memory)
+    jobs = make_job_memory(main, server, NodeCache(executor), state.root)
+    return Runtime(source, folders, flags, volume, tuple(packs), timings, main, prompts, files, memory, jobs)
 
 
 def _care_for_files(main: Any, executor: Any, state: StateFolder) -> OutputFiles:
@@ -126,6 +126,13 @@ def _care_for_files(main: Any, executor: Any, state: StateFolder) -> OutputFiles
     no_job = JobContent()
     install_fingerprints(main.execution, classes, lambda: files.current.content if files.current else no_job)
     return files
+
+
+def _cpu_flag(settings: Settings, say: Say, *, on_pod: bool) -> str | None:
+    flag, warning = cpu_flag(settings.comfy_args, torch_build(), cuda_device_count(), on_pod=on_pod)
+    if warning:
+        say(Notice(warning, is_warning=True))
+    return flag
 
 
 def _volume(settings: Settings, say: Say) -> Path | None:

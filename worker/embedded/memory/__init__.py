@@ -1,0 +1,1 @@
+"""Frees memory between jobs, and keeps what one job takes within bounds."""
