@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -244,6 +246,12 @@ def test_the_operator_may_say_where_urls_name_the_bucket(
     assert sent_to(found) == f"https://{place}"
 
 
+def test_a_host_has_small_letters_only() -> None:
+    assert parse_endpoint("https://Bkt.S3.eu-west-1.amazonaws.com", "Bkt").name == "bkt"
+    with pytest.raises(ValueError, match="it names the bucket 'bkt', and BUCKET_NAME names 'Bkt'"):
+        parse_endpoint("https://s3.eu-west-1.amazonaws.com/bkt", "Bkt")
+
+
 @pytest.mark.parametrize(
     ("address", "named"),
     [
@@ -281,6 +289,15 @@ def test_a_bucket_with_two_names_stops_the_start(monkeypatch: pytest.MonkeyPatch
 def test_what_names_no_bucket(endpoint: str) -> None:
     with pytest.raises(ValueError, match=r"it must be an http\(s\) address|it does not name the bucket|Invalid IPv6"):
         parse_endpoint(endpoint)
+
+
+@pytest.mark.parametrize("part", ["s3.", "a-", "s3-a.", "oss-", "x.", "s3.eu-west-1.", "1-"])
+def test_a_long_host_is_read_at_once(part: str) -> None:
+    """A caller may write the address of a bucket."""
+    start = time.monotonic()
+    with contextlib.suppress(ValueError):
+        parse_endpoint("https://" + (part * 200)[:250] + "_", "named")
+    assert time.monotonic() - start < 0.2
 
 
 def test_a_name_that_no_bucket_has() -> None:

@@ -112,7 +112,7 @@ def parse_endpoint(
     return BucketAddress(
         f"{parts.scheme}://{authority}{place.path}",
         place.bucket,
-        region or found.region or found.provider.region,
+        (region or "").strip() or found.region or found.provider.region,
         _style(place, found.provider, addressing),
         place.prefix,
         found.provider.name,
@@ -156,7 +156,7 @@ def _known_place(found: _Host, path: str, name: str, name_field: str) -> _Place:
         bucket, prefix = name, ""
     else:
         bucket, _, prefix = rest.partition("/")
-    if name and name.lower() != bucket.lower():
+    if name and name != bucket and name.lower() != found.bucket:  # A host has small letters only.
         raise ValueError(f"it names the bucket {bucket!r}, and {name_field} names {name!r}: give one of them only")
     return _Place(bucket, bool(found.bucket), base, prefix.strip("/"))
 

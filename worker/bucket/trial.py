@@ -23,6 +23,7 @@ _CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,64})</Code>")
 _REGION = "the region may be wrong: set BUCKET_REGION to the one that the service's console shows{expected}"
 _ADDRESSING = "the service wants the bucket's name in the host of its URLs: set BUCKET_ADDRESSING=virtual"
 _PERMISSION = "the key may not do this: give it {permission} on the bucket's objects"
+_NO_ANSWER = "nothing answers there: look at BUCKET_ENDPOINT_URL, and at the network of this machine"
 _ADVICE = {
     "InvalidAccessKeyId": "the service does not know this key: look at BUCKET_ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "look at BUCKET_SECRET_ACCESS_KEY, which does not belong to the key id; if it does, at "
@@ -42,8 +43,10 @@ _ADVICE = {
     "RequestTimeTooSkewed": "the clock of this machine is wrong",
     "403": _PERMISSION,
     "AccessDenied": _PERMISSION,
-    "EndpointConnectionError": "nothing answers there: look at BUCKET_ENDPOINT_URL, and at the network of this machine",
-    "ConnectTimeoutError": "nothing answers there: look at BUCKET_ENDPOINT_URL, and at the network of this machine",
+    "EndpointConnectionError": _NO_ANSWER,
+    "ConnectTimeoutError": _NO_ANSWER,
+    "ReadTimeoutError": _NO_ANSWER,
+    "TimeoutError": _NO_ANSWER,
     "SSLError": "the certificate is not valid for this host: look at BUCKET_ENDPOINT_URL, and at BUCKET_ADDRESSING",
 }
 
