@@ -234,6 +234,7 @@ def test_a_region_that_is_set_wins(address: str, name: str | None) -> None:
         ("bkt.s3.eu-west-1.amazonaws.com/a", None, "path", "s3.eu-west-1.amazonaws.com/bkt bkt path a"),
         ("bkt.t3.storage.dev", None, "path", "t3.storage.dev/bkt bkt path"),
         ("pics.s3.example.com/bkt", None, "path", "pics.s3.example.com/bkt bkt path"),
+        ("my.pics.s3.example.com", None, "virtual", "s3.example.com/my.pics my.pics path"),
         ("objects.example.com", "My_Bucket", "virtual", "objects.example.com/My_Bucket My_Bucket path"),
     ],
 )
@@ -284,6 +285,7 @@ def test_a_bucket_with_two_names_stops_the_start(monkeypatch: pytest.MonkeyPatch
             "https://space.nyc3.cdn.digitaloceanspaces.com",
         ),
         "https://abcd.supabase.co/storage/v1/s3",
+        "https://minio:9000/my%20pictures",
     ],
 )
 def test_what_names_no_bucket(endpoint: str) -> None:

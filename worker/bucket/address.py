@@ -106,7 +106,7 @@ def parse_endpoint(
         place = _known_place(found, parts.path, name, name_field)
     else:
         place = _unknown_place(host, found, parts.path, name, addressing)
-    if not place.bucket or "/" in place.bucket:
+    if not _NAME.fullmatch(place.bucket):
         raise ValueError(_NO_NAME)
     authority = parts.netloc.rpartition("@")[2][len(place.bucket) + 1 if place.in_host else 0 :]
     return BucketAddress(
@@ -168,7 +168,7 @@ def _unknown_place(host: str, found: _Host, path: str, name: str, addressing: Ad
         if _is_ip_address(host):
             raise ValueError("it is an IP address, and BUCKET_ADDRESSING=virtual needs a host with a name")
         named = name if host.startswith(f"{name}.") else ""
-        bucket = named if name else host.partition(".")[0]
+        bucket = named if name else found.bucket or host.partition(".")[0]
     else:
         bucket = found.bucket if addressing == "auto" and name in ("", found.bucket) else ""
     if bucket and bucket != host:
