@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import graphs
 import pytest
@@ -23,7 +24,6 @@ from s3_server import FaultyS3, s3_server, stored
 
 from worker import Worker
 from worker.answer.reply import Answer
-from worker.bucket.address import BucketAddress, parse_endpoint
 from worker.bucket.bucket import configured_bucket
 from worker.bucket.uploads import safe_job_id
 from worker.errors import SettingsError
@@ -204,43 +204,6 @@ def test_what_is_neither_stored_nor_fits_is_named(worker: Worker, s3: str) -> No
     assert failed == {"error": "Job processing failed", "error_type": "delivery", "details": [unsent]}
 
 
-# What was given → the endpoint without its bucket, the bucket, the region, how URLs name it.
-PLACES = """
-my-bucket.s3.eu-west-1.amazonaws.com → s3.eu-west-1.amazonaws.com my-bucket eu-west-1 virtual
-my.dotted.bucket.s3.us-east-2.amazonaws.com/ → s3.us-east-2.amazonaws.com my.dotted.bucket us-east-2 virtual
-old.s3-eu-west-1.amazonaws.com → s3-eu-west-1.amazonaws.com old eu-west-1 virtual
-plain.s3.amazonaws.com → s3.amazonaws.com plain us-east-1 virtual
-s3.eu-central-1.amazonaws.com/in-path → s3.eu-central-1.amazonaws.com in-path eu-central-1 path
-s3.eu-central-1.amazonaws.com → s3.eu-central-1.amazonaws.com named eu-central-1 path
-b.s3.us-west-004.backblazeb2.com → s3.us-west-004.backblazeb2.com b us-west-004 virtual
-s3.us-west-004.backblazeb2.com → s3.us-west-004.backblazeb2.com named us-west-004 path
-space.fra1.digitaloceanspaces.com → fra1.digitaloceanspaces.com space fra1 virtual
-fra1.digitaloceanspaces.com → fra1.digitaloceanspaces.com named fra1 path
-abc123.r2.cloudflarestorage.com → abc123.r2.cloudflarestorage.com named auto path
-abc123.r2.cloudflarestorage.com/r2-bucket → abc123.r2.cloudflarestorage.com r2-bucket auto path
-minio:9000 → minio:9000 named us-east-1 path
-127.0.0.1:9000/minio-bucket/ → 127.0.0.1:9000 minio-bucket us-east-1 path
-"""
-
-
-@pytest.mark.parametrize("line", PLACES.strip().splitlines())
-def test_where_a_bucket_is(line: str) -> None:
-    given, place = line.split(" → ")
-    endpoint, name, region, style = place.split()
-    for scheme in ("https", "http"):
-        found = parse_endpoint(f"{scheme}://{given}", "named")
-        assert found == BucketAddress(f"{scheme}://{endpoint}", name, region, style)  # type: ignore[arg-type]
-    assert parse_endpoint("https://minio:9000", "named", "my-region").region == "my-region"
-
-
-@pytest.mark.parametrize(
-    "endpoint", ["", "bucket", "ftp://bucket", "https://", "https://s3.eu-west-1.amazonaws.com", "https://host/a/b"]
-)
-def test_what_names_no_bucket(endpoint: str) -> None:
-    with pytest.raises(ValueError, match=r"it must be an http\(s\) address|it does not name the bucket"):
-        parse_endpoint(endpoint)
-
-
 def test_a_url_is_as_the_documents_show_it() -> None:
     settings = load_settings().model_copy(
         update={
@@ -301,9 +264,45 @@ def test_a_job_can_bring_its_bucket(worker: Worker, s3: str, monkeypatch: pytest
         assert "mine/ComfyUI_00001_.png" in stored(s3)
 
 
+def test_two_jobs_folders_of_one_bucket_stay_apart(worker: Worker, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address may name a folder, also where its host names the bucket."""
+    monkeypatch.setattr("worker.bucket.public_only.is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("socket.getaddrinfo", only_loopback(socket.getaddrinfo))
+    port = urlsplit(s3).port
+    config = {"accessId": "test-key-id", "accessSecret": "test-secret-key", "bucketName": "pictures"}
+    with asking(worker, s3, bucket_endpoint_url=None) as ask:
+        for folder in ("first", "second"):
+            endpoint = f"http://pictures.s3.localhost.test:{port}/{folder}"
+            (entry,) = ask(graphs.solid(11), "job", s3Config=config | {"endpointUrl": endpoint})["images"]
+            assert entry["data"].startswith(
+                f"http://pictures.s3.localhost.test:{port}/{folder}/job/ComfyUI_00001_.png?"
+            )
+
+
+def only_loopback(look_up: Callable[..., Any]) -> Callable[..., Any]:
+    """A name server that knows the buckets of one service, on loopback."""
+
+    def answer(host: Any, *more: Any, **options: Any) -> Any:
+        if str(host).endswith(".localhost.test"):
+            if not str(host).startswith("pictures."):
+                raise socket.gaierror("unknown")
+            host = "127.0.0.1"
+        return look_up(host, *more, **options)
+
+    return answer
+
+
+def test_a_jobs_bucket_that_has_two_names(worker: Worker, s3: str) -> None:
+    config = {"accessId": "a", "accessSecret": "b", "bucketName": "mine"}
+    with asking(worker, s3, bucket_endpoint_url=None) as ask:
+        answer = ask(graphs.solid(8), s3Config=config | {"endpointUrl": "https://bkt.s3.eu-west-1.amazonaws.com"})
+    error = "it names the bucket 'bkt', and 'bucketName' names 'mine': give one of them only"
+    assert answer.get("error") == f"'s3Config': 'endpointUrl': {error}"
+
+
 def test_a_jobs_bucket_that_leads_inside_gets_nothing(worker: Worker, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its name was when it was looked at: what counts is where the connection leads."""
-    monkeypatch.setattr("worker.bucket.public_only.check_endpoint", lambda _: None)
+    monkeypatch.setattr("worker.bucket.public_only.check_host", lambda _: None)
     config = {"accessId": "test-key-id", "accessSecret": "test-secret-key", "bucketName": "pictures"}
     with FaultyS3(s3) as faulty, asking(worker, s3, bucket_endpoint_url=None) as ask:
         answer = ask(graphs.solid(10), "inside", s3Config=config | {"endpointUrl": faulty.url})
@@ -346,11 +345,12 @@ def test_a_bucket_that_makes_no_sense(worker: Worker, s3: str, config: Any, erro
 
 
 def test_runpods_own_uploader(worker: Worker, s3: str) -> None:
+    """It needs no name of a bucket: it makes one up."""
     bucket = time.strftime("%m-%y")
     import s3_server
 
     s3_server.client(s3).create_bucket(Bucket=bucket)
-    with asking(worker, s3, bucket_uploader="runpod") as ask:
+    with asking(worker, s3, bucket_uploader="runpod", bucket_name=None) as ask:
         (entry,) = ask(graphs.solid(9), "theirs")["images"]
     assert entry["data"].startswith(f"{s3}/{bucket}/theirs/")
     assert len(Path(entry["data"].split("?")[0]).name) == len("12345678.png")

@@ -40,7 +40,9 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
 def test_it_shows_everything_and_writes_nothing(command: Command, base_dir: Path, tmp_path: Path) -> None:
     tree = find_source(load_settings().comfyui_path, base_dir).path
     before = snapshot(tree)
-    answer = command("check", COMFY_ORG_API_KEY="sk-hidden", WORKER_STATE_DIR=str(tmp_path))
+    bucket = {"BUCKET_ENDPOINT_URL": "https://pictures.s3.eu-west-1.amazonaws.com/renders"}
+    keys = {"BUCKET_ACCESS_KEY_ID": "hidden-id", "BUCKET_SECRET_ACCESS_KEY": "sk-hidden"}
+    answer = command("check", COMFY_ORG_API_KEY="sk-hidden", WORKER_STATE_DIR=str(tmp_path), **bucket, **keys)
     assert answer.returncode == 0, answer.stderr
     for text in (
         "COMFY_LOG_LEVEL",
@@ -50,12 +52,26 @@ def test_it_shows_everything_and_writes_nothing(command: Command, base_dir: Path
         "RAM:",
         "checkpoints",
         "test_nodes",
+        "Bucket:         pictures, in AWS S3",
+        "Region:         eu-west-1",
+        "Addressing:     virtual; URLs begin with https://pictures.s3.eu-west-1.amazonaws.com/",
+        "Key prefix:     renders/",
         "A job can run",
     ):
         assert text in answer.stdout
-    assert "sk-hidden" not in answer.stdout + answer.stderr
+    for key in ("sk-hidden", "hidden-id"):
+        assert key not in answer.stdout + answer.stderr
     assert snapshot(tree) == before
     assert not list(tmp_path.iterdir()), "its own folder goes with it"
+
+
+def test_a_bucket_whose_settings_do_not_fit_stops_it_at_once(command: Command) -> None:
+    bucket = {"BUCKET_ENDPOINT_URL": "https://pictures.s3.eu-west-1.amazonaws.com", "BUCKET_NAME": "photos"}
+    keys = {"BUCKET_ACCESS_KEY_ID": "id", "BUCKET_SECRET_ACCESS_KEY": "key"}
+    answer = command("check", **bucket, **keys)
+    assert answer.returncode == 3
+    assert "it names the bucket 'pictures', and BUCKET_NAME names 'photos'" in answer.stderr
+    assert "A job can run" not in answer.stdout
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,7 @@ DEFAULTS: dict[str, object] = {
     "bucket_secret_access_key": None,
     "bucket_name": None,
     "bucket_region": None,
+    "bucket_addressing": "auto",
     "bucket_prefix": None,
     "bucket_url_expiry_s": 604_800,
     "bucket_uploader": "worker",

@@ -38,6 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     """Run a command. Its module is imported only here: the import takes seconds, and ``--help`` should not wait."""
     match options.command:
+        case "check" if options.bucket:
+            from worker.cli.check_bucket import check_bucket
+
+            return check_bucket()
         case "check":
             from worker.cli.check import check
 

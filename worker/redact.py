@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+_USER = re.compile(r"//[^/@]*@")
 # Matches a URL, which is kept, or the folders of an absolute path. The last part of the path is kept.
 _PATH = re.compile(r"(https?://\S+)|(?<![\w.@+~-])(?:/[\w.@+~-]+)+/(?=[\w.@+~-])")
 
@@ -22,6 +23,11 @@ def masked(text: str, secrets: Iterable[str | None]) -> str:
         if secret:
             text = text.replace(secret, "********")
     return text
+
+
+def masked_url(text: str) -> str:
+    """``text`` without the user name and the password that a URL in it may have."""
+    return _USER.sub("//********@", text)
 
 
 def encodable(text: str) -> str:

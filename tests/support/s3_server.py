@@ -45,12 +45,25 @@ def stored(url: str) -> dict[str, tuple[bytes, str]]:
     return found
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """An answer of S3 that refuses a request. ``headers``: may have a ``Date`` of its own."""
+
+    status: int
+    code: str = "Ordered"
+    more: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass
 class FaultyS3:
-    """Hands requests on to ``target``, but as ``fault`` says of one: an HTTP status, 0 to cut it, None to pass it."""
+    """Hands requests on to ``target``, but as ``fault`` says of one.
+
+    That is an HTTP status or a Refusal to answer with, 0 to cut the request, or None to pass it.
+    """
 
     target: str
-    fault: Callable[[str, str], int | None] = lambda method, path: None
+    fault: Callable[[str, str], int | Refusal | None] = lambda method, path: None
     delay_s: float = 0.0
     seen: list[tuple[str, str, float]] = field(default_factory=list)
 
@@ -78,12 +91,14 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.faulty.seen.append((self.command, self.path, time.monotonic()))
         time.sleep(self.faulty.delay_s)
-        status = self.faulty.fault(self.command, self.path)
-        if status == 0:
+        fault = self.faulty.fault(self.command, self.path)
+        if fault == 0:
             self.close_connection = True
             return
-        if status is not None:
-            self._send(status, {"Content-Type": "application/xml"}, b"<Error><Code>Ordered</Code></Error>")
+        if fault is not None:
+            refusal = fault if isinstance(fault, Refusal) else Refusal(fault)
+            body = f"<Error><Code>{refusal.code}</Code>{refusal.more}</Error>".encode()
+            self._send(refusal.status, {"Content-Type": "application/xml", **refusal.headers}, body)
             return
         connection = http.client.HTTPConnection(self.faulty.target.removeprefix("http://"))
         connection.request(self.command, self.path, body, dict(self.headers))
@@ -92,7 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
         connection.close()
 
     def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.send_response(status)
+        self.send_response_only(status)
+        self.send_header("Date", headers.get("Date") or self.date_time_string())
         for name, value in headers.items():
             if name.lower() not in ("content-length", "transfer-encoding", "connection", "server", "date"):
                 self.send_header(name, value)

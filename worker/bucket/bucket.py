@@ -7,12 +7,13 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, BinaryIO
 
 from worker.answer.uploader import UploadFailed
-from worker.bucket.address import BucketAddress, parse_endpoint
+from worker.bucket.address import BucketAddress, parse_endpoint, split_endpoint
 from worker.errors import InvalidJob, SettingsError
+from worker.redact import masked_url
 from worker.settings import Settings
 
 _MULTIPART_BYTES = 16 * 1024**2
@@ -44,10 +45,9 @@ class Bucket:
 
     @cached_property
     def _client(self) -> Any:
-        import boto3  # Slow to import, and not needed without a bucket.
         from botocore.config import Config
 
-        client = boto3.session.Session().client(
+        client = _session().client(
             "s3",
             endpoint_url=self.address.endpoint,
             region_name=self.address.region,
@@ -101,8 +101,18 @@ class Bucket:
         return url
 
 
+@cache
+def _session() -> Any:
+    """One boto3 session for all clients, since each session reads S3's description anew, for 60 ms."""
+    import boto3  # Slow to import, and not needed without a bucket.
+
+    return boto3.session.Session()
+
+
 def configured_bucket(settings: Settings) -> Bucket | None:
-    """The bucket of the settings, or None if ``BUCKET_ENDPOINT_URL`` is not set.
+    """The bucket of the settings. None if ``BUCKET_ENDPOINT_URL`` is not set, or if RunPod's SDK uploads.
+
+    The SDK reads the settings itself, and has rules of its own for the bucket's name, region and folder.
 
     Raises:
         SettingsError: a key is missing, or the endpoint cannot be used.
@@ -116,10 +126,16 @@ def configured_bucket(settings: Settings) -> Bucket | None:
         raise SettingsError(f"BUCKET_ENDPOINT_URL is set, and {' and '.join(missing)} must be, too")
     access, secret = (value.get_secret_value() if value else "" for value in keys.values())
     try:
-        address = parse_endpoint(settings.bucket_endpoint_url, settings.bucket_name, settings.bucket_region)
+        if settings.bucket_uploader == "runpod":
+            split_endpoint(settings.bucket_endpoint_url)
+            return None
+        address = parse_endpoint(
+            settings.bucket_endpoint_url, settings.bucket_name, settings.bucket_region, settings.bucket_addressing
+        )
     except ValueError as error:
-        raise SettingsError(f"BUCKET_ENDPOINT_URL={settings.bucket_endpoint_url[:100]!r}: {error}") from None
-    return Bucket(address, access, secret, (settings.bucket_prefix or "").strip("/"), settings.bucket_url_expiry_s)
+        shown = masked_url(settings.bucket_endpoint_url)[:100]
+        raise SettingsError(f"BUCKET_ENDPOINT_URL={shown!r}: {error}") from None
+    return Bucket(address, access, secret, _folder(address, settings.bucket_prefix), settings.bucket_url_expiry_s)
 
 
 def job_bucket(config: Mapping[str, Any], expiry_s: int) -> Bucket:
@@ -132,7 +148,7 @@ def job_bucket(config: Mapping[str, Any], expiry_s: int) -> Bucket:
     Raises:
         InvalidJob: a value is missing or cannot be used, or the endpoint is not on the public internet.
     """
-    from worker.bucket.public_only import check_endpoint
+    from worker.bucket.public_only import check_host
 
     values = {}
     for name in ("accessId", "accessSecret", "bucketName", "endpointUrl"):
@@ -141,11 +157,16 @@ def job_bucket(config: Mapping[str, Any], expiry_s: int) -> Bucket:
             raise InvalidJob(f"'s3Config': '{name}' must be a string that is not empty")
         values[name] = value.strip()
     try:
-        address = parse_endpoint(values["endpointUrl"], values["bucketName"])
-        check_endpoint(address.endpoint)
+        address = parse_endpoint(values["endpointUrl"], values["bucketName"], name_field="'bucketName'")
+        check_host(address.host)
     except ValueError as error:
         raise InvalidJob(f"'s3Config': 'endpointUrl': {error}") from None
-    return Bucket(address, values["accessId"], values["accessSecret"], expiry_s=expiry_s, public_only=True)
+    return Bucket(address, values["accessId"], values["accessSecret"], _folder(address), expiry_s, public_only=True)
+
+
+def _folder(address: BucketAddress, prefix: str | None = None) -> str:
+    """The folder of the bucket for all files: the one that the address names, then ``prefix``."""
+    return "/".join(part for part in (address.prefix, (prefix or "").strip("/")) if part)
 
 
 def _code(response: Mapping[str, Any]) -> str:

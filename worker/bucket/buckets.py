@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.answer.uploader import Uploader
+from worker.bucket.address import BucketAddress
 from worker.bucket.bucket import Bucket, configured_bucket, job_bucket
 from worker.bucket.uploads import Uploads
 from worker.job.job import Job
@@ -32,8 +33,9 @@ class Buckets:
         self._settings = settings
         self._output = output
         self._bucket = configured_bucket(settings)
+        self._sdk_uploads = settings.bucket_endpoint_url is not None and settings.bucket_uploader == "runpod"
         self._lock = threading.Lock()
-        self._of_jobs: OrderedDict[tuple[str, ...], Bucket] = OrderedDict()
+        self._of_jobs: OrderedDict[tuple[BucketAddress, str, str], Bucket] = OrderedDict()
 
     def uploader(self, job: Job) -> Uploader | None:
         """The uploader for the files of ``job``. None if they go into the answer.
@@ -43,18 +45,17 @@ class Buckets:
         Raises:
             InvalidJob: the job's ``s3Config`` cannot be used.
         """
-        bucket = self._bucket if job.s3_config is None else self._job_bucket(job.s3_config)
-        if bucket is None:
-            return None
-        if job.s3_config is None and self._settings.bucket_uploader == "runpod":
+        if job.s3_config is not None:
+            return Uploads(self._job_bucket(job.s3_config), job.id, self._output)
+        if self._sdk_uploads:
             from worker.bucket.sdk_uploads import SdkUploads
 
             return SdkUploads(job.id, self._settings)
-        return Uploads(bucket, job.id, self._output)
+        return None if self._bucket is None else Uploads(self._bucket, job.id, self._output)
 
     def _job_bucket(self, config: Mapping[str, Any]) -> Bucket:
         bucket = job_bucket(config, self._settings.bucket_url_expiry_s)
-        key = (bucket.address.endpoint, bucket.address.name, bucket.access_key, bucket.secret_key)
+        key = (bucket.address, bucket.access_key, bucket.secret_key)
         with self._lock:
             known = self._of_jobs.setdefault(key, bucket)
             self._of_jobs.move_to_end(key)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from yarl import URL
-
 from worker.public_addresses import NOT_PUBLIC, is_public
 
 
-def check_endpoint(endpoint: str) -> None:
-    """Check that every address of ``endpoint``'s host is public now.
+def check_host(host: str) -> None:
+    """Check that every address of ``host`` is public now.
 
     Raises:
         ValueError: an address is not public, or the host is unknown.
     """
-    host = URL(endpoint).host or ""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from worker.answer.result import Artifact
 from worker.answer.uploader import UploadFailed
+from worker.bucket.trial import CONTENT
 from worker.runpod.sdk import lend_keys, rp_upload
 from worker.settings import Settings
 
@@ -35,3 +39,33 @@ class SdkUploads:
             return str(rp_upload.upload_image(self._job_id, str(path)))
         except Exception as error:  # noqa: BLE001 - the SDK does not catch what boto3 raises.
             raise UploadFailed(type(error).__name__) from None
+
+
+class SdkTarget:
+    """An object that the SDK uploads, for the check of the bucket. It raises what boto3 raises."""
+
+    def __init__(self, settings: Settings) -> None:
+        lend_keys(settings)
+        self._place: dict[str, str] = {}
+
+    def store(self) -> str:
+        """Upload a file. Returns its presigned URL."""
+        with tempfile.NamedTemporaryFile(suffix=".txt") as file:
+            file.write(CONTENT)
+            file.flush()
+            url = str(rp_upload.upload_image("worker-check", file.name))
+        bucket, *key = urlsplit(url).path.split("/")[-3:]  # The path ends with MM-YY/worker-check/12345678.txt.
+        self._place = {"Bucket": bucket, "Key": "/".join(key)}
+        return url
+
+    def read(self) -> bytes:
+        """Read the object."""
+        content: bytes = self._client().get_object(**self._place)["Body"].read()
+        return content
+
+    def delete(self) -> None:
+        """Delete the object."""
+        self._client().delete_object(**self._place)
+
+    def _client(self) -> Any:
+        return rp_upload.get_boto_client()[0]

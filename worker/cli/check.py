@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from worker.cli.check_bucket import print_bucket
 from worker.cli.exit_code import ExitCode
 from worker.embedded.runtime import Runtime
 from worker.engine.node_policy import NodePolicy
@@ -19,14 +20,15 @@ from worker.worker import Worker
 
 
 def check() -> int:
-    """Print settings, ComfyUI, device, model folders and node packs. The exit code says whether a job can run.
+    """Print settings, bucket, ComfyUI, device, model folders and node packs. The exit code says whether a job can run.
 
     Raises:
-        StartError: a setting cannot be read, or ComfyUI cannot start.
+        StartError: a setting cannot be read, the bucket's settings do not fit together, or ComfyUI cannot start.
     """
     console = Console(highlight=False, soft_wrap=True)
     settings = take_settings()
     console.print(_settings_table(settings))
+    print_bucket(console, settings)
     # The lists of allowed and denied node classes are for callers. The test job is the operator's own.
     unlimited = settings.quiet().model_copy(update={"node_allowlist": (), "node_denylist": ()})
     with Worker(unlimited, say=lambda notice: console.print(str(notice), style="dim", markup=False)) as worker:

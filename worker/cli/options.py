@@ -58,12 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_serve(commands)
     _add_models(commands)
-    commands.add_parser(
-        "check",
-        help="print settings and what a job would find here; fails where none could run",
-        description="Print every setting, ComfyUI, the device, model folders and node packs. "
-        "Ends with 0 if a job could run, 1 or 3 if not.",
-    )
+    _add_check(commands)
     return parser
 
 
@@ -124,6 +119,21 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=str.upper,
         choices=["ERROR", "WARN", "INFO", "DEBUG"],
         help="how much RunPod's SDK logs (RUNPOD_LOG_LEVEL)",
+    )
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    check = commands.add_parser(
+        "check",
+        help="print settings and what a job would find here; fails where none could run",
+        description="Print every setting, the bucket, ComfyUI, the device, model folders and node packs. "
+        "Ends with 0 if a job could run, 1 or 3 if not.",
+    )
+    check.add_argument(
+        "--bucket",
+        action="store_true",
+        help="check only the bucket: store a small object, read it back, also through its presigned URL, and delete "
+        "it; fails where a file could not be stored or fetched",
     )
 
 

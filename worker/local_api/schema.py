@@ -110,7 +110,7 @@ _S3_CONFIG = _object(
     {
         "accessId": _text("Access key id"),
         "accessSecret": _text("Secret access key"),
-        "bucketName": _text("The bucket, where the address does not name it"),
+        "bucketName": _text("The bucket. If the address names one, it must be this one"),
         "endpointUrl": _text("The service's `http(s)` address"),
     },
 )

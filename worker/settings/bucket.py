@@ -27,7 +27,12 @@ class BucketSettings(BaseModel):
         None, "a bucket's name", "The bucket, where `BUCKET_ENDPOINT_URL` does not name it."
     )
     bucket_region: str | None = setting(
-        None, "a region's name", "The bucket's region, where `BUCKET_ENDPOINT_URL` does not name it."
+        None, "a region's name", "The bucket's region, also where `BUCKET_ENDPOINT_URL` names another."
+    )
+    bucket_addressing: Literal["auto", "virtual", "path"] = setting(
+        "auto",
+        "auto, virtual or path",
+        "Where URLs name the bucket: in the host (`virtual`), in the path, or as the service needs it (`auto`).",
     )
     bucket_prefix: str | None = setting(None, "a folder in the bucket", "Files go below this folder.")
     bucket_url_expiry_s: int = setting(

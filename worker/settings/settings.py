@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import SettingsError
+from worker.redact import masked_url
 from worker.settings.bucket import BucketSettings
 from worker.settings.comfyui import ComfyUiSettings
 from worker.settings.images import ImageSettings
@@ -62,7 +62,7 @@ def _shown(value: object) -> str:
         return "********"
     if isinstance(value, bool):
         return str(value).lower()
-    return shlex.join(value) if isinstance(value, tuple) else str(value)
+    return shlex.join(value) if isinstance(value, tuple) else masked_url(str(value))
 
 
 def load_settings() -> Settings:
@@ -80,5 +80,5 @@ def load_settings() -> Settings:
 def _explain(name: str) -> str:
     variable, extra = name.upper(), Settings.model_fields[name.lower()].json_schema_extra
     takes = extra["takes"] if isinstance(extra, dict) else "another value"
-    given = re.sub(r"//[^/@]*@", "//********@", os.environ.get(variable, "")[:80])
+    given = masked_url(os.environ.get(variable, ""))[:80]
     return f"{variable}={given!r} cannot be read: it takes {takes}"
