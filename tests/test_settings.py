@@ -46,6 +46,7 @@ DEFAULTS: dict[str, object] = {
     "max_rss_mb": "auto",
     "node_allowlist": (),
     "node_denylist": (),
+    "safe_nodes": "off",
     "network_volume_path": Path("/runpod-volume"),
     "network_volume_debug": False,
     "volume_custom_nodes": False,

@@ -14,6 +14,7 @@ from worker.embedded import versions
 from worker.embedded.files.folders import ComfyFolders
 from worker.embedded.files.job_files import OutputFiles
 from worker.embedded.files.model_folders import model_folders, model_inputs
+from worker.embedded.guards.admission import Admission
 from worker.embedded.memory.device import DeviceMemory
 from worker.embedded.memory.job_memory import JobMemory
 from worker.embedded.prompts import PromptRunner
@@ -39,6 +40,7 @@ class Runtime:
         files: follows the files that jobs save.
         memory: the device's memory.
         job_memory: what the running job takes of the host's memory.
+        admission: decides which node classes may run.
     """
 
     source: ComfySource
@@ -52,6 +54,7 @@ class Runtime:
     files: OutputFiles
     memory: DeviceMemory
     job_memory: JobMemory
+    admission: Admission
 
     @property
     def state(self) -> StateFolder:
