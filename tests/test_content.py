@@ -18,7 +18,7 @@ from hostile_files import gif_of
 from PIL import EpsImagePlugin, Image
 from safetensors.torch import save
 
-from worker.job.content import Content, TooManyPixels, identify
+from worker.job.files.content import Content, TooManyPixels, identify
 
 LIMIT = 10_000_000
 

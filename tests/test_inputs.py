@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from worker.errors import InputsRefused
-from worker.job.inputs import InputLimits, stage
+from worker.job.files.staging import InputLimits, stage
 from worker.job.job import InputImage
 
 LIMITS = InputLimits(max_bytes=100_000, max_pixels=1_000_000)

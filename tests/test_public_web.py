@@ -18,7 +18,7 @@ import pytest
 from worker import Worker
 from worker.errors import FetchFailed
 from worker.handler import make_handler
-from worker.job.fetch import FetchLimits, fetch_all
+from worker.job.files.fetch import FetchLimits, fetch_all
 from worker.public_addresses import is_public
 
 PRIVATE = """
@@ -152,7 +152,7 @@ def send(status: int, body: bytes = b"", **headers: str) -> Answer:
 @pytest.fixture
 def loopback_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
     """One address of this machine counts as public, so that there is something to fetch from; others do not."""
-    monkeypatch.setattr("worker.job.fetch.is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("worker.job.files.fetch.is_public", lambda address: address == "127.0.0.1")
 
 
 @pytest.mark.usefixtures("loopback_is_public")

@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from worker import Worker
 from worker.errors import InputsRefused
-from worker.job.content import identify
+from worker.job.files.content import identify
 
 LIMIT = 10_000_000
 PICTURE_FORMATS = [

@@ -10,7 +10,7 @@ import torch
 from ffmpeg_probe import FOLLOWERS, probe
 from safetensors.torch import save
 
-from worker.job.formats import CONTAINERS
+from worker.job.files.formats import CONTAINERS
 
 
 def hls(segment: str) -> bytes:

@@ -10,7 +10,7 @@ from worker.engine.memory_limits import MemoryLimits
 from worker.engine.workspace import StateFolder
 from worker.events import Listener
 from worker.images.formats import ImageFormat
-from worker.job.inputs import InputLimits, stage
+from worker.job.files.staging import InputLimits, stage
 from worker.job.job import Job
 from worker.job.notices import unused_files
 from worker.settings import Settings

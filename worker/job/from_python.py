@@ -13,8 +13,9 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from worker.errors import InvalidJob
+from worker.job.file_names import checked_name
 from worker.job.job import InputImage, Job
-from worker.job.parse import checked_name, parse_job
+from worker.job.parse import parse_job
 
 ImageSource = str | PathLike[str] | bytes | Image.Image
 

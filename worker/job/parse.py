@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
 import uuid
 from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 from worker.errors import InvalidJob
 from worker.images.formats import FormatName
+from worker.job.file_names import checked_name
 from worker.job.job import InputImage, Job, Workflow
 from worker.job.notices import misspelt_fields
-from worker.protocol.spelling import usual_name
+from worker.job.shown import kind, quoted
 
 _IMAGES_TEXT = "'images' must be a list of objects with 'name' and 'image' keys"
 _MAX_DEPTH = 100
@@ -24,8 +23,6 @@ INPUT_FIELDS = (
     "workflow", "images", "output_format", "output_quality", "timeout_s", "comfy_org_api_key", "api_key_comfy_org",
     "extra_data", "save_metadata",
 )  # fmt: skip
-_ANNOTATION = re.compile(r"\[(?:output|temp)\](?=\s*$)")
-_INPUT = re.compile(r"\s*\[input\]\s*$")  # A workflow may name the folder that files are in anyway.
 
 
 def parse_job(raw: object) -> Job:
@@ -65,7 +62,7 @@ def _parse_input(given: object) -> Mapping[str, Any]:
         except (ValueError, RecursionError):
             raise InvalidJob("Invalid JSON format in input") from None
     if not isinstance(given, Mapping):
-        raise InvalidJob(f"'input' must be an object with a 'workflow', not {_kind(given)}")
+        raise InvalidJob(f"'input' must be an object with a 'workflow', not {kind(given)}")
     return given
 
 
@@ -76,7 +73,7 @@ def parse_workflow(workflow: object) -> Workflow:
         InvalidJob: ``workflow`` is no such graph.
     """
     if not isinstance(workflow, dict):
-        raise InvalidJob(f"'workflow' must be an object of nodes in ComfyUI's API format, not {_kind(workflow)}")
+        raise InvalidJob(f"'workflow' must be an object of nodes in ComfyUI's API format, not {kind(workflow)}")
     if isinstance(workflow.get("nodes"), list) and isinstance(workflow.get("links"), list):
         raise InvalidJob(
             "'workflow' is in the format that ComfyUI's editor saves; export it with Workflow > Export (API)"
@@ -85,12 +82,12 @@ def parse_workflow(workflow: object) -> Workflow:
         raise InvalidJob("'workflow' has no nodes")
     for node_id, node in workflow.items():
         if not isinstance(node_id, str):
-            raise InvalidJob(f"'workflow': node id {_quoted(node_id)} must be a string")
+            raise InvalidJob(f"'workflow': node id {quoted(node_id)} must be a string")
         if not (
             isinstance(node, dict) and isinstance(node.get("class_type"), str) and isinstance(node.get("inputs"), dict)
         ):
             raise InvalidJob(
-                f"'workflow': node {_quoted(node_id)} must be an object with 'class_type' (a string) and "
+                f"'workflow': node {quoted(node_id)} must be an object with 'class_type' (a string) and "
                 "'inputs' (an object)"
             )
     if _is_deeper(workflow, _MAX_DEPTH):
@@ -114,7 +111,7 @@ def _is_deeper(value: object, depth: int) -> bool:
 
 
 def parse_images(images: object) -> tuple[InputImage, ...]:
-    """Check the ``images`` of a request. The content of the files is checked later, in ``inputs.py``.
+    """Check the ``images`` of a request. The content of the files is checked later, when they are staged.
 
     Raises:
         InvalidJob: ``images`` is no list of ``{name, image}``, a name is unsafe, or a name is used twice.
@@ -132,41 +129,9 @@ def parse_images(images: object) -> tuple[InputImage, ...]:
             raise InvalidJob(_IMAGES_TEXT)
         name = checked_name(name)
         if name in parsed:
-            raise InvalidJob(f"'images': the name {_quoted(name)} is used twice")
+            raise InvalidJob(f"'images': the name {quoted(name)} is used twice")
         parsed[name] = InputImage(name, data)
     return tuple(parsed.values())
-
-
-def checked_name(name: str) -> str:
-    """``name`` in its usual spelling: a relative path that stays inside its folder, and that LoadImage accepts.
-
-    Raises:
-        InvalidJob: the name breaks a rule, which the text states.
-    """
-    usual = _INPUT.sub("", usual_name(name))
-    problem = _name_problem(usual)
-    if problem:
-        raise InvalidJob(f"'images': the name {_quoted(name)} {problem}")
-    return usual
-
-
-def _name_problem(name: str) -> str | None:
-    parts = name.split("/")
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
-        return "has a control character or a character that is no text"
-    if not parts[0] or re.match(r"[A-Za-z]:", name):
-        return "must be a relative path, such as 'input.png'"
-    if ".." in parts:
-        return "must not contain '..'"
-    if any(part in ("", ".") for part in parts):
-        return "must name a file"
-    if any(len(part.encode()) > 255 for part in parts) or len(name.encode()) > 1024:
-        return "is too long"
-    annotation = _ANNOTATION.search(name)
-    if annotation:
-        plain = _quoted(name[: annotation.start()].rstrip())
-        return f"must not end with {annotation[0]}: files of a job are inputs. Name it {plain}, in the workflow as well"
-    return None
 
 
 def _parse_api_key(given: Mapping[str, Any]) -> str | None:
@@ -184,7 +149,7 @@ def _parse_format(given: object) -> FormatName | None:
         return None
     name = {"jpg": "jpeg"}.get(given.lower(), given.lower()) if isinstance(given, str) else given
     if name not in get_args(FormatName):
-        raise InvalidJob(f"'output_format' must be 'png', 'webp' or 'jpeg', not {_quoted(given)}")
+        raise InvalidJob(f"'output_format' must be 'png', 'webp' or 'jpeg', not {quoted(given)}")
     return cast(FormatName, name)
 
 
@@ -193,14 +158,14 @@ def _parse_quality(given: object) -> int | None:
         return None
     if not isinstance(given, int) or isinstance(given, bool) or not LOWEST_QUALITY <= given <= HIGHEST_QUALITY:
         raise InvalidJob(
-            f"'output_quality' must be a whole number from {LOWEST_QUALITY} to {HIGHEST_QUALITY}, not {_quoted(given)}"
+            f"'output_quality' must be a whole number from {LOWEST_QUALITY} to {HIGHEST_QUALITY}, not {quoted(given)}"
         )
     return given
 
 
 def _parse_boolean(name: str, given: object) -> bool | None:
     if given is not None and not isinstance(given, bool):
-        raise InvalidJob(f"'{name}' must be true or false, not {_quoted(given)}")
+        raise InvalidJob(f"'{name}' must be true or false, not {quoted(given)}")
     return given
 
 
@@ -209,12 +174,12 @@ def _parse_extra_data(given: object) -> Mapping[str, Any] | None:
     if given is None:
         return None
     if not isinstance(given, Mapping):
-        raise InvalidJob(f"'extra_data' must be an object, not {_kind(given)}")
+        raise InvalidJob(f"'extra_data' must be an object, not {kind(given)}")
     extra = given.get("extra_pnginfo")
     if extra is None:
         return None
     if not isinstance(extra, dict):
-        raise InvalidJob(f"'extra_data': 'extra_pnginfo' must be an object, not {_kind(extra)}")
+        raise InvalidJob(f"'extra_data': 'extra_pnginfo' must be an object, not {kind(extra)}")
     if _is_deeper(extra, _MAX_DEPTH):
         raise InvalidJob(f"'extra_data': 'extra_pnginfo' is nested more than {_MAX_DEPTH} levels deep")
     size = len(json.dumps(extra, separators=(",", ":")))
@@ -229,27 +194,11 @@ def _parse_timeout(given: object) -> float | None:
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= LONGEST_S:
-        raise InvalidJob(
-            f"'timeout_s' must be a number of seconds, above 0 and up to {LONGEST_S}, not {_quoted(given)}"
-        )
+        raise InvalidJob(f"'timeout_s' must be a number of seconds, above 0 and up to {LONGEST_S}, not {quoted(given)}")
     return float(given)
 
 
 def _parse_s3_config(given: object) -> Mapping[str, Any] | None:
     if given is not None and not isinstance(given, Mapping):
-        raise InvalidJob(f"'s3Config' must be an object, not {_kind(given)}")
+        raise InvalidJob(f"'s3Config' must be an object, not {kind(given)}")
     return given or None
-
-
-def _kind(value: object) -> str:
-    """The name of ``value``'s type in JSON, for messages."""
-    if value is None:
-        return "null"
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
-    return names.get(type(value), f"a {type(value).__name__}")
-
-
-def _quoted(value: object) -> str:
-    """``value`` for a message: short, on one line, and encodable as UTF-8."""
-    text = repr(value).encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= 80 else text[:77] + "...'"

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.engine.workspace import StateFolder
-from worker.job.content import TooManyPixels, identify
-from worker.job.formats import all_demuxers, demuxers_for, is_raw_sound, picture_formats
+from worker.job.files.content import TooManyPixels, identify
+from worker.job.files.formats import all_demuxers, demuxers_for, is_raw_sound, picture_formats
 
 _ARGUMENTS = (  # Of PyAV's open, after the file and the mode.
     "format", "options", "container_options", "stream_options", "metadata_encoding", "metadata_errors", "buffer_size",

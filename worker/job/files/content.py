@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from worker.job.formats import find_container, open_picture, picture_media_type
+from worker.job.files.formats import find_container, open_picture, picture_media_type
 
 _MAX_FRAMES = 10_000  # A GIF of 20 MB can have a million frames, and loaders decode all of them.
 # A line that begins with #EXT is not accepted as a comment: FFmpeg reads a file with such lines as a playlist, and

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import FetchFailed, InputsRefused, JobTooLarge
-from worker.job.base64_text import decode_base64, without_prefix
-from worker.job.content import Content, TooManyPixels, identify
-from worker.job.decoded_size import decoded_size
+from worker.job.files.base64_text import decode_base64, without_prefix
+from worker.job.files.content import Content, TooManyPixels, identify
+from worker.job.files.decoded_size import decoded_size
 from worker.job.job import InputImage
 
 
@@ -74,7 +74,7 @@ def _fetch(images: tuple[InputImage, ...], limits: InputLimits) -> dict[str, byt
         return {}
     if not limits.urls:
         return dict.fromkeys(urls, FetchFailed("this worker does not take URLs; send the file as base64"))
-    from worker.job.fetch import FetchLimits, fetch_all  # Slow to import, and most jobs have no URLs.
+    from worker.job.files.fetch import FetchLimits, fetch_all  # Slow to import, and most jobs have no URLs.
 
     return fetch_all(urls, FetchLimits(limits.max_bytes))
 

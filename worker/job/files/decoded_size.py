@@ -6,8 +6,8 @@ import importlib
 import io
 from typing import Any
 
-from worker.job.content import Content
-from worker.job.formats import demuxers_for
+from worker.job.files.content import Content
+from worker.job.files.formats import demuxers_for
 
 _PER_PIXEL = 3 * 4  # ComfyUI has three colours of 32 bits.
 _PER_SAMPLE = 4

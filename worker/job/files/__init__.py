@@ -1,0 +1,1 @@
+"""The files that a job brings: decodes, fetches, recognises and stages them."""
