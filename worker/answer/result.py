@@ -66,7 +66,8 @@ class Result:
         artifacts: every file that was saved, in the order of the workflow's nodes.
         texts: every text that a node showed.
         errors: one readable line for each thing that went wrong.
-        error: the worker's error that ended the workflow: JobTimedOut, JobStalled, OutOfMemory, DeviceFailed; or None.
+        error: the worker's error that ended the workflow: JobTimedOut, JobStalled, JobTooLarge, OutOfMemory,
+            DeviceFailed; or None.
         seconds: how long each part took: ``stage``, ``run`` (including the wait for earlier runs), ``collect``.
         image_format: the format that the job wants its images in.
         warnings: lines that may help, and change nothing else.
