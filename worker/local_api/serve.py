@@ -19,6 +19,7 @@ from worker.errors import BackendFailed, StartError, WorkerDefunct
 from worker.events import Listener
 from worker.handler import JobHandler
 from worker.local_api.app import make_app
+from worker.local_api.connections import bounds
 from worker.local_api.job import LocalJob
 from worker.local_api.jobs import LocalJobs, Run
 from worker.local_api.routes import status_body
@@ -61,7 +62,12 @@ async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | No
 
     jobs = LocalJobs(_runs_with(worker), settings.worker_concurrency, settings.local_api_results_mb * 1e6, on_end)
     config = uvicorn.Config(
-        make_app(jobs, settings), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
+        make_app(jobs, settings),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=2,
+        **bounds(),
     )
     server = _Server(config)
     with _signals(server, jobs) as stop:
