@@ -15,6 +15,7 @@ import numpy as np
 import polyglots
 import pytest
 import safetensors.torch
+from ffmpeg_probe import FOLLOWERS
 from PIL import Image, UnidentifiedImageError
 
 from worker import Worker
@@ -93,6 +94,20 @@ def test_no_job_gets_frames_of_another_file(worker: Worker, secret: Path, name: 
     except InputsRefused:
         return
     assert result.status == "error"
+
+
+def test_no_file_that_ffmpeg_s_own_probe_takes_for_a_playlist_is_opened(
+    worker: Worker, folder: Path, secret: Path
+) -> None:
+    found = polyglots.probed(str(secret), lambda data: identify(data, LIMIT) is not None)
+    assert len(found) >= 3, sorted(found)
+    for name, data in found.items():
+        path = folder / name
+        path.write_bytes(data)
+        for file in (str(path), io.BytesIO(data)):
+            with contextlib.suppress(av.error.FFmpegError), av.open(file) as container:
+                assert container.format.name not in FOLLOWERS, name
+                assert not container.streams.video, name
 
 
 @pytest.mark.parametrize("text", ["http://127.0.0.1:9/a.mp4", "concat:/etc/hostname|/etc/hosts", "tcp://127.0.0.1:9",

@@ -39,6 +39,21 @@ class HandsOn:
         return (value,)
 
 
+class Passes:
+    """Takes anything, and hands it on as any type."""
+
+    RETURN_TYPES = (AnyType("*"),)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"value": (AnyType("*"),)}}
+
+    def run(self, value: Any) -> tuple[Any]:
+        return (value,)
+
+
 class LoadsFirst:
     """Shows the first pixel of the first picture that a pattern or a folder below the input folder names."""
 
@@ -58,4 +73,4 @@ class LoadsFirst:
             return (str(image.convert("RGB").getpixel((0, 0))),)
 
 
-CLASSES = (HandsOn, LoadsFirst)
+CLASSES = (HandsOn, Passes, LoadsFirst)

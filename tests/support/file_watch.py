@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import struct
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -37,7 +40,8 @@ class AuditedFiles:
     def __init__(self, allowed: Path, secret: Iterable[Path]) -> None:
         self.active = False
         self.offences: list[str] = []
-        self._allowed = (os.path.realpath(allowed) + "/", "/dev/null")
+        torch_s_cache = os.path.join(tempfile.gettempdir(), "torchinductor_")
+        self._allowed = (os.path.realpath(allowed) + "/", "/dev/null", torch_s_cache)
         self._secret = frozenset(os.path.realpath(path) for path in secret)
         sys.addaudithook(self._hook)
 
@@ -73,6 +77,37 @@ class AuditedFiles:
         )
         if not real.startswith(self._allowed):
             self.offences.append(f"{event} {real!r}")
+
+
+class OpenWatch:
+    """Sees who opens ``files``, libraries in C among them, by Linux's inotify."""
+
+    _IN_OPEN = 0x20
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._paths = {
+            self._libc.inotify_add_watch(self._fd, os.fsencode(path), self._IN_OPEN): str(path) for path in files
+        }
+        assert self._fd >= 0
+        assert -1 not in self._paths
+
+    def opened(self) -> list[str]:
+        """Which have been opened since the last call."""
+        try:
+            events = os.read(self._fd, 65536)
+        except BlockingIOError:
+            return []
+        found, place = set(), 0
+        while place < len(events):
+            watch, _mask, _cookie, length = struct.unpack_from("iIII", events, place)
+            found.add(self._paths[watch])
+            place += struct.calcsize("iIII") + length
+        return sorted(found)
+
+    def close(self) -> None:
+        os.close(self._fd)
 
 
 def snapshot(folder: Path, leave_out: Iterable[str] = ()) -> Snapshot:
