@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import time
 import wave
 import zlib
 from collections.abc import Callable
@@ -203,3 +204,12 @@ def test_a_bomb_is_refused() -> None:
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100))
     with pytest.raises(TooManyPixels):
         identify(data, LIMIT)
+
+
+@pytest.mark.parametrize("start", [b"x\n", b"#a\n", b"v 1 1 1\n", b"v 1", b"#EXTM3U\n"])
+@pytest.mark.parametrize("filler", [b"\n", b" ", b"\t", b"\r", b" \n", b"1", b"v ", b"#\n"])
+@pytest.mark.parametrize("end", [b"", b"x", b"\0"])
+def test_no_text_keeps_the_search_for_a_model_busy(start: bytes, filler: bytes, end: bytes) -> None:
+    began = time.process_time()
+    identify(start + filler * 200_000 + end, 10_000_000)
+    assert time.process_time() - began < 2

@@ -60,10 +60,13 @@ def fire_all(worker: Worker, shooting: Range, jobs: Iterable[NodeJob]) -> list[s
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")
-def test_a_sample(worker: Worker, shooting: Range, secrets: Secrets) -> None:
+def test_a_sample(worker: Worker, shooting: Range, secrets: Secrets, entered: Entered) -> None:
     jobs = map(jobs_of(worker, secrets, 1).make, range(_SAMPLE))
     wrong = fire_all(worker, shooting, (job for job in jobs if job.is_cheap))
     assert not wrong, "\n".join(wrong)
+    counts = shooting.counts
+    print(counts, len(entered.names), "classes ran")  # noqa: T201 - shown by pytest -s.
+    assert counts["ran nodes"] >= counts["jobs"] / 2
 
 
 @pytest.mark.full

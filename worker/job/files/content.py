@@ -19,8 +19,9 @@ from worker.job.files.formats import find_container, open_picture, picture_media
 _MAX_FRAMES = 10_000  # A GIF of 20 MB can have a million frames, and loaders decode all of them.
 # A line that begins with #EXT is not accepted as a comment: FFmpeg reads a file with such lines as a playlist, and
 # opens the files that it names.
-_OBJ_LINE = re.compile(rb"\s*(?:#(?!EXT)[^\n]*|(?:v[ntp]?|f|l|p|o|g|s|mtllib|usemtl)(?:[ \t][^\n]*)?)?\s*")
-_OBJ_VERTEX = re.compile(rb"^\s*v(?:[ \t]+-?[\d.eE+-]+){3}", re.MULTILINE)
+# In linear time: whitespace is never gone back over, since a file may be 100 MB of it.
+_OBJ_LINE = re.compile(rb"\s*+(?:#(?!EXT)[^\n]*|(?:v[ntp]?|f|l|p|o|g|s|mtllib|usemtl)(?:[ \t][^\n]*)?)?\s*")
+_OBJ_VERTEX = re.compile(rb"^[ \t\r]*+v(?:[ \t]+-?[\d.eE+-]+){3}", re.MULTILINE)
 
 
 @dataclass(frozen=True)
