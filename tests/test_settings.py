@@ -45,6 +45,7 @@ DEFAULTS: dict[str, object] = {
     "max_rss_mb": 0.0,
     "node_allowlist": (),
     "node_denylist": (),
+    "safe_nodes": "off",
     "network_volume_path": Path("/runpod-volume"),
     "network_volume_debug": False,
     "volume_custom_nodes": False,

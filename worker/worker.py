@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 from worker.answer.outputs import collect
 from worker.answer.result import Result
 from worker.embedded.backend import EmbeddedBackend
+from worker.embedded.reviewed.switch import refuse_for_server, reviewed_nodes, summary, warnings
 from worker.embedded.runtime import Runtime
 from worker.embedded.start.boot import boot
 from worker.engine.freeze import FreezeWatch
@@ -77,6 +79,7 @@ class Worker:
         # Pillow refuses pictures of more than twice its own limit, so that limit must not be below the worker's.
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self.settings.max_image_pixels)
         if self.settings.comfy_backend == "websocket":
+            refuse_for_server(self.settings.safe_nodes)
             from worker.remote.backend import WebsocketBackend
 
             backend = WebsocketBackend(self.settings, self.life, self.freeze)
@@ -84,6 +87,7 @@ class Worker:
             self._backend = backend
         else:
             self.runtime = self._embed()
+            self._review(self.runtime)
             self._advise(self.runtime)
         return self
 
@@ -99,9 +103,17 @@ class Worker:
             self._backend = Worker._open = embedded
         return runtime
 
+    def _review(self, runtime: Runtime) -> None:
+        """Apply ``SAFE_NODES``: to the nodes of requests, and to the nodes that other nodes add."""
+        reviewed = reviewed_nodes(self.settings.safe_nodes, runtime)
+        runtime.admission.refusal = reviewed.class_refusal if reviewed else None
+        if reviewed is not None:
+            self._policy = replace(self._policy, review=reviewed.refusal)
+            self.say(Notice(summary(self.settings.safe_nodes, reviewed)))
+
     def _advise(self, runtime: Runtime) -> None:
         """Tell the operator about settings that are probably a mistake."""
-        for text in self._policy.warnings(runtime.node_classes()):
+        for text in (*self._policy.warnings(runtime.node_classes()), *warnings(self.settings.safe_nodes, runtime)):
             self.say(Notice(text, is_warning=True))
         if self.settings.network_volume_debug:
             log_volume(self.settings.network_volume_path, runtime)

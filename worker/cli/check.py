@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from worker.cli.exit_code import ExitCode
+from worker.embedded.reviewed.switch import reviewed_nodes, summary, warnings
 from worker.embedded.runtime import Runtime
 from worker.engine.node_policy import NodePolicy
 from worker.engine.workspace import StateFolder
@@ -28,11 +29,11 @@ def check() -> int:
     settings = take_settings()
     console.print(_settings_table(settings))
     # The lists of allowed and denied node classes are for callers. The test job is the operator's own.
-    unlimited = settings.quiet().model_copy(update={"node_allowlist": (), "node_denylist": ()})
+    unlimited = settings.quiet().model_copy(update={"node_allowlist": (), "node_denylist": (), "safe_nodes": "off"})
     with Worker(unlimited, say=lambda notice: console.print(str(notice), style="dim", markup=False)) as worker:
         if worker.runtime is not None:
             _print_runtime(console, worker.runtime)
-            _print_policy(console, NodePolicy(settings.node_allowlist, settings.node_denylist), worker.runtime)
+            _print_policy(console, settings, worker.runtime)
         else:
             _print_server(console, settings.comfy_host, worker.state)
         result = worker.run(_PROBE)
@@ -79,12 +80,16 @@ def _print_runtime(console: Console, runtime: Runtime) -> None:
     console.print(_packs_table(runtime))
 
 
-def _print_policy(console: Console, policy: NodePolicy, runtime: Runtime) -> None:
-    if policy.allowed or policy.denied:
+def _print_policy(console: Console, settings: Settings, runtime: Runtime) -> None:
+    reviewed = reviewed_nodes(settings.safe_nodes, runtime)
+    policy = NodePolicy(settings.node_allowlist, settings.node_denylist, reviewed.refusal if reviewed else None)
+    if reviewed is not None:
+        console.print(f"\n{summary(settings.safe_nodes, reviewed)}", markup=False)
+    if policy.allowed or policy.denied or policy.review:
         installed = runtime.node_classes()
         usable = sum(map(policy.permits, installed))
         console.print(f"\n{'Node classes:':<16}workflows may use {usable} of {len(installed)}", markup=False)
-        for text in policy.warnings(installed):
+        for text in (*policy.warnings(installed), *warnings(settings.safe_nodes, runtime)):
             console.print(f"warning: {text}", style="dim", markup=False)
 
 

@@ -13,6 +13,7 @@ from worker.embedded import versions
 from worker.embedded.files.folders import ComfyFolders
 from worker.embedded.files.job_files import OutputFiles
 from worker.embedded.files.model_folders import model_folders, model_inputs
+from worker.embedded.guards.admission import Admission
 from worker.embedded.memory import DeviceMemory
 from worker.embedded.prompts import PromptRunner
 from worker.embedded.start.node_packs import NodePack
@@ -36,6 +37,7 @@ class Runtime:
         prompts: queues and runs prompts.
         files: follows the files that jobs save.
         memory: the device's memory.
+        admission: decides which node classes may run.
     """
 
     source: ComfySource
@@ -48,6 +50,7 @@ class Runtime:
     prompts: PromptRunner
     files: OutputFiles
     memory: DeviceMemory
+    admission: Admission
 
     @property
     def state(self) -> StateFolder:

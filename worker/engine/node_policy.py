@@ -1,4 +1,4 @@
-"""Decides which node classes callers may use, by ``NODE_ALLOWLIST`` and ``NODE_DENYLIST``."""
+"""Decides which node classes callers may use, by ``NODE_ALLOWLIST``, ``NODE_DENYLIST`` and ``SAFE_NODES``."""
 
 from __future__ import annotations
 
@@ -11,22 +11,30 @@ from worker.errors import WorkflowRejected
 from worker.protocol.rejection import refusal
 from worker.redact import public_text
 
+Review = Callable[[str], str | None]
+
 
 @dataclass(frozen=True)
 class NodePolicy:
     """Names of node classes, with ``*``, ``?`` and ``[…]`` as in ``fnmatch``.
 
     ``allowed``: only these may be used; empty: all. ``denied``: these may not be used, even if ``allowed`` has them.
+    ``review``: returns why callers may not use a class that the lists permit, or None; for ``SAFE_NODES``.
     """
 
     allowed: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
+    review: Review | None = None
 
     def permits(self, class_type: str) -> bool:
         """Whether callers may use this class."""
-        if _is_named(class_type, self.denied):
-            return False
-        return not self.allowed or _is_named(class_type, self.allowed)
+        return self.refusal(class_type) is None
+
+    def refusal(self, class_type: str) -> str | None:
+        """Why callers may not use this class; None if they may."""
+        if _is_named(class_type, self.denied) or (self.allowed and not _is_named(class_type, self.allowed)):
+            return "this node class is not allowed here"
+        return self.review(class_type) if self.review else None
 
     def check(self, workflow: Mapping[str, Any], runs_as: Callable[[str], str] = lambda name: name) -> None:
         """Check every node of ``workflow``, also those that ComfyUI would not run.
@@ -38,14 +46,14 @@ class NodePolicy:
         Raises:
             WorkflowRejected: a node is not allowed. The text has a bullet for each such node.
         """
-        if not (self.allowed or self.denied):
+        if not (self.allowed or self.denied or self.review):
             return
         used = {node["class_type"] for node in workflow.values()}
-        refused = {name for name in used if not (self.permits(name) and self.permits(runs_as(name)))}
+        refusals = {name: self.refusal(name) or self.refusal(runs_as(name)) for name in used}
         bullets = [
-            f"Node {node_id} ({node['class_type']}): this node class is not allowed here"
+            f"Node {node_id} ({node['class_type']}): {reason}"
             for node_id, node in workflow.items()
-            if node["class_type"] in refused
+            if (reason := refusals[node["class_type"]]) is not None
         ]
         if bullets:
             raise WorkflowRejected(public_text(refusal(bullets), max_length=20_000))

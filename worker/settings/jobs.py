@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from worker.settings.field import setting
-from worker.settings.readers import CommaList
+from worker.settings.readers import CommaList, SafeNodes
 
 
 class JobSettings(BaseModel):
@@ -90,4 +90,11 @@ class JobSettings(BaseModel):
         (),
         "names of node classes with commas between them",
         "Node classes that workflows may not use, whatever `NODE_ALLOWLIST` says; `*` stands for any text.",
+    )
+    safe_nodes: SafeNodes = setting(
+        "off",
+        "off, core, or core and names of node packs with commas between them",
+        "`core`: workflows may use only those node classes of ComfyUI that were reviewed for callers whom you do not "
+        "know. `core,PACK`: also all classes of the node pack in the folder `PACK`. The worker does not start with it "
+        "if `COMFY_BACKEND=websocket`.",
     )

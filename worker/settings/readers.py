@@ -39,6 +39,13 @@ def _split_commas(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _safe_nodes(value: object) -> object:
+    first, *packs = (part.strip() for part in str(value).split(","))
+    if first.lower() not in ("off", "core") or (packs and first.lower() == "off") or "" in packs:
+        raise ValueError("not a choice of nodes")
+    return ",".join([first.lower(), *packs])
+
+
 def _server_address(value: object) -> object:
     text = str(value).strip()
     if not text.isprintable() or " " in text:  # urlsplit would silently remove some such characters.
@@ -59,6 +66,7 @@ def _absolute(path: Path) -> Path:
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Flags = Annotated[tuple[str, ...], BeforeValidator(_split_flags)]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+SafeNodes = Annotated[str, BeforeValidator(_safe_nodes)]
 ServerAddress = Annotated[str, BeforeValidator(_server_address)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 OutputFormat = Annotated[FormatName, BeforeValidator(_format_name)]

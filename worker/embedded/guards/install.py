@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from worker.embedded.guards.admission import Admission, guard_admission
 from worker.embedded.guards.arrivals import guard_arrivals
 from worker.embedded.guards.chains import guard_chains
 from worker.embedded.guards.interpreters import guard_prompt_readers
@@ -12,10 +13,17 @@ from worker.embedded.guards.paths import guard_dataset_nodes
 from worker.embedded.node_classes import is_core
 
 
-def guard_execution(main: Any) -> None:
-    """Guard what ``main``, ComfyUI's module, does with graphs. Call it once its nodes and packs are loaded."""
+def guard_execution(main: Any) -> Admission:
+    """Guard what ``main``, ComfyUI's module, does with graphs. Call it once its nodes and packs are loaded.
+
+    Returns:
+        What decides which node classes may run. Every class may, until it is told otherwise.
+    """
+    admission = Admission()
     caching = importlib.import_module("comfy_execution.caching")
     guard_arrivals(main.execution, is_core)
+    guard_admission(main.execution, admission)
     guard_prompt_readers()
     guard_chains(main.execution, caching, main.comfy.model_management.throw_exception_if_processing_interrupted)
     guard_dataset_nodes(main.nodes.NODE_CLASS_MAPPINGS)
+    return admission

@@ -107,14 +107,14 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
         _add_volume(folder_paths, volume, packs=False)  # For the model folders that packs have added.
     # The samplers' own bars on stderr belong to the log. Events report progress without them.
     main.comfy.utils.set_progress_bar_enabled(settings.comfy_log_level in ("DEBUG", "INFO"))
-    guard_execution(main)
+    admission = guard_execution(main)
     _keep_datasets_apart(main.folder_paths, state)
     folders.mirror_static_input()
     executor = build_executor(main, server)
     files = _care_for_files(main, executor, state)
     memory = DeviceMemory(main.comfy.model_management, importlib.import_module("torch"), executor.reset)
     prompts = PromptRunner(main, server, executor)
-    return Runtime(source, folders, flags, volume, tuple(packs), timings, main, prompts, files, memory)
+    return Runtime(source, folders, flags, volume, tuple(packs), timings, main, prompts, files, memory, admission)
 
 
 def _care_for_files(main: Any, executor: Any, state: StateFolder) -> OutputFiles:
