@@ -40,7 +40,8 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
 def test_it_shows_everything_and_writes_nothing(command: Command, base_dir: Path, tmp_path: Path) -> None:
     tree = find_source(load_settings().comfyui_path, base_dir).path
     before = snapshot(tree)
-    answer = command("check", COMFY_ORG_API_KEY="sk-hidden", WORKER_STATE_DIR=str(tmp_path))
+    safe_nodes = {"SAFE_NODES": "core,test_nodes,nope"}
+    answer = command("check", COMFY_ORG_API_KEY="sk-hidden", WORKER_STATE_DIR=str(tmp_path), **safe_nodes)
     assert answer.returncode == 0, answer.stderr
     for text in (
         "COMFY_LOG_LEVEL",
@@ -50,6 +51,9 @@ def test_it_shows_everything_and_writes_nothing(command: Command, base_dir: Path
         "RAM:",
         "checkpoints",
         "test_nodes",
+        "SAFE_NODES=core,test_nodes,nope: workflows may use ",
+        "0 are not allowed because they differ from the reviewed source",
+        "warning: SAFE_NODES names no node pack that is installed with 'nope'",
         "A job can run",
     ):
         assert text in answer.stdout
