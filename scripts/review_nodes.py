@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--state", action="append", choices=_STATES, help="print only classes in this state; may be repeated"
     )
-    parser.add_argument("--accept", nargs="+", metavar="CLASS", help="record that the source of these classes was read")
+    parser.add_argument("--accept", nargs="+", metavar="CLASS", help="record that these classes were reviewed")
     options = parser.parse_args(arguments)
     outcomes = {StartError: ExitCode.CANNOT_START, ValueError: ExitCode.USAGE}
     return finish("review_nodes", lambda: review(options), outcomes)

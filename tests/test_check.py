@@ -42,7 +42,8 @@ def test_it_shows_everything_and_writes_nothing(command: Command, base_dir: Path
     before = snapshot(tree)
     bucket = {"BUCKET_ENDPOINT_URL": "https://pictures.s3.eu-west-1.amazonaws.com/renders"}
     keys = {"BUCKET_ACCESS_KEY_ID": "hidden-id", "BUCKET_SECRET_ACCESS_KEY": "sk-hidden"}
-    answer = command("check", COMFY_ORG_API_KEY="sk-hidden", WORKER_STATE_DIR=str(tmp_path), **bucket, **keys)
+    more = {"WORKER_STATE_DIR": str(tmp_path), "SAFE_NODES": "core,test_nodes,nope"}
+    answer = command("check", COMFY_ORG_API_KEY="sk-hidden", **more, **bucket, **keys)
     assert answer.returncode == 0, answer.stderr
     for text in (
         "COMFY_LOG_LEVEL",
@@ -56,6 +57,9 @@ def test_it_shows_everything_and_writes_nothing(command: Command, base_dir: Path
         "Region:         eu-west-1",
         "Addressing:     virtual; URLs begin with https://pictures.s3.eu-west-1.amazonaws.com/",
         "Key prefix:     renders/",
+        "SAFE_NODES=core,test_nodes,nope: workflows may use ",
+        "0 are not allowed because they differ from the reviewed source",
+        "warning: SAFE_NODES names no node pack that is installed with 'nope'",
         "A job can run",
     ):
         assert text in answer.stdout

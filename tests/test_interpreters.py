@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import threading
@@ -16,6 +17,7 @@ from worker import Worker
 from worker.answer.result import Result
 from worker.embedded.guards import patterns
 from worker.embedded.guards.expressions import ExpressionRefused, evaluate_expression
+from worker.embedded.guards.prompts import PromptRefused
 from worker.embedded.guards.texts import CallersText, FormatRefused
 
 
@@ -223,3 +225,19 @@ def test_what_was_no_pattern_is_none(pattern: str) -> None:
     bounded = patterns.BoundedRe()
     with pytest.raises(bounded.error):
         bounded.search(pattern, "a")
+
+
+def test_the_parentheses_of_a_long_prompt_are_bounded(worker: Worker) -> None:
+    """ComfyUI would read this prompt for minutes, and no interrupt would have an effect."""
+    token_weights = importlib.import_module("comfy.sd1_clip").token_weights
+    begun = time.monotonic()
+    with pytest.raises(PromptRefused, match="900 pairs of parentheses"):
+        token_weights("(" * 900 + "a" * 1_000_000 + ")" * 900, 1.0)
+    assert time.monotonic() - begun < 5
+
+
+def test_the_weights_of_a_prompt_are_as_before(worker: Worker) -> None:
+    token_weights = importlib.import_module("comfy.sd1_clip").token_weights
+    assert token_weights("a (b:1.5) ((c))", 1.0) == [("a ", 1.0), ("b", 1.5), (" ", 1.0), ("c", pytest.approx(1.21))]
+    assert token_weights("(a:2) " * 5_000, 1.0)[0] == ("a", 2.0)
+    assert token_weights("(" * 40 + "a" * 20_000 + ")" * 40, 1.0)[0][1] == pytest.approx(1.1**40)

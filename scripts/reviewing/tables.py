@@ -14,7 +14,7 @@ _HEADERS = {
     "bases": "Classes of other files that reviewed node classes stem from.",
     "files": "SHA-256 of whole files whose reviewed classes all have a hash that is listed. It saves the parsing.",
 }
-_WRITTEN = "# Written by scripts/review_nodes --accept. Each hash is that of a source that was read.\n"
+_WRITTEN = "# Written by scripts/review_nodes --accept. docs/security.md says how they were reviewed.\n"
 
 
 def accept(nodes: ReviewedNodes, table: ReviewTable, names: Iterable[str], folder: Path = FOLDER) -> None:

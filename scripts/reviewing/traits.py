@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 
 _MODULES = {
@@ -68,15 +69,19 @@ _CALLS = {
     "write_bytes": "writes",
     "write_text": "writes",
 }
-_RUNS_CODE = frozenset({
-    "eval", "exec", "compile", "simple_eval", "SimpleEval", "EvalWithCompoundTypes", "__import__", "import_module",
-    "literal_eval", "getattr_static", "safe_substitute",
+# What evaluates, formats, compiles or reads a text, wherever it comes from.
+_INTERPRETERS = frozenset({
+    "EvalWithCompoundTypes", "Formatter", "SimpleEval", "__import__", "apply_chat_template", "compile", "eval", "exec",
+    "format", "format_map", "from_string", "glCompileShader", "glShaderSource", "import_module", "literal_eval",
+    "popen", "safe_substitute", "simple_eval", "strftime", "strptime", "substitute", "system", "token_weights",
+    "vformat",
 })  # fmt: skip
-_TEXT_METHODS = frozenset({"format", "format_map", "strftime", "strptime", "translate", "substitute"})
-_TEXT_MODULES = frozenset({
-    "ast", "importlib", "jinja2", "json", "marshal", "pickle", "re", "regex", "shlex", "simpleeval", "subprocess",
-    "yaml", "csv", "string", "codecs", "textwrap", "fnmatch",
+_READERS = frozenset({
+    "ast", "fnmatch", "importlib", "jinja2", "json", "marshal", "pickle", "re", "regex", "shlex", "simpleeval",
+    "subprocess", "yaml",
 })  # fmt: skip
+_WRITE_ONLY = frozenset({"dump", "dumps", "escape"})
+_TOKEN = re.compile(r"%\w+%")
 
 
 def traits(statements: Iterable[ast.AST]) -> set[str]:
@@ -100,22 +105,44 @@ def _traits(node: ast.AST) -> Iterator[str]:
 
 
 def interpreting(node: ast.AST) -> Iterator[str]:
-    """How ``node`` itself, without what it holds, interprets a text: what is called, or ``%``."""
+    """How ``node`` itself, without what it holds, interprets a text: what is called, ``%``, or ``%token%``."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod) and _formats(node):
         yield "%"
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        yield from _renamed(node)
     if not isinstance(node, ast.Call):
         return
     function = node.func
     if isinstance(function, ast.Name):
-        if function.id in _RUNS_CODE or (function.id == "format" and len(node.args) > 1):
+        # ``format(value)`` of one value has no text that says how.
+        if function.id in _INTERPRETERS and not (function.id == "format" and len(node.args) < 2):
             yield function.id
     elif isinstance(function, ast.Attribute):
-        owner = _root(function.value)
-        is_method = function.attr in _TEXT_METHODS and not isinstance(function.value, ast.Constant)
-        if owner in _TEXT_MODULES:
-            yield f"{owner}.{function.attr}"
-        elif is_method or (function.attr in _RUNS_CODE and owner != "torch"):
-            yield function.attr
+        yield from _method(function, node.args)
+
+
+def _renamed(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    """Imports under which a call would not be known."""
+    if isinstance(node, ast.ImportFrom):
+        names = [alias.name for alias in node.names if (node.module or "").split(".")[0] in _READERS]
+        yield from (f"{node.module}.{name}" for name in names if name not in _WRITE_ONLY)
+    else:
+        renamed = [alias for alias in node.names if alias.asname and alias.name.split(".")[0] in _READERS]
+        yield from (f"import {alias.name} as {alias.asname}" for alias in renamed)
+
+
+def _method(function: ast.Attribute, args: list[ast.expr]) -> Iterator[str]:
+    owner, name, text = _root(function.value), function.attr, args[0] if args else None
+    if owner in _READERS:
+        if name not in _WRITE_ONLY:
+            yield f"{owner}.{name}"
+    elif name in _INTERPRETERS:
+        is_mode = name == "eval" and not args  # A model is put into a mode.
+        is_own_text = name.startswith("format") and isinstance(function.value, ast.Constant)
+        if not is_mode and not is_own_text and owner != "torch":
+            yield name
+    elif name == "replace" and isinstance(text, ast.Constant) and _TOKEN.fullmatch(str(text.value)):
+        yield "%token%"
 
 
 def _formats(node: ast.BinOp) -> bool:

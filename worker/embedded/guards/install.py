@@ -10,6 +10,7 @@ from worker.embedded.guards.arrivals import guard_arrivals
 from worker.embedded.guards.chains import guard_chains
 from worker.embedded.guards.interpreters import guard_prompt_readers
 from worker.embedded.guards.paths import guard_dataset_nodes
+from worker.embedded.guards.prompts import guard_prompt_weights
 from worker.embedded.node_classes import is_core
 
 
@@ -24,6 +25,7 @@ def guard_execution(main: Any) -> Admission:
     guard_arrivals(main.execution, is_core)
     guard_admission(main.execution, admission)
     guard_prompt_readers()
+    guard_prompt_weights(importlib.import_module("comfy.sd1_clip"))
     guard_chains(main.execution, caching, main.comfy.model_management.throw_exception_if_processing_interrupted)
     guard_dataset_nodes(main.nodes.NODE_CLASS_MAPPINGS)
     return admission
