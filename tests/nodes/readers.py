@@ -24,6 +24,22 @@ class AnyType(str):
         return False
 
 
+class ReadsText:
+    """Shows a text of the input folder."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"name": ("STRING", {})}}
+
+    def run(self, name: str) -> dict[str, Any]:
+        return {"ui": {"text": [Path(folder_paths.get_annotated_filepath(name)).read_text()]}}
+
+
 class HandsOn:
     """Hands on a value of any type."""
 
@@ -73,4 +89,4 @@ class LoadsFirst:
             return (str(image.convert("RGB").getpixel((0, 0))),)
 
 
-CLASSES = (HandsOn, Passes, LoadsFirst)
+CLASSES = (HandsOn, Passes, LoadsFirst, ReadsText)

@@ -5,7 +5,12 @@ The versions named here are those that were tried: 0.3.75 and 0.33.0.
 
 from __future__ import annotations
 
+import functools
+import importlib
+import inspect
 from typing import Any
+
+from PIL import Image
 
 
 def checks_paths_itself(folder_paths: Any) -> bool:
@@ -23,6 +28,26 @@ def successor(main: Any, class_type: str) -> str | None:
 def hands_images_on(save_image: Any) -> bool:
     """Whether a SaveImage node has an output: it has one in 0.33.0 and none in 0.3.75."""
     return bool(save_image.RETURN_TYPES)
+
+
+def read_grey_of_16_bits(main: Any) -> None:
+    """Let LoadImage of 0.3.75 read grey pictures of 16 bits, which become white there. 0.33.0 reads them with FFmpeg.
+
+    That LoadImage scales pictures of Pillow's mode ``I``, but Pillow opens these as ``I;16``.
+    """
+    if "mode == 'I'" not in inspect.getsource(main.nodes.LoadImage.load_image):
+        return
+    helpers: Any = importlib.import_module("node_helpers")
+    original = helpers.pillow
+
+    @functools.wraps(original)
+    def pillow(function: Any, argument: Any) -> Any:
+        picture = original(function, argument)
+        # A picture that is only opened may have further pages, which a conversion would lose.
+        is_deep = function is not Image.open and getattr(picture, "mode", "").startswith("I;16")
+        return picture.convert("I") if is_deep else picture
+
+    helpers.pillow = pillow
 
 
 def choose_cudnn_algorithms(main: Any) -> None:

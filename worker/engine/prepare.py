@@ -38,10 +38,10 @@ def prepare_run(
         raise
     time_limit = _time_limit(job, settings)
     return GraphRun(
-        job.workflow, workspace, staged, key or None, on_event, image_format, on_file, time_limit,
+        job.workflow, workspace, staged.hashes, key or None, on_event, image_format, on_file, time_limit,
         extra_pnginfo=job.extra_pnginfo,
         save_metadata=settings.save_metadata if job.save_metadata is None else job.save_metadata,
-        warnings=(*job.warnings, *unused_files(job), *_without_effect(job, settings)),
+        warnings=(*job.warnings, *unused_files(job), *staged.warnings, *_without_effect(job, settings)),
     )  # fmt: skip
 
 
@@ -60,6 +60,7 @@ def _input_limits(settings: Settings) -> InputLimits:
         urls=settings.input_urls == "public",
         max_decoded=MemoryLimits.of(settings).job,
         counts_films=counts_films,
+        any_kind=settings.input_files == "any",
     )
 
 

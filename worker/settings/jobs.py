@@ -38,6 +38,14 @@ class JobSettings(BaseModel):
         gt=0,
         allow_inf_nan=False,
     )
+    input_files: Literal["media", "any"] = setting(
+        "media",
+        "media or any",
+        "Which files `images` may have. `media`: pictures, videos, audio, latents, 3D models, and texts whose content "
+        "fits the ending of their names (`.txt`, `.json`, `.csv`, `.srt`, `.cube` and others). `any`: also all other "
+        "files, such as archives, fonts and models in pickle formats, which can hold code. Playlists and manifests are "
+        "never accepted.",
+    )
     input_urls: Literal["public", "off"] = setting(
         "public",
         "public or off",

@@ -12,10 +12,11 @@ import re
 import struct
 from dataclasses import dataclass
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from worker.job.files.formats import find_container, open_picture, picture_media_type
 
+_COMPARED_FRAMES = 200
 _MAX_FRAMES = 10_000  # A GIF of 20 MB can have a million frames, and loaders decode all of them.
 # A line that begins with #EXT is not accepted as a comment: FFmpeg reads a file with such lines as a playlist, and
 # opens the files that it names.
@@ -26,10 +27,14 @@ _OBJ_VERTEX = re.compile(rb"^[ \t\r]*+v(?:[ \t]+-?[\d.eE+-]+){3}", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Content:
-    """A file's media type. ``pixels``: width × height × frames of an image, 0 for other files."""
+    """A file's media type. ``pixels``: width × height × frames of an image, 0 for other files.
+
+    ``remark``: what ComfyUI's loaders do not take of an image, for its caller.
+    """
 
     media_type: str
     pixels: int = 0
+    remark: str = ""
 
 
 class TooManyPixels(ValueError):
@@ -61,7 +66,7 @@ def _identify_image(data: bytes, max_pixels: int) -> Content | None:
             if pixels <= max_pixels:
                 frames = getattr(image, "n_frames", 1)
                 pixels *= frames
-            media_type = picture_media_type(image)
+            media_type, remark = picture_media_type(image), _remark(image, frames)
     except Image.DecompressionBombError:
         raise TooManyPixels(f"it has more pixels than the limit of {max_pixels}") from None
     except Exception:  # noqa: BLE001 - Pillow's plugins raise any kind of exception for a damaged file.
@@ -70,7 +75,20 @@ def _identify_image(data: bytes, max_pixels: int) -> Content | None:
         raise TooManyPixels(f"it has {pixels} pixels, the limit is {max_pixels}")
     if frames > _MAX_FRAMES:
         raise TooManyPixels(f"it has {frames} frames, the limit is {_MAX_FRAMES}")
-    return Content(media_type, pixels)
+    return Content(media_type, pixels, remark)
+
+
+def _remark(image: ImageFile.ImageFile, frames: int) -> str:
+    if image.mode in ("F", "I"):
+        return "it has values of 32 bits, which ComfyUI's LoadImage does not scale: it may arrive black or white"
+    if 1 < frames <= _COMPARED_FRAMES and image.format == "TIFF":
+        sizes = {image.size}
+        for frame in range(1, frames):
+            image.seek(frame)
+            sizes.add(image.size)
+        if len(sizes) > 1:
+            return "its pages have several sizes, and ComfyUI's LoadImage leaves out those that differ from the first"
+    return ""
 
 
 def _latent_or_model(data: bytes) -> str | None:

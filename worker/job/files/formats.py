@@ -53,6 +53,7 @@ _HEAD = 256  # Bytes at the beginning of a file that tell its container.
 # LoadImage tries FFmpeg first and Pillow then. (PNG would not do: its parser finds PNGs anywhere in a file.) TGA has no
 # signature, and is tried last.
 _UNREADABLE = "tiff_pipe"
+_UNREADABLE_TIFF = "webp_pipe"  # For a TIFF with several pages, of which FFmpeg reads the first.
 PICTURES: dict[str, str] = {
     "PNG": "png_pipe",
     "JPEG": "jpeg_pipe",
@@ -60,7 +61,7 @@ PICTURES: dict[str, str] = {
     "GIF": "gif",
     "BMP": "bmp_pipe",
     "TIFF": "tiff_pipe",
-    "AVIF": "mov",
+    "AVIF": _UNREADABLE,  # FFmpeg leaves out its transparency, and all tiles of a large picture but the first.
     "PPM": "ppm_pipe",
     "JPEG2000": "j2k_pipe",
     "MPO": "jpeg_pipe",
@@ -72,7 +73,7 @@ PICTURES: dict[str, str] = {
     "PSD": "psd_pipe",
     "QOI": "qoi_pipe",
     "SGI": "sgi_pipe",
-    "HEIF": "mov",  # This one and the next are known only where a node pack has added them to Pillow.
+    "HEIF": _UNREADABLE,  # This one and the next are known only where a node pack has added them to Pillow.
     "JXL": "jpegxl_pipe",
     "TGA": _UNREADABLE,
 }
@@ -151,12 +152,11 @@ def demuxers_for(file: BinaryIO) -> tuple[str, ...]:
     """
     try:
         with open_picture(file) as picture:
+            if picture.format == "TIFF" and getattr(picture, "n_frames", 1) > 1:
+                return (_UNREADABLE_TIFF,)
             known = _BY_MEDIA_TYPE.get(picture_media_type(picture)) or PICTURES[picture.format or ""]
     except Exception:  # noqa: BLE001 - as open_picture says.
         file.seek(0)
         container = find_container(file.read(_HEAD))
         return container.demuxers if container else ()
-    file.seek(0)
-    if known == "mov" and b"moov" in file.read():
-        return (_UNREADABLE,)  # A picture with a film in it, which only FFmpeg would see.
     return (known,)

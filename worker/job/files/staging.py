@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker.errors import FetchFailed, InputsRefused, JobTooLarge
 from worker.job.files.base64_text import decode_base64, without_prefix
-from worker.job.files.content import Content, TooManyPixels, identify
+from worker.job.files.content import Content, identify
 from worker.job.files.decoded_size import decoded_size
+from worker.job.files.heif import decode_heif, is_heif
+from worker.job.files.texts import has_text_name, is_manifest, text_media_type
 from worker.job.job import InputImage
 
 
@@ -21,7 +23,7 @@ class InputLimits:
 
     ``urls``: whether a file may be given as the URL of a public address. ``max_decoded``: most bytes that all files of
     a job may have when they are decoded; 0: no limit. ``counts_films``: whether this includes videos and sounds. Nodes
-    need not decode these as a whole.
+    need not decode these as a whole. ``any_kind``: whether files of unknown kinds are taken.
     """
 
     max_bytes: int
@@ -29,17 +31,23 @@ class InputLimits:
     urls: bool = False
     max_decoded: int = 0
     counts_films: bool = False
+    any_kind: bool = False
+
+
+@dataclass(frozen=True)
+class Staged:
+    """``hashes``: content hash of each file by its name. ``warnings``: lines for the caller, who need not act."""
+
+    hashes: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 class _Refusal(Exception):
     """One file cannot be used. The text is the line that the caller gets about it."""
 
 
-def stage(images: Iterable[InputImage], folder: Path, limits: InputLimits) -> dict[str, str]:
+def stage(images: Iterable[InputImage], folder: Path, limits: InputLimits) -> Staged:
     """Write each file under its name into ``folder``, which no other job uses.
-
-    Returns:
-        The content hash of each file by its name.
 
     Raises:
         InputsRefused: some files cannot be used. Its ``details`` have one line for each.
@@ -47,7 +55,7 @@ def stage(images: Iterable[InputImage], folder: Path, limits: InputLimits) -> di
     """
     images = tuple(images)
     hashes: dict[str, str] = {}
-    details = []
+    details, warnings = [], []
     decoded: dict[str, int] = {}
     fetched = _fetch(images, limits)
     for image in images:
@@ -55,6 +63,8 @@ def stage(images: Iterable[InputImage], folder: Path, limits: InputLimits) -> di
             data = fetched.get(image.name, image.data)
             checked, content = _checked(image.name, data, limits)
             hashes[image.name] = _write(folder, image.name, checked)
+            if content.remark:
+                warnings.append(f"Input file '{image.name}': {content.remark}")
             decoded[image.name] = decoded_size(checked, content, films=limits.counts_films) if limits.max_decoded else 0
         except _Refusal as refusal:
             details.append(str(refusal))
@@ -65,7 +75,7 @@ def stage(images: Iterable[InputImage], folder: Path, limits: InputLimits) -> di
         largest = max(decoded, key=lambda name: decoded[name])
         who = f"The input files have {size / 1e6:,.0f} MB when they are decoded (the largest: {largest})"
         raise JobTooLarge(who, limits.max_decoded)
-    return hashes
+    return Staged(hashes, tuple(warnings))
 
 
 def _fetch(images: tuple[InputImage, ...], limits: InputLimits) -> dict[str, bytes | FetchFailed]:
@@ -90,12 +100,32 @@ def _checked(name: str, given: str | bytes | FetchFailed, limits: InputLimits) -
     if len(data) > limits.max_bytes:
         raise _Refusal(_too_large(name, len(data), limits.max_bytes))
     try:
-        content = identify(data, limits.max_pixels)
-    except TooManyPixels as error:
+        if is_heif(data):
+            return _from_heif(data, limits)
+        # A text in UTF-16 begins like an MP3. So what is named and readable as text is no medium.
+        content = None if text_media_type(name, data) else identify(data, limits.max_pixels)
+    except ValueError as error:
         raise _Refusal(f"Error reading {name}: {error}") from None
-    if content is None:
-        raise _Refusal(f"Error reading {name}: it is no image, video, audio, latent or 3D model")
-    return data, content
+    return data, content or _other(name, data, limits)
+
+
+def _from_heif(data: bytes, limits: InputLimits) -> tuple[bytes, Content]:
+    decoded = decode_heif(data, limits.max_pixels)
+    content = identify(decoded.png, limits.max_pixels) or Content("image/png")
+    remark = f"of its {decoded.pictures} pictures, the main one is used" if decoded.pictures > 1 else ""
+    return decoded.png, replace(content, remark=remark)
+
+
+def _other(name: str, data: bytes, limits: InputLimits) -> Content:
+    """What a file is that is no medium."""
+    if is_manifest(name, data):
+        raise _Refusal(f"Error reading {name}: it is a playlist or another list of files, which nobody may send")
+    media_type = text_media_type(name, data)
+    if media_type or limits.any_kind:
+        return Content(media_type or "application/octet-stream")
+    if has_text_name(name):
+        raise _Refusal(f"Error reading {name}: its content does not fit the ending of its name")
+    raise _Refusal(f"Error reading {name}: it is no image, video, audio, latent or 3D model")
 
 
 def _decode(name: str, text: str, max_bytes: int) -> bytes:

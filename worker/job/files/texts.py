@@ -1,0 +1,76 @@
+"""Tells which files are texts that nodes read, and which are lists of further files, which no caller may send."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import PurePosixPath
+
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_NUMBERS = re.compile(r"^\s*-?[\d.]+(?:[eE][+-]?\d+)?(?:\s+-?[\d.]+(?:[eE][+-]?\d+)?){2}\s*$", re.MULTILINE)
+# Players and FFmpeg open the files and addresses that these name.
+_MANIFEST_NAMES = frozenset((
+    ".asx", ".concat", ".cue", ".dash", ".ffconcat", ".ism", ".m3u", ".m3u8", ".mpd", ".pls", ".ram", ".sdp", ".smi",
+    ".smil", ".svg", ".svgz", ".wpl", ".xspf",
+))  # fmt: skip
+_MANIFEST = re.compile(
+    r"\s*+(?:#EXT|ffconcat\s+version|\[playlist\]|v=0\s*[\r\n]+o=)"
+    # What may stand before the first element is skipped without backtracking.
+    r"|(?>\s++|<\?xml.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*+(?:\[[^\]]*+\]\s*+)?>)*+"
+    r"<(?:\w++:)?+(?:MPD|svg|asx|smil|playlist|SmoothStreamingMedia)[\s>]",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def _any_text(_: str) -> bool:
+    return True
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+# By the ending: the media type, and what the content must be beside text.
+_TEXTS: dict[str, tuple[str, Callable[[str], object]]] = {
+    ".txt": ("text/plain", _any_text),
+    ".md": ("text/markdown", _any_text),
+    ".csv": ("text/csv", _any_text),
+    ".tsv": ("text/tab-separated-values", _any_text),
+    ".json": ("application/json", _is_json),
+    ".srt": ("application/x-subrip", re.compile(r"\d\d:\d\d[,.]\d{3}\s*-->").search),
+    ".vtt": ("text/vtt", re.compile(r"\s*WEBVTT").match),
+    ".cube": ("text/x-cube", lambda text: re.search(r"LUT_[13]D_SIZE\s+\d", text) and _NUMBERS.search(text)),
+}
+
+
+def is_manifest(name: str, data: bytes) -> bool:
+    """Whether a file is a playlist, a manifest, or another file that names files to open, by its name or content."""
+    text = data[:8192].decode(_encoding(data), "replace")
+    return PurePosixPath(name).suffix.lower() in _MANIFEST_NAMES or bool(_MANIFEST.match(text))
+
+
+def text_media_type(name: str, data: bytes) -> str | None:
+    """The media type of a text whose content fits the ending of its name; None for all other files."""
+    known = _TEXTS.get(PurePosixPath(name).suffix.lower())
+    if known is None:
+        return None
+    try:
+        text = data.decode(_encoding(data))
+    except UnicodeDecodeError:
+        return None
+    media_type, fits = known
+    return media_type if not _CONTROL.search(text) and fits(text) else None
+
+
+def has_text_name(name: str) -> bool:
+    """Whether a name ends like that of a text."""
+    return PurePosixPath(name).suffix.lower() in _TEXTS
+
+
+def _encoding(data: bytes) -> str:
+    return "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
