@@ -56,7 +56,7 @@ _NODE = _object(
     },
 )
 _INPUT_IMAGE = _object(
-    "A file that the workflow loads: an image, video, audio, latent or 3D model.",
+    "A file that the workflow loads: an image, video, audio, latent, 3D model or text.",
     {
         "name": {
             "type": "string",
