@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from worker.errors import InputsRefused
+from worker.errors import InputsRefused, InvalidJob
 from worker.job.files.staging import InputLimits, stage
 from worker.job.job import InputImage
+from worker.job.notices import unused_files
+from worker.job.parse import parse_job
+from worker.protocol.spelling import respell
 
 LIMITS = InputLimits(max_bytes=100_000, max_pixels=1_000_000)
 
@@ -100,3 +104,26 @@ def test_each_bad_image_has_its_line(tmp_path: Path, png: Callable[..., bytes]) 
 def test_a_file_and_a_folder_of_one_name(tmp_path: Path, png: Callable[..., bytes]) -> None:
     lines = refused(tmp_path, InputImage("a", png()), InputImage("a/b.png", png()))
     assert lines == ["Error storing a/b.png: another image has the name of one of its folders"]
+
+
+FILLERS = (
+    " ", "\n", "\\", "é", "=", "%", "%41", "-", ";", "data:", "[input]", "a.", " [temp]", "0 ", "0 0 0\n", "v=0\n",
+    "<!-- -->", "<",
+)  # fmt: skip
+
+
+@pytest.mark.timeout(60)  # What takes longer than linear time takes hours.
+@pytest.mark.parametrize("filler", FILLERS)
+def test_long_texts_take_linear_time(tmp_path: Path, filler: str) -> None:
+    text = filler * (2_000_000 // len(filler)) + "\\x"
+    limits = InputLimits(max_bytes=10_000_000, max_pixels=1_000_000)
+    for name in ("a.png", "a.txt", "a.json", "a.srt", "a.vtt", "a.cube", "a.obj"):
+        for data in (text, text.encode(), base64.b64encode(text.encode()).decode()):
+            with contextlib.suppress(InputsRefused):
+                stage([InputImage(name, data)], tmp_path, limits)
+    graph = {"1": {"class_type": "A", "inputs": {"a": text, "b": text + ".png", "c": text + " [input]"}}}
+    respell(graph, {"a.png"}, lambda _: {})
+    with contextlib.suppress(InvalidJob):
+        parse_job({"input": {"workflow": graph, "images": [{"name": text, "image": text}]}})
+    job = parse_job({"input": {"workflow": graph, "images": [{"name": "a.png", "image": text}], text: 1}})
+    list(unused_files(job))

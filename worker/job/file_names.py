@@ -9,6 +9,7 @@ from worker.errors import InvalidJob
 from worker.job.shown import quoted
 from worker.protocol.spelling import usual_name
 
+_LONGEST = 1024  # Bytes of a name.
 _ANNOTATION = re.compile(r"\[(?:output|temp)\](?=\s*$)")
 _INPUT = re.compile(r"\s*\[input\]\s*$")  # A workflow may name the folder that files are in anyway.
 
@@ -19,7 +20,7 @@ def checked_name(name: str) -> str:
     Raises:
         InvalidJob: the name breaks a rule, which the text states.
     """
-    usual = _INPUT.sub("", usual_name(name))
+    usual = name if len(name) > _LONGEST else _INPUT.sub("", usual_name(name))
     problem = _name_problem(usual)
     if problem:
         raise InvalidJob(f"'images': the name {quoted(name)} {problem}")
@@ -36,7 +37,7 @@ def _name_problem(name: str) -> str | None:
         return "must not contain '..'"
     if any(part in ("", ".") for part in parts):
         return "must name a file"
-    if any(len(part.encode()) > 255 for part in parts) or len(name.encode()) > 1024:
+    if any(len(part.encode()) > 255 for part in parts) or len(name.encode()) > _LONGEST:
         return "is too long"
     annotation = _ANNOTATION.search(name)
     if annotation:

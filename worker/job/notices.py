@@ -13,6 +13,7 @@ from worker.protocol.links import is_link
 from worker.protocol.spelling import usual_name
 
 _MOST = 20
+_MOST_SEARCHED, _LONGEST_SEARCHED = 100, 1_000_000
 
 
 def misspelt_fields(given: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
@@ -31,6 +32,8 @@ def unused_files(job: Job) -> Iterator[str]:
         return
     texts = {usual_name(text) for node in job.workflow.values() for text in _texts(node["inputs"])}
     whole = "\n".join(texts)
+    if len(names) > _MOST_SEARCHED or len(whole) > _LONGEST_SEARCHED:  # A notice is not worth seconds.
+        return
     unused = [
         name
         for name in names

@@ -9,8 +9,8 @@ from typing import Any
 
 from worker.protocol.rejection import combo_choices
 
-# The name of a file with a backslash, or with letters that can have two forms. Prompts do not end with a suffix.
-_MAY_VARY = re.compile(r"(?=.*[\\\x80-\U0010ffff])\A[^\r\n]{1,1024}\.\w{1,11}\s*(?:\[\w+\]\s*)?\Z")
+_LONGEST = 1024  # Characters of a name. Texts of callers may have millions, and none of these expressions is for them.
+_HAS_SUFFIX = re.compile(r"[^\r\n]+\.\w{1,11}")  # Prompts do not end so.
 _ANNOTATION = re.compile(r"\s*\[(?:input|output|temp)\]\s*$")
 
 
@@ -31,7 +31,7 @@ def respell(graph: dict[str, Any], staged: Collection[str], inputs_of: Callable[
     for node in graph.values():
         inputs = node["inputs"]
         for key, value in inputs.items():
-            if not isinstance(value, str) or not _MAY_VARY.search(value):
+            if not isinstance(value, str) or not _may_vary(value):
                 continue
             usual = usual_name(value)
             if _ANNOTATION.sub("", usual) in staged:
@@ -41,6 +41,13 @@ def respell(graph: dict[str, Any], staged: Collection[str], inputs_of: Callable[
             if value not in choices:
                 same = (choice for choice in choices if isinstance(choice, str) and usual_name(choice) == usual)
                 inputs[key] = next(same, value)
+
+
+def _may_vary(value: str) -> bool:
+    """Whether ``value`` may be the name of a file that has other spellings."""
+    if len(value) > _LONGEST or (value.isascii() and "\\" not in value):
+        return False
+    return _HAS_SUFFIX.fullmatch(_ANNOTATION.sub("", value)) is not None
 
 
 def _choices(inputs: Mapping[str, Any], key: str) -> list[Any]:

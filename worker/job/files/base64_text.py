@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import re
-from urllib.parse import unquote
 
 import pybase64
 
-# Clients leave out parts of "data:image/png;base64,". A comma or a semicolon is never part of base64.
-_PREFIX = re.compile(r"[\s\"']*(?:data:)?[^,]{0,200};base64,|[\s\"']*data:,", re.IGNORECASE)
+_LONGEST_PREFIX = 220
 _SURROUNDINGS = "\"'\ufeff \t\r\n"
 _OTHER = re.compile(r"[^A-Za-z0-9+/_=-]")
 _USUAL_ONLY, _URL_SAFE_ONLY = re.compile(r"[+/]"), re.compile(r"[_-]")
 _URL_SAFE = str.maketrans("-_", "+/")
+_CODES = {"%2B": "+", "%2b": "+", "%2F": "/", "%2f": "/", "%3D": "=", "%3d": "="}  # As in the address of a page.
 _PADDING = {0: "", 2: "==", 3: "="}  # By the characters that the last group of four has.
 
 
 def without_prefix(text: str) -> str:
-    """``text`` without a ``data:…;base64,`` before it."""
-    prefix = _PREFIX.match(text)
-    return text[prefix.end() :] if prefix else text
+    """``text`` without a ``data:…;base64,`` before it, of which clients leave out parts."""
+    start = len(text) - len(text.lstrip(_SURROUNDINGS))
+    comma = text.find(",", start, start + _LONGEST_PREFIX)
+    is_prefix = comma >= 0 and text[start:comma].lower().endswith(";base64")
+    return text[comma + 1 :] if is_prefix else text
 
 
 def decode_base64(encoded: str) -> bytes:
@@ -31,7 +32,9 @@ def decode_base64(encoded: str) -> bytes:
     """
     with contextlib.suppress(ValueError):  # Nearly always it is strict already.
         return pybase64.b64decode(encoded, validate=True)
-    text = "".join((unquote(encoded) if "%" in encoded else encoded).strip(_SURROUNDINGS).split())
+    for code, character in _CODES.items() if "%" in encoded else ():
+        encoded = encoded.replace(code, character)
+    text = "".join(encoded.strip(_SURROUNDINGS).split())
     found = _OTHER.search(text)
     if found:
         raise ValueError(f"{found[0]!a} at position {found.start()} is no character of base64")

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
-_NUMBERS = re.compile(r"^\s*-?[\d.]+(?:[eE][+-]?\d+)?(?:\s+-?[\d.]+(?:[eE][+-]?\d+)?){2}\s*$", re.MULTILINE)
+_NUMBERS = re.compile(r"^[ \t]*+[\d.eE+-]++[ \t]++[\d.eE+-]++[ \t]++[\d.eE+-]++[ \t\r]*+$", re.MULTILINE)
+_LARGEST_JSON = 10_000_000  # Characters. Larger ones take gigabytes when they are parsed, and only count as texts.
 # Players and FFmpeg open the files and addresses that these name.
 _MANIFEST_NAMES = frozenset((
     ".asx", ".concat", ".cue", ".dash", ".ffconcat", ".ism", ".m3u", ".m3u8", ".mpd", ".pls", ".ram", ".sdp", ".smi",
     ".smil", ".svg", ".svgz", ".wpl", ".xspf",
 ))  # fmt: skip
 _MANIFEST = re.compile(
-    r"\s*+(?:#EXT|ffconcat\s+version|\[playlist\]|v=0\s*[\r\n]+o=)"
+    r"\s*+(?:#EXT|ffconcat\s+version|\[playlist\]|v=0\s++o=)"
     # What may stand before the first element is skipped without backtracking.
     r"|(?>\s++|<\?xml.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*+(?:\[[^\]]*+\]\s*+)?>)*+"
     r"<(?:\w++:)?+(?:MPD|svg|asx|smil|playlist|SmoothStreamingMedia)[\s>]",
@@ -28,6 +29,8 @@ def _any_text(_: str) -> bool:
 
 
 def _is_json(text: str) -> bool:
+    if len(text) > _LARGEST_JSON:
+        return True
     try:
         json.loads(text)
     except (ValueError, RecursionError):
