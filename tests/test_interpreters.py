@@ -112,6 +112,23 @@ def test_a_long_format_is_refused_before_the_memory_is_taken() -> None:
         CallersText("{a}" * 100_000).format(a="x" * 10_000)
 
 
+@pytest.mark.timeout(60)  # Without its bound, the node counts for days, and cannot be interrupted.
+@pytest.mark.parametrize("count", [2**31, 2**62])
+def test_a_number_far_beyond_an_input_cannot_arrive(worker: Worker, count: int) -> None:
+    graph = {
+        "1": graphs.node("PrimitiveInt", value=count),
+        "2": graphs.node(
+            "CreateHookKeyframesInterpolated", strength_start=0.0, strength_end=1.0, interpolation="linear",
+            start_percent=0.0, end_percent=1.0, keyframes_count=["1", 0], print_keyframes=False,
+        ),
+        "3": graphs.node("PreviewAny", source=["2", 0]),
+    }  # fmt: skip
+    errors = worker.run(graph).errors
+    assert "Input 'keyframes_count' takes numbers up to 100, but" in errors[0]
+    graph["1"]["inputs"]["value"] = 120  # A little more than it declares is what some workflows want.
+    assert not worker.run(graph).errors
+
+
 def test_an_object_cannot_arrive_where_a_core_node_takes_a_text(worker: Worker) -> None:
     has(worker, "ComfySwitchNode", "StringConcatenate")
     sampler = graphs.node("KSamplerSelect", sampler_name="euler")

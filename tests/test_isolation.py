@@ -382,7 +382,7 @@ def test_files_of_a_refused_job_go_at_once(worker: Worker, png: Png) -> None:
     before = set(jobs.iterdir())
     with pytest.raises(WorkflowRejected):
         worker.run(graphs.load("b.png"), images={"a.png": png()})
-    assert set(jobs.iterdir()) == before
+    assert set(jobs.iterdir()) <= before  # Results of earlier tests may go meanwhile.
 
 
 def test_static_folders_may_be_links(worker: Worker, static: Any, png: Png, tmp_path: Path) -> None:

@@ -147,8 +147,8 @@ def _prefixes() -> Iterator[Entry]:
 
 def _contents() -> Iterator[Entry]:
     for name, expected in {
-        "bomb.png": "pixels", "thin.png": "pixels", "text-bomb.png": "no image", "zero.png": "no image", "empty": "no image", "svg.svg": "no image",
-        "html.html": "no image", "pickle.pt": "no image", "elf": "no image", "playlist.m3u8": "no image", "concat.txt": "no image",
+        "bomb.png": "pixels", "thin.png": "pixels", "text-bomb.png": "no image", "zero.png": "no image", "empty": "no image", "svg.svg": "nobody may send",
+        "html.html": "no image", "pickle.pt": "no image", "elf": "no image", "playlist.m3u8": "nobody may send", "concat.txt": "nobody may send",
         "zip+png.zip": "no image", "png+zip.png": "answered", "gif+js.gif": "", "jpeg+html.jpg": "answered", "php.png": "answered",
         "truncated.png": "no image", "lies.png": "answered", "header-only.png": "no image", "postscript.eps": "no image", "frames.gif": "",
     }.items():

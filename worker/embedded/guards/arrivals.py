@@ -17,14 +17,21 @@ from worker.embedded.guards.plain import is_numpy_scalar
 from worker.embedded.guards.texts import CallersText
 
 _PLAIN_INPUTS = frozenset({"STRING", "INT", "FLOAT", "BOOLEAN", "COMBO"})
+_BEYOND = 100
+_SHOWN = 10**18
 _PLAIN_VALUES = (str, int, float, bool, type(None))
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A node class of ComfyUI's own. ``takes``: the type of each input that takes a text or a number."""
+    """A node class of ComfyUI's own.
+
+    ``takes``: the type of each input that takes a text or a number. ``most``: the largest whole number that may arrive,
+    for each input that declares one.
+    """
 
     takes: dict[str, str]
+    most: dict[str, int]
     formats: bool
 
 
@@ -53,6 +60,8 @@ def guard_arrivals(execution: Any, is_core: Callable[[Any], bool]) -> None:
         for name, values in arrived.items():
             if name in takes:
                 _check(name, takes[name], values, blocker)
+            if name in node.most:
+                _check_size(name, node.most[name], values)
             if node.formats:
                 arrived[name] = [CallersText(value) if isinstance(value, str) else value for value in values]
         return result
@@ -61,7 +70,30 @@ def guard_arrivals(execution: Any, is_core: Callable[[Any], bool]) -> None:
 
 
 def _learn(class_def: Any) -> _Known:
-    return _Known(_taken(class_def.INPUT_TYPES()), guard_interpreters(class_def))
+    inputs = class_def.INPUT_TYPES()
+    return _Known(_taken(inputs), _most(inputs), guard_interpreters(class_def))
+
+
+def _most(inputs: Mapping[str, Any]) -> dict[str, int]:
+    """The largest whole number for each input: many times what it declares, since workflows go beyond that on purpose.
+
+    ComfyUI compares numbers that a caller writes with what an input declares, but none that come from another node. A
+    node would count up to such a number, and could not be interrupted.
+    """
+    specs = ((name, spec) for group in ("required", "optional") for name, spec in (inputs.get(group) or {}).items())
+    return {
+        name: spec[1]["max"] * _BEYOND
+        for name, spec in specs
+        if len(spec) > 1 and spec[0] == "INT" and isinstance(spec[1], dict) and isinstance(spec[1].get("max"), int)
+        and spec[1]["max"] > 0
+    }  # fmt: skip
+
+
+def _check_size(name: str, most: int, values: Any) -> None:
+    for value in values:
+        if isinstance(value, int | float) and value > most:
+            arrived = value if value < _SHOWN else "a far larger one"
+            raise ValueError(f"Input {name!r} takes numbers up to {most // _BEYOND}, but {arrived} arrived")
 
 
 def _taken(inputs: Mapping[str, Any]) -> dict[str, str]:
