@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from worker.answer.reply import Reply, encode
@@ -74,6 +74,7 @@ def test_the_limit_is_of_bytes_not_of_characters() -> None:
     assert read(encode(caught.value.answer()).output) == {"error_type": "answer_too_large"}
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # It is slow where other tests keep the machine busy.
 @given(st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.binary() | st.text(st.characters()),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()) | st.integers(), inner),

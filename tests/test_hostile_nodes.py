@@ -87,6 +87,8 @@ def test_no_text_keeps_the_lock(worker: Worker, shooting: Range, part: int) -> N
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_no_node_takes_more_memory_than_a_job_may(
     worker: Worker, shooting: Range, monkeypatch: pytest.MonkeyPatch
 ) -> None:

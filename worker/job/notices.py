@@ -18,8 +18,10 @@ _MOST_SEARCHED, _LONGEST_SEARCHED = 100, 1_000_000
 
 def misspelt_fields(given: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
     """A line for each field of ``given`` that is not known, and looks like one of ``known``."""
-    plain = {_letters(name): name for name in known}
-    for name in [name for name in given if isinstance(name, str) and name not in plain.values()][:_MOST]:
+    known = tuple(known)
+    others = [name for name in given if isinstance(name, str) and name not in known][:_MOST]
+    plain = {_letters(name): name for name in known} if others else {}
+    for name in others:
         meant = difflib.get_close_matches(_letters(name[:100]), plain, n=1, cutoff=0.8)
         if meant:
             yield f"'{name[:100]}' is no field of a request, and was ignored: is '{plain[meant[0]]}' meant?"
