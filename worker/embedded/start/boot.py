@@ -107,7 +107,6 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     # The samplers' own bars on stderr belong to the log. Events report progress without them.
     main.comfy.utils.set_progress_bar_enabled(settings.comfy_log_level in ("DEBUG", "INFO"))
     admission = guard_execution(main)
-    versions.read_grey_of_16_bits(main)
     _keep_datasets_apart(main.folder_paths, state)
     folders.mirror_static_input()
     executor = build_executor(main, server)
@@ -209,6 +208,7 @@ def _start_server(main: Any, state: StateFolder) -> tuple[Any, list[Any]]:
             )
         )
     versions.choose_cudnn_algorithms(main)
+    versions.read_grey_of_16_bits(main)
     hooks.restore_functions()
     main.cuda_malloc = importlib.import_module("cuda_malloc")
     main.cuda_malloc_warning()
