@@ -13,7 +13,7 @@ from worker.answer.reply import Answer
 from worker.answer.result import Result
 from worker.errors import WorkerDefunct
 from worker.job.job import Job
-from worker.job.notices import unused_files
+from worker.job.notices import notices
 from worker.logs import job_lines, one_line
 from worker.models.diagnosis import log_missing_models
 from worker.models.references import Catalog
@@ -80,8 +80,8 @@ class JobRecord:
 
     def warnings(self) -> Answer:
         """``warnings`` for the answer to a job that has failed, and an empty dict if there are none."""
-        lines = [*self._job.warnings, *unused_files(self._job)] if self._job else []
-        return {"warnings": [encodable(line) for line in lines]} if lines else {}
+        lines = [encodable(line) for line in notices(self._job)] if self._job else []
+        return {"warnings": lines} if lines else {}
 
     def collected(self, result: Result) -> Result:
         """Note what the job produced, and that its delivery begins now."""

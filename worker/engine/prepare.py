@@ -12,7 +12,7 @@ from worker.events import Listener
 from worker.images.formats import ImageFormat
 from worker.job.files.staging import InputLimits, stage
 from worker.job.job import Job
-from worker.job.notices import unused_files
+from worker.job.notices import notices
 from worker.settings import Settings
 
 
@@ -41,7 +41,7 @@ def prepare_run(
         job.workflow, workspace, staged.hashes, key or None, on_event, image_format, on_file, time_limit,
         extra_pnginfo=job.extra_pnginfo,
         save_metadata=settings.save_metadata if job.save_metadata is None else job.save_metadata,
-        warnings=(*job.warnings, *unused_files(job), *staged.warnings, *_without_effect(job, settings)),
+        warnings=(*notices(job), *staged.warnings, *_without_effect(job, settings)),
     )  # fmt: skip
 
 

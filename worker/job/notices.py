@@ -27,6 +27,12 @@ def misspelt_fields(given: Mapping[str, Any], known: Iterable[str]) -> Iterator[
             yield f"'{name[:100]}' is no field of a request, and was ignored: is '{plain[meant[0]]}' meant?"
 
 
+def notices(job: Job) -> Iterator[str]:
+    """A line for each thing about a request that its caller has probably not meant."""
+    yield from job.warnings
+    yield from unused_files(job)
+
+
 def unused_files(job: Job) -> Iterator[str]:
     """A line for each file of a job that no node of its graph names, itself or the folder that it is in."""
     names = [image.name for image in job.images]

@@ -7,7 +7,7 @@ where a node expects a text or a number, and does with it what a caller's text s
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,10 +80,9 @@ def _most(inputs: Mapping[str, Any]) -> dict[str, int]:
     ComfyUI compares numbers that a caller writes with what an input declares, but none that come from another node. A
     node would count up to such a number, and could not be interrupted.
     """
-    specs = ((name, spec) for group in ("required", "optional") for name, spec in (inputs.get(group) or {}).items())
     return {
         name: spec[1]["max"] * _BEYOND
-        for name, spec in specs
+        for name, spec in _specs(inputs)
         if len(spec) > 1 and spec[0] == "INT" and isinstance(spec[1], dict) and isinstance(spec[1].get("max"), int)
         and spec[1]["max"] > 0
     }  # fmt: skip
@@ -97,10 +96,14 @@ def _check_size(name: str, most: int, values: Any) -> None:
 
 
 def _taken(inputs: Mapping[str, Any]) -> dict[str, str]:
-    kinds = {name: spec[0] for group in ("required", "optional") for name, spec in (inputs.get(group) or {}).items()}
-    return {
-        name: "COMBO" if isinstance(kind, list | tuple) else kind for name, kind in kinds.items() if _is_plain(kind)
-    }
+    kinds = ((name, spec[0]) for name, spec in _specs(inputs))
+    return {name: "COMBO" if isinstance(kind, list | tuple) else kind for name, kind in kinds if _is_plain(kind)}
+
+
+def _specs(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a class declares of each of its inputs."""
+    for group in ("required", "optional"):
+        yield from (inputs.get(group) or {}).items()
 
 
 def _is_plain(kind: Any) -> bool:

@@ -103,10 +103,13 @@ def _checked(name: str, given: str | bytes | FetchFailed, limits: InputLimits) -
         if is_heif(data):
             return _from_heif(data, limits)
         # A text in UTF-16 begins like an MP3. So what is named and readable as text is no medium.
-        content = None if text_media_type(name, data) else identify(data, limits.max_pixels)
+        text_type = text_media_type(name, data)
+        content = Content(text_type) if text_type else identify(data, limits.max_pixels)
     except ValueError as error:
         raise _Refusal(f"Error reading {name}: {error}") from None
-    return data, content or _other(name, data, limits)
+    if (text_type or content is None) and is_manifest(name, data):
+        raise _Refusal(f"Error reading {name}: it is a playlist or another list of files, which nobody may send")
+    return data, content or _other(name, limits)
 
 
 def _from_heif(data: bytes, limits: InputLimits) -> tuple[bytes, Content]:
@@ -116,13 +119,10 @@ def _from_heif(data: bytes, limits: InputLimits) -> tuple[bytes, Content]:
     return decoded.png, replace(content, remark=remark)
 
 
-def _other(name: str, data: bytes, limits: InputLimits) -> Content:
-    """What a file is that is no medium."""
-    if is_manifest(name, data):
-        raise _Refusal(f"Error reading {name}: it is a playlist or another list of files, which nobody may send")
-    media_type = text_media_type(name, data)
-    if media_type or limits.any_kind:
-        return Content(media_type or "application/octet-stream")
+def _other(name: str, limits: InputLimits) -> Content:
+    """What a file is that is neither a medium nor a text."""
+    if limits.any_kind:
+        return Content("application/octet-stream")
     if has_text_name(name):
         raise _Refusal(f"Error reading {name}: its content does not fit the ending of its name")
     raise _Refusal(f"Error reading {name}: it is no image, video, audio, latent or 3D model")
