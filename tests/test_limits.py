@@ -56,6 +56,16 @@ def test_at_its_deadline_a_job_is_stopped_and_says_so(worker: Worker) -> None:
     assert "error" not in ask(worker, graphs.solid()), "the next job is right"
 
 
+def test_a_node_that_loops_and_heeds_no_interrupt_is_ended(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    before = ask(worker, graphs.solid())
+    answer = ask(worker, after_saving("TestMisbehaves", deed="loops_deaf"), timeout_s=1)
+    assert answer["error_type"] == "timeout"
+    assert [image["filename"] for image in answer["images"]] == ["ComfyUI_00001_.png"]
+    assert "A node did not heed its interrupt" in caplog.text
+    assert worker.life.failure is None
+    assert ask(worker, graphs.solid()) == before, "the next job is right"
+
+
 def test_what_was_finished_by_then_is_sent(worker: Worker) -> None:
     answer = ask(worker, after_saving("TestSleeps", steps=5000), timeout_s=1.5)
     assert [image["filename"] for image in answer["images"]] == ["ComfyUI_00001_.png"]
@@ -167,6 +177,16 @@ def test_a_cancelled_job_that_does_not_stop_ends_the_worker(start: Start) -> Non
         process.api.stop("stuck")
         assert process.end(GRACE_S + 20) == 1
         assert "defunct" in process.log()
+
+
+@pytest.mark.full
+def test_a_node_that_swallows_every_interrupt_ends_the_worker(start: Start) -> None:
+    with start() as process:
+        process.api.give("deaf", {"workflow": after_saving("TestMisbehaves", deed="swallows"), "timeout_s": 1})
+        output = process.api.result("deaf", GRACE_S + 15)["output"]
+        assert output["error_type"] == "timeout"
+        assert [image["filename"] for image in output["images"]] == ["ComfyUI_00001_.png"]
+        assert process.end(15) == 1
 
 
 @pytest.mark.full

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import logging
 import mmap
@@ -173,6 +174,17 @@ class Misbehaves(_OnImage):
         table = torch.nn.Embedding(4, 4).cuda()
         table(torch.full((4,), 99, device="cuda"))
         torch.cuda.synchronize()
+
+    def loops_deaf(self, _: int) -> None:
+        """Runs in Python, and heeds no interrupt."""
+        while True:
+            time.sleep(0.01)
+
+    def swallows(self, _: int) -> None:
+        """Runs in Python, and takes every error for its own."""
+        while True:
+            with contextlib.suppress(BaseException):
+                self.loops_deaf(0)
 
     def grows(self, megabytes: int) -> None:
         """Takes memory step by step, and heeds interrupts."""

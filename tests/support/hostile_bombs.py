@@ -13,6 +13,7 @@ from hostile_values import EXPRESSIONS, FORMATS, PATTERNS, STRUCTURES
 Bomb = tuple[str, dict[str, Any]]
 _SIDE = 2048  # Pixels of a picture's side.
 _PIXEL = 12  # Bytes: three numbers of four bytes.
+_TIMEOUT_S = 10  # Some compute for minutes without much memory.
 _SIDES = ("width", "height", "resolution", "size")
 _COUNTS = ("batch", "length", "amount", "frames", "count", "duration", "steps", "repeat", "num_")
 _VICTIM = "a" * 40 + "!"
@@ -32,7 +33,7 @@ def memory_bombs(nodes: list[CoreNode], mb: int) -> Iterator[Bomb]:
             }
             graph["t"] = graphs.node(node.name, **{each.name: _sized(graph, each, inputs, mb) for each in inputs})
             graph["show"] = graphs.node("PreviewAny", source=["t", 0])
-            yield node.name, {"id": "bomb", "input": {"workflow": graph}}
+            yield node.name, {"id": "bomb", "input": {"workflow": graph, "timeout_s": _TIMEOUT_S}}
 
 
 def _is_size(each: NodeInput) -> bool:

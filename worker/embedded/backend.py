@@ -141,6 +141,8 @@ class EmbeddedBackend:
         extra_data = {"extra_pnginfo": _EditorData(run.extra_pnginfo or {}), **key}
         queued = self._runtime.prompts.queue_prompt(graph, extra_data)
         if isinstance(queued, Rejection):
+            if turn.interrupted:
+                raise JobInterrupted
             raise WorkflowRejected(self._explain(queued, run))
         outcomes = self._run_queue(turn, files)
         failure = next((outcome.failure for outcome in outcomes if outcome.status == "error"), None)
@@ -156,6 +158,9 @@ class EmbeddedBackend:
             outcomes.append(outcome)
             if outcome.status != "success":
                 break
+        if self._runtime.prompts.was_forced():
+            _log.warning("A node did not heed its interrupt and was ended within: models and caches are freed")
+            self._runtime.memory.make_room()
         if turn.interrupted and not outcomes:
             raise JobInterrupted
         return [*outcomes, *messages.blocked]

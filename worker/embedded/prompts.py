@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from worker.embedded.files.job_files import JobFiles
+from worker.embedded.forced_interrupt import ForcedInterrupt
 from worker.embedded.server import CLIENT_ID, MessageListener, prompt_route
 from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome, outcome_of
 
 _log = logging.getLogger("worker")
+_T = TypeVar("_T")
+_HEEDS_S = 3.0  # A node that heeds ComfyUI's flag does so within a step of a sampler.
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class PromptRunner:
         self._main, self._server, self._executor = main, server, executor
         self._post_prompt = prompt_route(server)
         self._loop = asyncio.new_event_loop()
+        self._interrupt_error = main.comfy.model_management.InterruptProcessingException
+        self._forced = ForcedInterrupt(self._interrupt_error)
 
     def queue_prompt(self, graph: dict[str, Any], extra_data: Mapping[str, Any]) -> Accepted | Rejection:
         """Queue ``graph`` with the server's own ``/prompt`` route, which may change the graph.
@@ -61,7 +66,7 @@ class PromptRunner:
         if self._server.on_prompt_handlers:
             status, answer = asyncio.run_coroutine_threadsafe(self._route(body), self._server.loop).result()
         else:
-            status, answer = self._loop.run_until_complete(self._route(body))
+            status, answer = self._run(self._route(body))
         if status == 200:
             return Accepted(answer["prompt_id"], answer.get("node_errors") or {})
         return Rejection(answer.get("error") or {}, answer.get("node_errors") or {})
@@ -108,8 +113,8 @@ class PromptRunner:
         executor.history_result = {"outputs": {}, "meta": {}}
         executor.status_messages = []
         try:
-            self._loop.run_until_complete(executor.execute_async(graph, prompt_id, extra_data, outputs))
-        except self._main.comfy.model_management.InterruptProcessingException:
+            self._run(executor.execute_async(graph, prompt_id, extra_data, outputs))
+        except self._interrupt_error:
             # Before the first node. Afterwards ComfyUI makes a message of it.
             executor.success = False
             executor.reset()
@@ -122,6 +127,18 @@ class PromptRunner:
         finally:
             self._cancel_leftover_tasks()
         return outcome_of(prompt_id, executor.history_result, executor.status_messages)
+
+    def _run(self, step: Coroutine[Any, Any, _T]) -> _T:
+        """Run ComfyUI's code, which may be interrupted by force until it has ended."""
+        try:
+            self._forced.open()
+            try:
+                return self._loop.run_until_complete(step)
+            finally:
+                self._forced.close()
+        except self._interrupt_error:
+            self._forced.close()  # It may have been raised where ``close`` began.
+            raise
 
     def _escaped(self, graph: dict[str, Any], error: BaseException) -> NodeFailure:
         node_id = str(self._server.last_node_id)
@@ -159,6 +176,15 @@ class PromptRunner:
         self._server.prompt_queue.wipe_history()
         self._executor.status_messages = []
 
-    def interrupt(self) -> None:
-        """Stop the running prompt at its next step or node, as the server's ``/interrupt`` does."""
+    def interrupt(self, waited_s: float = 0.0) -> None:
+        """Stop the running prompt at its next step or node, as the server's ``/interrupt`` does.
+
+        Where it has not stopped ``waited_s`` seconds after the first interrupt, stop it within the node.
+        """
         self._main.nodes.interrupt_processing()
+        if waited_s >= _HEEDS_S:
+            self._forced.throw()
+
+    def was_forced(self) -> bool:
+        """Whether the prompt that ran last was stopped within a node, which may have left its work half done."""
+        return self._forced.was_raised

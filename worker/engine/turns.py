@@ -28,7 +28,8 @@ class Turns:
         name: the thread's name.
         perform: runs a turn. What it raises becomes the future's exception; an error that is no WorkerError becomes
             BackendFailed.
-        interrupt: stops the current turn. It is called on any thread and must return at once.
+        interrupt: stops the current turn, given the seconds since it was first told to stop. It is called on any thread
+            and must return at once.
         rest: tidies up. It is called after a turn, if no other turn comes within ``rest_after_s`` seconds, and at the
             latest after 20 turns.
         patience: how long a turn may show no sign of life, and how long it may take to stop.
@@ -44,7 +45,7 @@ class Turns:
         self,
         name: str,
         perform: Callable[[Turn], RunResult],
-        interrupt: Callable[[], None] = lambda: None,
+        interrupt: Callable[[float], None] = lambda _: None,
         rest: Callable[[], None] = lambda: None,
         rest_after_s: float = 0.0,
         patience: Patience | None = None,
@@ -102,9 +103,10 @@ class Turns:
 
     def _stop_current(self) -> None:
         if self.current is not None:
+            now = time.monotonic()
             if self.current.interrupted_at is None:
-                self.current.interrupted_at = time.monotonic()
-            self._interrupt()
+                self.current.interrupted_at = now
+            self._interrupt(now - self.current.interrupted_at)
             self._watchdog.interrupted()
 
     def _interrupt_again(self, turn: Turn) -> None:

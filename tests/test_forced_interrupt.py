@@ -1,0 +1,70 @@
+"""An interrupt that is raised in another thread: only between ``open`` and ``close``."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from worker.embedded.forced_interrupt import ForcedInterrupt
+
+
+class Interrupt(Exception):
+    pass
+
+
+def spin(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def test_it_ends_a_loop_that_looks_at_nothing() -> None:
+    forced = ForcedInterrupt(Interrupt)
+    threading.Timer(0.05, forced.throw).start()
+    forced.open()
+    with pytest.raises(Interrupt):
+        spin(30)
+    forced.close()
+    assert forced.was_raised
+
+
+def test_nothing_is_raised_before_and_after() -> None:
+    forced = ForcedInterrupt(Interrupt)
+    forced.throw()
+    forced.open()
+    forced.close()
+    forced.throw()
+    spin(0.05)
+    assert not forced.was_raised
+
+
+def test_whatever_the_moment_it_is_raised_within_or_not_at_all() -> None:
+    """A thread throws all the time, and the other one opens and closes: ``close`` takes back what comes too late."""
+    forced, rounds, caught = ForcedInterrupt(Interrupt), 2000, 0
+    ended = threading.Event()
+
+    def throw() -> None:
+        while not ended.is_set():
+            forced.throw()
+            time.sleep(0.001)  # Further apart than ``close`` takes.
+
+    thrower = threading.Thread(target=throw)
+    thrower.start()
+    try:
+        for _ in range(rounds):
+            try:
+                forced.open()
+                try:
+                    spin(0.0001)
+                finally:
+                    forced.close()
+            except Interrupt:
+                caught += 1
+                forced.close()
+            spin(0.0001)  # Raised here, it would end the test.
+    finally:
+        ended.set()
+        thrower.join()
+    assert caught
