@@ -28,6 +28,7 @@ pytest_plugins = ["firing_range"]
 _VICTIM_EACH = 4  # Before each such job, another caller sends the same one with files.
 _SHOWN = 20
 _JOB_MB = 400
+_ANY_JOB_MB = 1200
 _SAMPLE = 400  # About half of them load no model; only these are fired.
 
 
@@ -40,6 +41,18 @@ def entered(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Entered:
 def jobs_of(worker: Worker, secrets: Secrets, seed: int) -> NodeJobs:
     """The jobs of a seed, on the running ComfyUI."""
     return NodeJobs(sys.modules["nodes"].NODE_CLASS_MAPPINGS, secrets.names(worker), seed)
+
+
+def limit_memory(worker: Worker, monkeypatch: pytest.MonkeyPatch, mb: int) -> None:
+    """Set ``MAX_JOB_MB``. Seen from outside a job may take a little more, since its memory is looked at in turns."""
+    memory = worker.embedded_runtime().job_memory
+    monkeypatch.setattr(memory, "limits", dataclasses.replace(memory.limits, job=mb * 1_000_000))
+    monkeypatch.setattr(firing_range, "LARGEST_MB", mb + 300.0)
+
+
+@pytest.fixture
+def bounded(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_memory(worker, monkeypatch, _ANY_JOB_MB)
 
 
 def fire_all(worker: Worker, shooting: Range, jobs: Iterable[NodeJob]) -> list[str]:
@@ -59,7 +72,7 @@ def fire_all(worker: Worker, shooting: Range, jobs: Iterable[NodeJob]) -> list[s
     return wrong
 
 
-@pytest.mark.usefixtures("tiny_checkpoint")
+@pytest.mark.usefixtures("tiny_checkpoint", "bounded")
 def test_a_sample(worker: Worker, shooting: Range, secrets: Secrets, entered: Entered) -> None:
     jobs = map(jobs_of(worker, secrets, 1).make, range(_SAMPLE))
     wrong = fire_all(worker, shooting, (job for job in jobs if job.is_cheap))
@@ -70,7 +83,7 @@ def test_a_sample(worker: Worker, shooting: Range, secrets: Secrets, entered: En
 
 
 @pytest.mark.full
-@pytest.mark.usefixtures("tiny_checkpoint")
+@pytest.mark.usefixtures("tiny_checkpoint", "bounded")
 @pytest.mark.timeout(7200)
 def test_twenty_thousand_jobs(worker: Worker, shooting: Range, secrets: Secrets, entered: Entered) -> None:
     wrong = fire_all(worker, shooting, map(jobs_of(worker, secrets, 2).make, range(20_000)))
@@ -92,19 +105,14 @@ def test_no_text_keeps_the_lock(worker: Worker, shooting: Range, part: int) -> N
 def test_no_node_takes_more_memory_than_a_job_may(
     worker: Worker, shooting: Range, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime = worker.embedded_runtime()
-    if not hasattr(runtime, "job_memory"):
-        pytest.skip("this worker has no MAX_JOB_MB")
-    limits = dataclasses.replace(runtime.job_memory.limits, job=_JOB_MB * 1_000_000)
-    monkeypatch.setattr(runtime.job_memory, "limits", limits)
-    monkeypatch.setattr(firing_range, "LARGEST_MB", _JOB_MB + 300.0)
+    limit_memory(worker, monkeypatch, _JOB_MB)
     bombs = list(hostile_bombs.memory_bombs(core_nodes(sys.modules["nodes"].NODE_CLASS_MAPPINGS), 4 * _JOB_MB))
     assert len(bombs) > 20
     wrong = [f"{name}: {problems}" for name, job in bombs if (problems := shooting.examine(job)[1])]
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.usefixtures("tiny_checkpoint")
+@pytest.mark.usefixtures("tiny_checkpoint", "bounded")
 @pytest.mark.skipif("HOSTILE_JOBS" not in os.environ, reason="runs the jobs that HOSTILE_JOBS names")
 @pytest.mark.timeout(7200)
 def test_the_given_jobs(worker: Worker, shooting: Range, secrets: Secrets, entered: Entered) -> None:
