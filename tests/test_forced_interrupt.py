@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from worker.embedded.forced_interrupt import ForcedInterrupt
+from worker.embedded.watch.forced_interrupt import ForcedInterrupt
 
 
 class Interrupt(Exception):

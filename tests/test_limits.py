@@ -21,7 +21,7 @@ from runpod_worker import Start, WorkerProcess
 from worker import Worker
 from worker.engine.graph_run import GraphRun
 from worker.engine.life import Life
-from worker.engine.time_limits import Patience, Watchdog
+from worker.engine.time_limits import Patience, Signs, Watchdog
 from worker.engine.turn import Turn
 from worker.engine.workspace import Workspace
 from worker.handler import make_handler
@@ -142,6 +142,15 @@ def test_a_job_in_which_nothing_moves_counts_as_hung(watched: WorkerProcess) -> 
     assert body["error"].startswith("The job hung and was stopped: for 2 s (JOB_STALL_TIMEOUT_S)")
 
 
+def test_a_monitor_that_talks_is_no_sign_of_life(watched: WorkerProcess) -> None:
+    graph = hanging(kind="sleep", seconds=60)
+    graph["workflow"]["talk"] = graphs.node("TestMisbehaves", image=["1", 0], deed="leaves_monitor", count=20_000)
+    node = next(node for node in graph["workflow"].values() if node["class_type"] == "TestHangs")
+    node["inputs"]["image"] = ["talk", 0]
+    watched.api.give("monitored", graph)
+    assert watched.api.result("monitored")["output"]["error_type"] == "stalled"
+
+
 def test_a_job_that_computes_is_not_hung(watched: WorkerProcess) -> None:
     watched.api.give("computes", hanging(kind="compute", seconds=4))
     assert set(watched.api.result("computes")["output"]) == {"images"}
@@ -253,7 +262,7 @@ def test_a_job_does_not_inherit_the_silence_of_the_one_before(tmp_path: Path) ->
             watchdog.begin(second)
         return sign
 
-    watchdog = Watchdog(Patience(stall_s=5), moves, interrupt=lambda _: None, abandon=lambda _: None)
+    watchdog = Watchdog(Patience(stall_s=5), Signs(moves), interrupt=lambda _: None, abandon=lambda _: None)
     watchdog.close()  # No thread looks meanwhile.
     watchdog._look(first, 102.0)
     watchdog._look(second, 108.0)

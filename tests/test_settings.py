@@ -42,6 +42,7 @@ DEFAULTS: dict[str, object] = {
     "warmup_workflow": None,
     "job_timeout_s": 0.0,
     "job_stall_timeout_s": 0.0,
+    "page_wait_s": 30.0,
     "freeze_timeout_s": 120.0,
     "max_job_mb": "auto",
     "max_rss_mb": "auto",

@@ -14,6 +14,7 @@
     ├── JobInterrupted          the job was interrupted before it ended              caller
     ├── JobTimedOut             the job ran for too long                             caller, with another workflow
     ├── JobStalled              the job did nothing for too long                     caller, with another workflow
+    ├── JobWaitsForPage         a node waits for a person                            caller, with another workflow
     ├── JobFroze                the job let nothing else run, and the process ends   caller, with another workflow
     ├── OutOfMemory             the device's memory was too small, twice             caller, by trying again
     ├── JobTooLarge             the job needs more memory than a job may take        caller, with another workflow
@@ -152,6 +153,18 @@ class JobStalled(WorkerError):
         super().__init__(
             f"The job hung and was stopped: for {seconds:g} s (JOB_STALL_TIMEOUT_S) it reported nothing, computed "
             "nothing, and waited for no file and no network"
+        )
+
+
+class JobWaitsForPage(WorkerError):
+    """A node waits for a person to answer in ComfyUI's page."""
+
+    error_type = "stalled"
+
+    def __init__(self, node_id: str, class_type: str) -> None:
+        super().__init__(
+            f"Node {node_id} ({class_type}) waits for somebody to answer in ComfyUI's page, which a worker does not "
+            "have, and was stopped (PAGE_WAIT_S): take it out of the workflow"
         )
 
 

@@ -1,6 +1,7 @@
 """The events that a backend reports while a job runs, and the notices for the operator.
 
-A listener is called with each event of a job, in order, on the backend's thread.
+A listener is called with one event after the other, in order, and mostly on the backend's thread. What a node pack says
+on a thread of its own comes on that thread, but never while the listener still has another event.
 """
 
 from __future__ import annotations

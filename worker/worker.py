@@ -97,7 +97,7 @@ class Worker:
             if Worker._open is not None:
                 raise StartError("A Worker is open in this process already; close it first")
             runtime = boot(self.settings, self.state, self.say)
-            patience = Patience(self.settings.job_stall_timeout_s)
+            patience = Patience(self.settings.job_stall_timeout_s, self.settings.page_wait_s)
             limits = MemoryLimits.of(self.settings)
             embedded = EmbeddedBackend(runtime, self.life, patience, limits, self.freeze)
             embedded.start()

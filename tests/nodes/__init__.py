@@ -21,7 +21,7 @@ from PIL import Image
 
 import nodes
 
-from . import faults, readers, stock
+from . import faults, page, readers, stock
 
 
 class Raises:
@@ -382,6 +382,8 @@ NODE_CLASS_MAPPINGS = {
         MakesVoxels,
         IgnoresInterrupts,
         *faults.CLASSES,
+        page.WaitsForPage,
+        page.AwaitsPage,
         *readers.CLASSES,
         *stock.CLASSES,
     )

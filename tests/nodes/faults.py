@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 import comfy.model_management
 import folder_paths
+import server
 import torch
 
 
@@ -128,6 +129,23 @@ class Misbehaves(_OnImage):
     def leaves_threads(self, count: int) -> None:
         for _ in range(count):
             threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+    def leaves_talker(self, count: int) -> None:
+        """A thread that says every millisecond, also after the job, whose it is: to the job's client, and to all."""
+        self._starts_talker(count, server.PromptServer.instance.client_id)
+
+    def leaves_monitor(self, count: int) -> None:
+        """The same to all only, as a monitor of the machine does."""
+        self._starts_talker(count, None)
+
+    def _starts_talker(self, count: int, client_id: str | None) -> None:
+        def talk() -> None:
+            for _ in range(count):
+                for to in {client_id, None}:
+                    server.PromptServer.instance.send_sync("test.talk", {"of": client_id}, to)
+                time.sleep(0.001)
+
+        threading.Thread(target=talk, daemon=True).start()
 
     def changes_directory(self, _: int) -> None:
         os.chdir("/")

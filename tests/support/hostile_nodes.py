@@ -65,7 +65,7 @@ class NodeJob:
 
     def request(self) -> dict[str, Any]:
         """As a caller sends it."""
-        given = {"workflow": copy.deepcopy(self.graph), "images": list(self.images), "timeout_s": 120}
+        given = {"workflow": copy.deepcopy(self.graph), "images": list(self.images), "timeout_s": 10}
         return {"id": f"job-{self.number}", "input": given}
 
 

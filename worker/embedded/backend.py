@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from worker.embedded.activity import Activity
 from worker.embedded.files.job_files import JobFiles
 from worker.embedded.memory.device import ran_out
 from worker.embedded.memory.rest import Rest
@@ -17,15 +17,16 @@ from worker.embedded.messages import translate_inner
 from worker.embedded.prompts import Rejection
 from worker.embedded.runtime import Runtime
 from worker.embedded.save_image import metadata_of_job
+from worker.embedded.watch.activity import Activity
 from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult, own_graph
 from worker.engine.life import Life
 from worker.engine.memory_limits import MemoryLimits
 from worker.engine.results import dropped_lines, make_result
-from worker.engine.time_limits import Patience
+from worker.engine.time_limits import Patience, Signs
 from worker.engine.turn import Turn
 from worker.engine.turns import Turns
-from worker.errors import DeviceFailed, JobInterrupted, OutOfMemory, WorkerError, WorkflowRejected
+from worker.errors import DeviceFailed, JobInterrupted, JobWaitsForPage, OutOfMemory, WorkerError, WorkflowRejected
 from worker.events import PromptEnded
 from worker.protocol.messages import tell
 from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome, blocked
@@ -71,7 +72,7 @@ class EmbeddedBackend:
     ) -> None:
         self._runtime = runtime
         self._activity = Activity(lambda: self._turns.thread_id, runtime.gpu_is_busy)
-        self._watches_stalls = bool(patience and patience.stall_s)
+        self._patience = patience or Patience()
         life, limits, self._job_memory = life or Life(), limits or MemoryLimits(), runtime.job_memory
         self._job_memory.limits = limits
         self._turns = Turns(
@@ -79,12 +80,11 @@ class EmbeddedBackend:
             self._run,
             runtime.prompts.interrupt,
             Rest(runtime.main, runtime.memory, self._job_memory.process, life, limits),
-            patience=patience,
-            moves=self._activity.moves,
+            patience=self._patience,
+            signs=Signs(self._activity.moves, self._waits, self._job_memory if limits.job or limits.process else None),
             salvage=self._salvage,
             life=life,
             freeze=freeze,
-            memory=self._job_memory if limits.job or limits.process else None,
         )
 
     def start(self) -> None:
@@ -101,8 +101,8 @@ class EmbeddedBackend:
         self._turns.close()
 
     def _run(self, turn: Turn) -> RunResult:
-        if self._watches_stalls:
-            self._activity.begin()
+        if self._patience.stall_s or self._patience.page_wait_s:
+            self._activity.begin(at_once=bool(self._patience.stall_s))
         with self._in_comfyui(turn.run) as files:
             result, failure = self._attempt(turn, files)
             if ran_out(failure) and not turn.interrupted and self._job_memory.refusal is None:
@@ -121,7 +121,7 @@ class EmbeddedBackend:
         folders, prompts = self._runtime.folders, self._runtime.prompts
         self._runtime.memory.begin()
         self._job_memory.begin()
-        prompts.empty_queue()
+        prompts.begin_job()
         try:
             writes = metadata_of_job(self._runtime.main.args, writes=run.save_metadata)
             with writes, self._runtime.files.of_job(run) as files:
@@ -129,7 +129,7 @@ class EmbeddedBackend:
                 yield files
         finally:
             self._job_memory.end()
-            prompts.forget()
+            prompts.end_job()
             folders.take_out(run.workspace)
 
     def _attempt(self, turn: Turn, files: JobFiles) -> tuple[RunResult, NodeFailure | None]:
@@ -188,6 +188,13 @@ class EmbeddedBackend:
             return result
         return replace(result, error=error, errors=(*result.errors, str(error)))
 
+    def _waits(self, turn: Turn) -> WorkerError | None:
+        """The error of a run whose node waits for a person in ComfyUI's page."""
+        if not self._runtime.prompts.waits_for_page() or self._activity.has_helpers():
+            return None
+        node_id = str(self._runtime.prompts.last_node_id)
+        return JobWaitsForPage(node_id, str(turn.run.workflow.get(node_id, {}).get("class_type", "")))
+
     def _salvage(self, turn: Turn) -> RunResult | None:
         """The result of what a job has finished, if that job does not stop."""
         files = self._runtime.files.current
@@ -207,12 +214,19 @@ class EmbeddedBackend:
 
 
 class _Messages:
-    """Listens to ComfyUI while a run has its turn: passes events on, and repeats an interrupt that came too early."""
+    """Listens to ComfyUI while a run has its turn: passes events on, and repeats an interrupt that came too early.
+
+    Args:
+        runtime: the running ComfyUI.
+        turn: the run.
+        on_message: called for each message of the thread that runs the graph.
+    """
 
     def __init__(self, runtime: Runtime, turn: Turn, on_message: Callable[[], None]) -> None:
         self._runtime = runtime
         self._turn = turn
         self._on_message = on_message
+        self._thread = threading.get_ident()
         self.blocked: list[PromptOutcome] = []
 
     def __call__(self, name: Any, data: Any) -> None:
@@ -221,6 +235,7 @@ class _Messages:
             self._runtime.prompts.interrupt()
         if name == "execution_error" and data.get("exception_type") == "ExecutionBlocked":
             self.blocked.append(blocked(data))
-        self._on_message()
+        if threading.get_ident() == self._thread:  # A pack's monitor tells nothing of the node that runs.
+            self._on_message()
         if self._turn.run.on_event is not None:
             tell(self._turn.run.on_event, translate_inner(name, data, self._turn.run.workflow))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import uuid
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from worker.embedded.files.job_files import JobFiles
-from worker.embedded.forced_interrupt import ForcedInterrupt
-from worker.embedded.server import CLIENT_ID, MessageListener, prompt_route
+from worker.embedded.server import Client, MessageListener, prompt_route
+from worker.embedded.watch.forced_interrupt import ForcedInterrupt
+from worker.embedded.watch.page_wait import PageWait
 from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome, outcome_of
 
 _log = logging.getLogger("worker")
@@ -48,6 +50,9 @@ class PromptRunner:
         self._main, self._server, self._executor = main, server, executor
         self._post_prompt = prompt_route(server)
         self._loop = asyncio.new_event_loop()
+        self._page_wait = PageWait(server, self._loop, lambda: main.folder_paths.get_folder_paths("custom_nodes"))
+        self._service: frozenset[threading.Thread] = frozenset()
+        self._client: Client
         self._interrupt_error = main.comfy.model_management.InterruptProcessingException
         self._forced = ForcedInterrupt(self._interrupt_error)
 
@@ -60,7 +65,7 @@ class PromptRunner:
         body = {
             "prompt": graph,
             "prompt_id": str(uuid.uuid4()),
-            "client_id": CLIENT_ID,
+            "client_id": self._client.id,
             "extra_data": dict(extra_data),
         }
         if self._server.on_prompt_handlers:
@@ -96,7 +101,7 @@ class PromptRunner:
         self._server.prompt_queue.currently_running[item_id] = (*taken[0][:5], {})
         self._server.last_prompt_id = prompt_id
         files.begin_prompt()
-        self._server.on_message = lambda name, data: on_message(name, files.hear(graph, name, data))
+        self._client.listener = lambda name, data: on_message(name, files.hear(graph, name, data))
         try:
             # Validation returns a set. Its order differs between processes, and the names of files depend on the order.
             ordered = sorted(outputs, key=list(graph).index)
@@ -104,7 +109,7 @@ class PromptRunner:
             return files.end_prompt(outcome, graph)
         finally:
             self._close_prompt(item_id, prompt_id)
-            self._server.on_message = None
+            self._client.listener = None
 
     def _execute(
         self, prompt_id: str, graph: dict[str, Any], extra_data: dict[str, Any], outputs: Any
@@ -163,16 +168,19 @@ class PromptRunner:
         queue.task_done(item_id, executor.history_result, status=status, process_item=lambda item: item[:5])
         self._server.send_sync("executing", {"node": None, "prompt_id": prompt_id}, self._server.client_id)
 
-    def empty_queue(self) -> None:
-        """Drop waiting prompts. A task that a node left on the server's loop may have queued one after the job."""
+    def begin_job(self) -> None:
+        """Become a new client, and drop prompts that a task of an earlier job has queued after that job's end."""
+        self._service = self._service or frozenset(threading.enumerate())
+        self._client = Client(self._server, self._service)
         self._server.prompt_queue.wipe_queue()
 
-    def forget(self) -> None:
+    def end_job(self) -> None:
         """Drop the job's prompts: the waiting ones, and what is told of those that ran.
 
         What is told of a node that failed has all its inputs, and so the caller's key.
         """
-        self.empty_queue()
+        self._client.close()
+        self._server.prompt_queue.wipe_queue()
         self._server.prompt_queue.wipe_history()
         self._executor.status_messages = []
 
@@ -184,6 +192,15 @@ class PromptRunner:
         self._main.nodes.interrupt_processing()
         if waited_s >= _HEEDS_S:
             self._forced.throw()
+
+    def waits_for_page(self) -> bool:
+        """Whether the node that runs waits for a person in ComfyUI's page."""
+        return self._page_wait.is_waiting(self._forced.thread)
+
+    @property
+    def last_node_id(self) -> Any:
+        """The id of the node that runs, or that ran last."""
+        return self._server.last_node_id
 
     def was_forced(self) -> bool:
         """Whether the prompt that ran last was stopped within a node, which may have left its work half done."""

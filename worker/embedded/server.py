@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+import threading
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 MessageListener = Callable[[Any, Any], None]
-CLIENT_ID = "worker"
 
 
 def make_server(prompt_server: Any, loop: Any) -> Any:
@@ -19,17 +20,56 @@ def make_server(prompt_server: Any, loop: Any) -> Any:
     """
 
     class InProcessServer(prompt_server):  # type: ignore[misc]  # The base class is known at run time only.
-        on_message: MessageListener | None = None
+        client: Client | None = None
 
-        def send_sync(self, event: Any, data: Any, sid: str | None = None) -> None:  # noqa: ARG002 - there is one client.
-            listener = self.on_message
-            if listener is not None:
-                listener(event, data)
+        def send_sync(self, event: Any, data: Any, sid: str | None = None) -> None:
+            client = self.client
+            if client is not None:
+                client.receive(event, data, sid)
 
-    server = InProcessServer(loop)
-    # Ask for previews with the id of their node, as ComfyUI's front end does.
-    server.sockets_metadata[CLIENT_ID] = {"feature_flags": {"supports_preview_metadata": True}}
-    return server
+    return InProcessServer(loop)
+
+
+class Client:
+    """A job as ComfyUI's server sees it: a client with an id of its own, which gets the messages that are for it.
+
+    A thread that an earlier job left behind may go on to send. What it sends to its own client, or to all, is dropped.
+    The stock server, too, gives one client nothing of another one's.
+
+    Args:
+        server: the server of ``make_server``.
+        service: the threads that were there before the first job. Those of packs send to all, as Crystools' monitor.
+
+    Attributes:
+        id: the client's id.
+        listener: called with each message, and never by two threads at once; None between prompts.
+    """
+
+    def __init__(self, server: Any, service: Collection[threading.Thread]) -> None:
+        self.id = uuid.uuid4().hex
+        self.listener: MessageListener | None = None
+        self._server = server
+        self._leftover = set(threading.enumerate()).difference(service)
+        self._lock = threading.RLock()  # A listener may cause a message.
+        # Ask for previews with the id of their node, as ComfyUI's front end does.
+        server.sockets_metadata[self.id] = {"feature_flags": {"supports_preview_metadata": True}}
+        server.client = self
+
+    def receive(self, event: Any, data: Any, to: str | None) -> None:
+        """Take a message from any thread. ``to``: the id of the client that it is for; None: it is for all."""
+        if to is None and threading.current_thread() in self._leftover:
+            return
+        # A prompt that a node has queued may have another client id. It is part of the job, and so are its messages.
+        if to is not None and to not in (self.id, self._server.client_id):
+            return
+        with self._lock:
+            if self.listener is not None:
+                self.listener(event, data)
+
+    def close(self) -> None:
+        """Receive nothing more."""
+        self._server.client = self._server.client_id = None
+        self._server.sockets_metadata.pop(self.id, None)
 
 
 class _PromptRequest:

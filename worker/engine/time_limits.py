@@ -21,11 +21,12 @@ _AGAIN_S = 1.0  # Interrupt again after this time, since a node may swallow an i
 class Patience:
     """Limits for every run, in seconds.
 
-    ``stall_s``: how long it may show no sign of life; 0: no limit. ``grace_s``: how long it may take to end after an
-    interrupt.
+    ``stall_s``: how long it may show no sign of life; 0: no limit. ``page_wait_s``: the same for a node that waits for
+    a person. ``grace_s``: how long it may take to end after an interrupt.
     """
 
     stall_s: float = 0.0
+    page_wait_s: float = 0.0
     grace_s: float = 10.0
 
 
@@ -39,30 +40,42 @@ class MemoryWatch(Protocol):
         """Whether the run goes on to take memory although it was stopped, so that its answer cannot wait."""
 
 
+@dataclass(frozen=True)
+class Signs:
+    """What is seen of the current run from outside.
+
+    ``moves``: returns whether it has shown a sign of life since the last call. ``waits``: returns the error of a run
+    that waits for a person; None if it waits for something else. ``memory``: tells whether it takes too much memory;
+    None if nobody looks at that.
+    """
+
+    moves: Callable[[], bool] = lambda: True
+    waits: Callable[[Turn], WorkerError | None] = lambda _: None
+    memory: MemoryWatch | None = None
+
+
 class Watchdog:
     """Watches one run at a time, on a thread of its own. The thread sleeps while there is nothing to watch.
 
     Args:
         patience: the limits for every run.
-        moves: returns whether the run has shown a sign of life since the last call.
+        signs: what is seen of the run.
         interrupt: tells the run to stop. It is called once a second, since a node may swallow an interrupt.
         abandon: called when the run does not stop.
         freeze: is told when the run must have ended, since this watchdog cannot run if the run holds Python's lock.
-        memory: tells whether the run takes too much memory; None if no one watches that.
     """
 
     def __init__(
         self,
         patience: Patience,
-        moves: Callable[[], bool],
+        signs: Signs,
         interrupt: Callable[[Turn], None],
         abandon: Callable[[Turn], None],
         freeze: FreezeWatch | None = None,
-        memory: MemoryWatch | None = None,
     ) -> None:
-        self._patience = patience
-        self._moves, self._interrupt, self._abandon = moves, interrupt, abandon
-        self._freeze, self._memory = freeze or FreezeWatch(), memory
+        self._patience, self._signs = patience, signs
+        self._interrupt, self._abandon = interrupt, abandon
+        self._freeze, self._memory = freeze or FreezeWatch(), signs.memory
         self._turn: Turn | None = None
         self._moved_at = 0.0
         self._wake = threading.Event()
@@ -73,7 +86,8 @@ class Watchdog:
         """Watch ``turn`` from now on."""
         self._moved_at = turn.started
         self._turn = turn  # Set last, since the thread looks at the turn from now on.
-        if turn.run.time_limit is not None or self._patience.stall_s or self._memory is not None:
+        patience = self._patience
+        if turn.run.time_limit or patience.stall_s or patience.page_wait_s or self._memory is not None:
             self._rouse()
         self._freeze.job_ends_by(self._latest_end())
 
@@ -122,7 +136,7 @@ class Watchdog:
             time.sleep(_LOOK_S)
 
     def _look(self, turn: Turn, now: float) -> None:
-        stall_s, grace_s = self._patience.stall_s, self._patience.grace_s
+        grace_s = self._patience.grace_s
         if turn.interrupted_at is not None:
             if now - turn.interrupted_at > grace_s or (self._memory is not None and self._memory.is_nearly_out()):
                 self._abandon(turn)
@@ -135,11 +149,19 @@ class Watchdog:
             self._stop(turn, too_large)
         elif limit is not None and now - turn.started >= limit.seconds:
             self._stop(turn, JobTimedOut(limit.seconds, limit.source))
-        elif stall_s:
-            if self._moves():
-                self._moved_at = now
-            elif now - max(self._moved_at, turn.started) >= stall_s:  # ``_moved_at`` may be of the turn before.
-                self._stop(turn, JobStalled(stall_s))
+        elif self._patience.stall_s or self._patience.page_wait_s:
+            self._look_for_life(turn, now)
+
+    def _look_for_life(self, turn: Turn, now: float) -> None:
+        if self._signs.moves():
+            self._moved_at = now
+            return
+        stall_s, page_wait_s = self._patience.stall_s, self._patience.page_wait_s
+        still_s = now - max(self._moved_at, turn.started)  # ``_moved_at`` may be of the turn before.
+        if page_wait_s and still_s >= page_wait_s and (ending := self._signs.waits(turn)) is not None:
+            self._stop(turn, ending)
+        elif stall_s and still_s >= stall_s:
+            self._stop(turn, JobStalled(stall_s))
 
     def _stop(self, turn: Turn, ending: WorkerError) -> None:
         turn.ending = ending

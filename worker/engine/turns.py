@@ -13,7 +13,7 @@ from concurrent.futures import Future, InvalidStateError
 from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult
 from worker.engine.life import Life
-from worker.engine.time_limits import MemoryWatch, Patience, Watchdog
+from worker.engine.time_limits import Patience, Signs, Watchdog
 from worker.engine.turn import Turn
 from worker.errors import BackendFailed, JobInterrupted, WorkerDefunct, WorkerError
 
@@ -33,12 +33,11 @@ class Turns:
         rest: tidies up. It is called after a turn, if no other turn comes within ``rest_after_s`` seconds, and at the
             latest after 20 turns.
         patience: how long a turn may show no sign of life, and how long it may take to stop.
-        moves: returns whether the current turn has shown a sign of life since the last call.
+        signs: what is seen of the current turn from outside.
         salvage: returns what a turn has finished, if that turn does not stop.
         life: becomes defunct when a turn does not stop, since this process cannot run another one then.
         stuck: the text about a turn that does not stop.
         freeze: ends the process if a turn does not end, and nothing else can run.
-        memory: tells whether the current turn takes too much memory.
     """
 
     def __init__(
@@ -49,17 +48,16 @@ class Turns:
         rest: Callable[[], None] = lambda: None,
         rest_after_s: float = 0.0,
         patience: Patience | None = None,
-        moves: Callable[[], bool] = lambda: True,
+        signs: Signs | None = None,
         salvage: Callable[[Turn], RunResult | None] = lambda _: None,
         life: Life | None = None,
         stuck: str = "A node does not stop",
         freeze: FreezeWatch | None = None,
-        memory: MemoryWatch | None = None,
     ) -> None:
         self._name, self._stuck = name, stuck
         self._life = life or Life()
         self._patience = patience or Patience()
-        self._watchdog = Watchdog(self._patience, moves, self._interrupt_again, self._abandon, freeze, memory)
+        self._watchdog = Watchdog(self._patience, signs or Signs(), self._interrupt_again, self._abandon, freeze)
         self._salvage = salvage
         self._retired = False
         self._perform, self._interrupt, self._rest = perform, interrupt, rest

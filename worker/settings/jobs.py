@@ -72,6 +72,14 @@ class JobSettings(BaseModel):
         ge=0,
         allow_inf_nan=False,
     )
+    page_wait_s: float = setting(
+        30.0,
+        "a number, 0 or above",
+        "Seconds after which a job is interrupted whose node waits for somebody to answer in ComfyUI's page, as nodes "
+        "that let a person choose an image do. 0: never.",
+        ge=0,
+        allow_inf_nan=False,
+    )
     freeze_timeout_s: float = setting(
         120.0,
         "a number, 0 or above",

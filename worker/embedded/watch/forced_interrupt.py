@@ -14,32 +14,36 @@ class ForcedInterrupt:
 
     Args:
         error: ComfyUI's ``InterruptProcessingException``.
+
+    Attributes:
+        thread: the id of the thread between ``open`` and ``close``; None before and after.
+        was_raised: whether ``throw`` was called since ``open``.
     """
 
     def __init__(self, error: type[BaseException]) -> None:
         self._error = error
         self._lock = threading.Lock()
-        self._thread: int | None = None
+        self.thread: int | None = None
         self.was_raised = False
 
     def open(self) -> None:
         """From now on the calling thread may be interrupted."""
         with self._lock:
-            self._thread, self.was_raised = threading.get_ident(), False
+            self.thread, self.was_raised = threading.get_ident(), False
 
     def close(self) -> None:
         """The calling thread is left alone from now on. What was to be raised and was not is forgotten."""
         with self._lock:
-            if self._thread is not None:
-                _raise_in(self._thread, None)
-            self._thread = None
+            if self.thread is not None:
+                _raise_in(self.thread, None)
+            self.thread = None
 
     def throw(self) -> None:
         """Raise the error in the thread that runs a prompt, if there is one."""
         with self._lock:
-            if self._thread is not None:
+            if self.thread is not None:
                 self.was_raised = True
-                _raise_in(self._thread, self._error)
+                _raise_in(self.thread, self._error)
 
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 _EVERY_S = 1.0
+_TICK_S = 0.02  # The kernel tells the age of a process in steps.
 _CPU_SHARE = 0.1  # Of one processor. A process that waits for its next job uses less.
 _MIN_BYTES = 1_000_000  # Per second. Log lines alone are less than that.
 # Numbers of system calls that wait for one socket, and of those that wait for several.
@@ -33,14 +34,21 @@ class Activity:
     def __init__(self, thread_id: Callable[[], int | None], gpu_is_busy: Callable[[], bool] = lambda: False) -> None:
         self._thread_id, self._gpu_is_busy = thread_id, gpu_is_busy
         self._process = psutil.Process()
-        self._event = False
+        self._event = self._is_new = False
         self._looked = 0.0
         self._cpu_s, self._bytes = 0.0, 0
+        self._began = 0.0
         self._old_tasks: frozenset[str] = frozenset()
         self._old_sockets: frozenset[str] = frozenset()
 
-    def begin(self) -> None:
-        """Begin to watch a run. Threads and sockets that already exist do not belong to it."""
+    def begin(self, *, at_once: bool) -> None:
+        """Begin to watch a run: now, or at the first look. That costs nothing, and most runs do not live to see it."""
+        self._began, self._is_new = time.clock_gettime(time.CLOCK_BOOTTIME), not at_once
+        if at_once:
+            self._take_stock()
+
+    def _take_stock(self) -> None:
+        """Threads and sockets that already exist do not belong to the run."""
         self._old_tasks, self._old_sockets = frozenset(_names(_TASKS)), frozenset(_sockets())
         self._looked, self._cpu_s, self._bytes, self._event = time.monotonic(), self._cpu(), self._io(), False
 
@@ -50,16 +58,28 @@ class Activity:
 
     def moves(self) -> bool:
         """Whether there was a sign of life since the last call. The slow checks are made once a second."""
+        if self._is_new:
+            self._is_new = False
+            self._take_stock()
+            return True
         moved, self._event = self._event, False
         now = time.monotonic()
-        if now - self._looked < _EVERY_S:
+        if moved or now - self._looked < _EVERY_S:
             return moved
         seconds, self._looked = now - self._looked, now
         cpu_s, self._cpu_s = self._cpu_s, self._cpu()
         count, self._bytes = self._bytes, self._io()
         computed = self._cpu_s - cpu_s > _CPU_SHARE * seconds
         transferred = self._bytes - count > _MIN_BYTES * seconds
-        return moved or computed or transferred or self._waits() or self._gpu_is_busy()
+        return computed or transferred or self._waits() or self._gpu_is_busy()
+
+    def has_helpers(self) -> bool:
+        """Whether the run has a socket or a process, which may bring what it waits for."""
+        if not self._old_sockets.issuperset(_sockets()):
+            return True
+        with contextlib.suppress(psutil.Error):
+            return any(_started(child.pid) >= self._began - _TICK_S for child in self._process.children(recursive=True))
+        return False
 
     def _cpu(self) -> float:
         """Seconds of computation of this process and its children."""
@@ -92,6 +112,15 @@ class Activity:
         if number in _ON_SOCKET and len(words) > 1:
             return _is_socket(str(int(words[1], 16)))
         return number in _ON_SEVERAL and bool(set(_sockets()) - self._old_sockets)
+
+
+def _started(pid: int) -> float:
+    """When a process started, in seconds since the machine did. psutil tells it by the clock, which may be set anew."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # It has ended.
+        return 0.0
+    return int(words[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def _names(folder: Path) -> list[str]:

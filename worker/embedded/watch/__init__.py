@@ -1,0 +1,1 @@
+"""Watches the node that runs: whether it moves, what it waits for, and that it stops."""
