@@ -34,7 +34,7 @@ class Client:
     """A job as ComfyUI's server sees it: a client with an id of its own, which gets the messages that are for it.
 
     A thread that an earlier job left behind may go on to send. What it sends to its own client, or to all, is dropped.
-    The stock server, too, gives one client nothing of another one's.
+    The stock server, too, gives one client nothing of another one's. Made on the thread that runs the job.
 
     Args:
         server: the server of ``make_server``.
@@ -49,7 +49,7 @@ class Client:
         self.id = uuid.uuid4().hex
         self.listener: MessageListener | None = None
         self._server = server
-        self._leftover = set(threading.enumerate()).difference(service)
+        self._leftover = set(threading.enumerate()).difference(service, [threading.current_thread()])
         self._lock = threading.RLock()  # A listener may cause a message.
         # Ask for previews with the id of their node, as ComfyUI's front end does.
         server.sockets_metadata[self.id] = {"feature_flags": {"supports_preview_metadata": True}}

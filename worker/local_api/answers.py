@@ -25,7 +25,7 @@ ERROR_TYPES: dict[ErrorType, str] = {
     "answer_refused": "RunPod did not take the answer",
     "timeout": "the job ran longer than `timeout_s` or `JOB_TIMEOUT_S`; on the local server also: `executionTimeout` "
     "or `ttl` ran out",
-    "stalled": "nothing of the job moved for `JOB_STALL_TIMEOUT_S`",
+    "stalled": "nothing of the job moved for `JOB_STALL_TIMEOUT_S`, or a node waited for a person for `PAGE_WAIT_S`",
     "frozen": "the job let nothing else in the worker run, so the worker was ended (`FREEZE_TIMEOUT_S`); `error` names "
     "the node",
     "out_of_memory": "memory ran out, and once more after all else was removed from it; `error` has node and figures",
