@@ -34,6 +34,7 @@ with Worker(say=lambda notice: notices.append(str(notice))) as worker:
     main = worker.runtime.main
     server = main.server.PromptServer.instance
     manager = getattr(server, "asset_manager", None)
+    has_temp = os.path.isdir(main.folder_paths.get_temp_directory())
     class Look:
         RETURN_TYPES, FUNCTION, CATEGORY = ("IMAGE",), "run", "test"
         @classmethod
@@ -51,7 +52,7 @@ with Worker(say=lambda notice: notices.append(str(notice))) as worker:
         "sizes": [image.size for image in result.images], "errors": result.errors, "notices": notices,
         "executor": worker.runtime.prompts._executor.asset_manager is manager,
         "enabled": manager.enabled, "calls": manager.calls, "flag": main.feature_flags.SERVER_FEATURE_FLAGS["assets"],
-        "temp": os.path.isdir(main.folder_paths.get_temp_directory()),
+        "temp": has_temp,
         "during": during, "after": [server.workflow_metadata, manager.paused],
         "events": [getattr(event, "name", "") for event in events],
         "media": media_enrichment.seen,

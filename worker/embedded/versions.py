@@ -1,7 +1,7 @@
 """Handles what differs between versions of ComfyUI. Each function looks at ComfyUI's code, not at a version number.
 
-0.3.75 and 0.33.0 were tried. What 0.38.1 does otherwise is known from its source only: the tests make these changes to a
-copy of a version that was tried.
+0.3.75 and 0.33.0 were tried. What 0.38.1 does otherwise is known from its source only: the tests make these changes to
+a copy of a version that was tried.
 """
 
 from __future__ import annotations

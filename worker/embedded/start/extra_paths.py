@@ -18,7 +18,7 @@ def extra_paths_flags(source: ComfySource) -> tuple[str, ...]:
         StartError: ComfyUI cannot read one of these files.
     """
     in_tree, in_base = _found(source, source.path), _found(source, source.base)
-    for file in {in_tree, in_base} - {None}:
+    for file in filter(None, {in_tree, in_base}):
         _check(file)
     if source.base == source.path or in_base is None:
         return ()
