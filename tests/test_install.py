@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from git_command import GIT
+from project_copy import copy_project
 from wheels import make_wheel
 
 NO_INDEX = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_FIND_LINKS": "", "PIP_RETRIES": "0"}
@@ -19,23 +19,7 @@ NO_INDEX = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_FIND_LINKS": "", 
 @pytest.fixture
 def copy(project: Path, tmp_path: Path) -> Path:
     """A git repository with the project's files and its installed packages, but without any ComfyUI."""
-    target = tmp_path / "copy"
-    names = subprocess.run([*GIT, "ls-files"], cwd=project, capture_output=True, text=True, check=True).stdout
-    for name in names.splitlines():
-        if (project / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(project / name, target / name)
-    # Its packages are those of the project, and count as installed: nothing may change what the tests run on.
-    (target / ".venv").mkdir()
-    for name in ("bin", "lib", "pyvenv.cfg"):
-        (target / ".venv" / name).symlink_to(project / ".venv" / name)
-    stamp = subprocess.run(
-        ["/bin/sh", "-c", "cat requirements*.txt pyproject.toml scripts/install | sha256sum"],
-        cwd=target, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    (target / ".venv" / "installed").write_text(stamp.stdout)
-    subprocess.run([*GIT, "init", "-q"], cwd=target, check=True)
-    return target
+    return copy_project(project, tmp_path / "copy")
 
 
 def install(copy: Path, **environment: str) -> subprocess.CompletedProcess[str]:

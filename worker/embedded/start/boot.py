@@ -80,9 +80,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     on_pod = settings.runpod_pod_id is not None
     timings: dict[str, float] = {}
     with _step("find", timings, say, "looking for ComfyUI"):
-        source = find_source(settings.comfyui_path, settings.comfy_base_dir)
-        if warning := versions.untried(source.version):
-            say(Notice(warning, is_warning=True))
+        source = _find(settings, say)
         cpu = _cpu_flag(settings, say, on_pod=on_pod)
     flags = comfy_flags(settings, source, state, cpu=cpu is not None)
     volume = _volume(settings, say)
@@ -118,6 +116,13 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     jobs = make_job_memory(main, server, NodeCache(executor), state.root)
     parts = (main, prompts, files, memory, jobs, admission)
     return Runtime(source, folders, flags, volume, tuple(packs), timings, *parts)
+
+
+def _find(settings: Settings, say: Say) -> ComfySource:
+    source = find_source(settings.comfyui_path, settings.comfy_base_dir)
+    if warning := versions.untried(source.version):
+        say(Notice(warning, is_warning=True))
+    return source
 
 
 def _care_for_files(main: Any, executor: Any, state: StateFolder) -> OutputFiles:
