@@ -62,6 +62,7 @@ with Worker(say=lambda notice: notices.append(str(notice))) as worker:
         ),
         "blur": "ImageBlur" in main.nodes.NODE_CLASS_MAPPINGS,
         "loras": main.folder_paths.get_folder_paths("loras"),
+        "levels": [worker.runtime.flags[i + 1] for i, f in enumerate(worker.runtime.flags) if f == "--verbose"],
         "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }))
 """
@@ -115,7 +116,7 @@ def flagged(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
     (base / "extra_model_paths.yaml").write_text("older:\n  loras: /old-loras\n")
     (base / "nodes.yaml").write_text("disabled_nodes: [ImageBlur]\n")
     flags = f"--enable-assets --cuda-device all --disable-partner-nodes --disabled-nodes-config {base / 'nodes.yaml'}"
-    return found(start(tree, base, flags))
+    return found(start(tree, base, f"{flags} --verbose ERROR", COMFY_LOG_LEVEL="WARNING"))
 
 
 def test_a_job_runs(plain: Found, flagged: Found) -> None:
@@ -201,6 +202,11 @@ def test_the_newer_file_of_folders_comes_first(flagged: Found) -> None:
 
 def test_all_devices_stay_visible(flagged: Found) -> None:
     assert flagged["devices"] is None
+
+
+def test_the_operator_s_own_level_of_the_log_counts(flagged: Found) -> None:
+    """0.38.1 takes the lowest of several, and not the last."""
+    assert flagged["levels"] == ["ERROR"]
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,7 @@ def test_test(copy: Path, tree: str) -> None:
 
 
 @pytest.mark.full  # A minute or two. CI runs it before the tests.
+@pytest.mark.timeout(1200)
 def test_check(copy: Path) -> None:
     done = run(copy / "scripts" / "check")
     assert done.returncode == 0, done.stdout + done.stderr
