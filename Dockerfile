@@ -62,6 +62,10 @@ RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,t
     install-packages comfy-cli
 
 COPY --from=comfyui /comfyui /comfyui
+# Some packages move with ComfyUI. If COMFYUI_REVISION is another version, it pins others than requirements.txt.
+COPY scripts/image/comfyui-pins /usr/local/bin/
+RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    install-packages pins
 RUN python -m compileall -q -j 0 /comfyui > /dev/null || true
 COPY scripts/image/comfy scripts/image/comfy-manager-set-mode /usr/local/bin/
 COPY scripts/image/start.sh scripts/image/healthcheck /

@@ -2,20 +2,23 @@
 
 Measures cold starts, warm latency and memory, and prints each with the ratio of the two: embedded ÷ websocket, run by
 run, so that below 1 embedded is ahead. Without --workflow it runs small built-in cases that need no download.
+At the start it says about how long it takes. If it is stopped, it reports what it has measured by then.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from bench.contenders.setup import Setup
+from bench.estimate import about
 from bench.options import counts, parse
 from bench.phases.memory import measure_memory
 from bench.phases.outputs import measure_outputs
@@ -44,18 +47,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def benchmark(options: argparse.Namespace) -> ExitCode:
-    """Measure and report.
+    """Measure and report. If it is stopped, report what was measured until then.
 
     Raises:
         InvalidJob: a workflow file cannot be used.
-        StartError, Failure: there is no ComfyUI, or it cannot be used.
+        StartError, Failure: there is no ComfyUI, or it cannot be used; or it was stopped.
         OSError: a file cannot be written.
     """
     cases = chosen_cases(options.case, options.workflow or [])
     with tempfile.TemporaryDirectory(prefix="comfy-benchmark-") as folder, Progress() as progress:
         setup = prepare(Path(folder), cases, options, progress)
         plan = Plan(options.backend, options.only, cases, counts(options), setup, progress)
-        figures = make_figures(plan, measure(plan))
+        progress.tell(about(plan))
+        measured = Measured()
+        try:
+            with contextlib.closing(measure(plan, measured)) as steps:
+                for _ in steps:
+                    write_json(make_figures(plan, measured), options)
+            measured.is_complete = True
+        except KeyboardInterrupt:
+            write(make_figures(plan, measured), options, progress)
+            raise Failure("interrupted; what was measured until then stands above", ExitCode.INTERRUPTED) from None
+        figures = make_figures(plan, measured)
         write(figures, options, progress)
     return ExitCode.FAILED if figures["failures"] else ExitCode.OK
 
@@ -87,28 +100,49 @@ def prepare(folder: Path, cases: Sequence[Case], options: argparse.Namespace, pr
     return Setup(settings, source, further, folder, *checkouts)
 
 
-def measure(plan: Plan) -> Measured:
-    """Run the phases. Starts come last, so that the files that they read are in the system's cache by then."""
+def measure(plan: Plan, measured: Measured) -> Generator[None, None, None]:
+    """Run the phases, and add to ``measured``. Yields after each case.
+
+    Starts come last, so that the files that they read are in the system's cache by then.
+    """
     phases = plan.phases
-    warm = measure_warm(plan) if WARM in phases else {}
-    memory = measure_memory(plan) if MEMORY in phases else {}
-    outputs = measure_outputs(plan) if OUTPUTS in phases else None
-    queue = measure_queue(plan) if QUEUE in phases else None
-    starts = measure_starts(plan) if START in phases else {}
-    return Measured(starts, warm, memory, outputs, queue)
+    for case, runs in measure_warm(plan) if WARM in phases else ():
+        measured.warm[case] = runs
+        yield
+    for name, memory in measure_memory(plan) if MEMORY in phases else ():
+        measured.memory[name] = memory
+        yield
+    if OUTPUTS in phases:
+        measured.outputs = measure_outputs(plan)
+        yield
+    if QUEUE in phases:
+        measured.queue = measure_queue(plan)
+        yield
+    for starts in measure_starts(plan) if START in phases else ():
+        measured.starts = starts
+        yield
 
 
 def write(figures: Figures, options: argparse.Namespace, progress: Progress) -> None:
     """Print the report, and write JSON and plots if they are wanted."""
-    print(report(figures))
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(report(figures), flush=True)
+    if write_json(figures, options):
         progress.tell(str(options.json))
     if options.plot:
         from bench.report.plots import draw
 
         for path in draw(figures, options.plot):
             progress.tell(str(path))
+
+
+def write_json(figures: Figures, options: argparse.Namespace) -> bool:
+    """Write JSON. Returns whether it is wanted. A reader never finds half of it."""
+    if not options.json:
+        return False
+    unfinished = options.json.with_name(f".{options.json.name}.part")
+    unfinished.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(options.json)
+    return True
 
 
 if __name__ == "__main__":

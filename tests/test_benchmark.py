@@ -15,6 +15,8 @@ import psutil
 import pytest
 from bench.contenders.contender import Run
 from bench.contenders.setup import Setup
+from bench.estimate import about, seconds
+from bench.options import counts, parse
 from bench.phases.gpu import GpuSample, GpuUse, GpuWatch, gpu_use, parse_sample
 from bench.phases.memory import Memory, sample_memory
 from bench.phases.outputs import Outputs
@@ -26,7 +28,7 @@ from bench.report.comparison import Change, Estimate, Ratio, difference, ratio, 
 from bench.report.figures import Measured, make_figures
 from bench.report.plots import draw
 from bench.report.tables import report
-from bench.workload.cases import BUILT_IN, file_cases, with_seed
+from bench.workload.cases import BUILT_IN, Case, file_cases, with_seed
 from graphs import solid, text_to_image
 
 from worker.embedded.start.source import ComfySource
@@ -63,6 +65,9 @@ def test_a_small_run(tmp_path: Path) -> None:
     assert measured["answer_bytes"] > 100
     assert measured["overhead_ms"] is not None
     assert figures["ratios"] == figures["start"] == figures["memory"] == {}
+    assert figures["complete"] is True
+    assert "stopped early" not in done.stdout
+    assert done.stderr.startswith("this takes about a minute on two cores")
     assert (plots / "latency.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -178,6 +183,53 @@ def test_no_child_outlives_it(number: signal.Signals, code: int, tmp_path: Path)
     process.send_signal(number)
     assert process.wait(30) == code
     assert psutil.wait_procs(children, timeout=20)[1] == []
+
+
+def test_what_was_measured_is_reported_when_it_is_stopped(tmp_path: Path) -> None:
+    """The second case takes long enough to be stopped in it."""
+    file = tmp_path / "figures.json"
+    arguments = ["--backend", "embedded", "--only", "warm", "--case", "empty-64,photo-1024-batch4", "--runs", "300"]
+    process = subprocess.Popen(
+        [ROOT / "scripts" / "benchmark", *arguments, "--json", file, "--plot", tmp_path / "plots"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    give_up = time.monotonic() + 150
+    while not file.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    assert json.loads(file.read_text())["warm"].keys() == {"empty-64"}, "it is written after each case"
+    process.send_signal(signal.SIGTERM)
+    printed, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.splitlines()[-1] == "benchmark: interrupted; what was measured until then stands above"
+    assert re.search(r"^empty-64 +embedded ", printed, re.MULTILINE)
+    assert "stopped early: what was not measured by then is missing" in printed
+    figures = json.loads(file.read_text())
+    assert (figures["complete"], figures["warm"].keys()) == (False, {"empty-64"})
+    assert len(figures["warm"]["empty-64"]["embedded"]["ms"]) == 300
+    assert (tmp_path / "plots" / "latency.png").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_it_says_how_long_it_takes(tmp_path: Path) -> None:
+    source = ComfySource(tmp_path, tmp_path, "1.2.3", "COMFYUI_PATH")
+    setup = Setup(load_settings(), source, None, tmp_path)
+    own = file_cases([ROOT / "examples" / "landscape.json"])
+
+    def plan(phases: tuple[str, ...], *arguments: str, more: tuple[Case, ...] = ()) -> Plan:
+        cases = (*BUILT_IN.values(), *more)
+        both = ("embedded", "websocket")
+        return Plan(both, phases, cases, counts(parse("", arguments)), setup, Progress())
+
+    quick, default = plan(("start", "warm", "memory"), "--quick"), plan(("start", "warm", "memory"))
+    assert 60 < seconds(quick) < 300, "within five minutes, says the documentation"
+    assert seconds(default) > 2 * seconds(quick)
+    assert seconds(plan(PHASES)) > seconds(default)
+    assert about(quick) == f"this takes about {seconds(quick) / 60:.0f} minutes on two cores without a GPU"
+    assert about(plan(("warm",), more=tuple(own))).endswith(", and what landscape takes")
 
 
 def test_spread_and_ratio() -> None:
@@ -328,6 +380,6 @@ def test_a_comparison_is_reported_and_drawn(tmp_path: Path) -> None:
 def test_the_schema_is_documented() -> None:
     documented = (ROOT / "docs" / "performance.md").read_text()
     phases = ("start", "warm", "memory", "outputs", "queue")
-    others = ("schema", "machine", "versions", "settings", "failures", "changes")
+    others = ("schema", "complete", "machine", "versions", "settings", "failures", "changes")
     for key in (*phases, *others, "ratios", "intervals", "noisy", "ratios_known", "ratios_against", *BUILT_IN):
         assert f"`{key}`" in documented, key

@@ -48,6 +48,7 @@ def test_it_shows_everything_and_writes_nothing(command: Command, base_dir: Path
     for text in (
         "COMFY_LOG_LEVEL",
         str(tree),
+        "Tried with:     ComfyUI 0.3.75 and 0.33.0; not with 0.38.1",
         "torch:",
         "Device:",
         "RAM:",

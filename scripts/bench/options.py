@@ -47,7 +47,7 @@ exit codes:
   1    a contender could not start, or a case failed in one; the rest was measured
   2    the command line or a workflow file is wrong
   3    ComfyUI was not found, or cannot be used
-  130  interrupted with Ctrl-C
+  130  stopped with Ctrl-C or SIGTERM; what was measured by then was reported
 """
 
 
@@ -69,7 +69,12 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
     add("--workflow", type=Path, nargs="+", action="extend", metavar="FILE", help="workflows of your own")
     add("--runs", type=read_count, help=f"runs of each case (default: {RUNS})")
     add("--quick", action="store_true", help="fewer runs: within five minutes on two cores")
-    add("--json", type=Path, metavar="FILE", help="write every figure there; docs/performance.md has the schema")
+    add(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write every figure there, after each case; docs/performance.md has the schema",
+    )
     add("--plot", type=Path, metavar="DIR", help="draw latency.png, start.png and memory.png there")
     add("--against", type=Path, metavar="TREE", help="another checkout of this project, which takes part beside "
         "embedded in start, warm and memory, on the same ComfyUI")  # fmt: skip

@@ -82,6 +82,7 @@ class FaultyS3:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # Otherwise a body waits 40 ms for the acknowledgement of its headers.
     faulty: FaultyS3
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002

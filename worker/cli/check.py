@@ -13,6 +13,7 @@ from worker.cli.check_bucket import print_bucket
 from worker.cli.exit_code import ExitCode
 from worker.embedded.reviewed.switch import reviewed_nodes, summary, warnings
 from worker.embedded.runtime import Runtime
+from worker.embedded.versions import READ, TRIED
 from worker.engine.node_policy import NodePolicy
 from worker.engine.workspace import StateFolder
 from worker.errors import StartError
@@ -64,6 +65,7 @@ def _print_runtime(console: Console, runtime: Runtime) -> None:
     source, device = runtime.source, runtime.device()
     facts = {
         "ComfyUI": f"{source.version} from {source.path} ({source.origin})",
+        "Tried with": f"ComfyUI {' and '.join(TRIED)}; not with {READ}, of which only the source was read",
         "Base directory": str(source.base),
         "Network volume": str(runtime.volume or "none"),
         "State folder": str(runtime.state.root),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from worker.embedded import versions
 from worker.errors import StartError
 
 
@@ -28,7 +29,9 @@ def build_executor(main: Any, server: Any) -> Any:
 
     execution.PromptExecutor = keep
     try:
-        main.prompt_worker(_QueueThatStops(), server)
+        versions.with_assets(
+            main.prompt_worker, _QueueThatStops(), server, manager=getattr(server, "asset_manager", None)
+        )
     except _QueueThatStops.Stop:
         pass
     finally:

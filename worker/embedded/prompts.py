@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from worker.embedded import versions
 from worker.embedded.files.job_files import JobFiles
 from worker.embedded.server import Client, MessageListener, prompt_route
 from worker.embedded.watch.forced_interrupt import ForcedInterrupt
@@ -102,14 +103,15 @@ class PromptRunner:
         self._server.last_prompt_id = prompt_id
         files.begin_prompt()
         self._client.listener = lambda name, data: on_message(name, files.hear(graph, name, data))
-        try:
-            # Validation returns a set. Its order differs between processes, and the names of files depend on the order.
-            ordered = sorted(outputs, key=list(graph).index)
-            outcome = self._execute(prompt_id, graph, {**extra_data, **sensitive}, ordered)
-            return files.end_prompt(outcome, graph)
-        finally:
-            self._close_prompt(item_id, prompt_id)
-            self._client.listener = None
+        with versions.running(self._server, extra_data):
+            try:
+                # Validation returns a set. Its order differs between processes, and names of files depend on the order.
+                ordered = sorted(outputs, key=list(graph).index)
+                outcome = self._execute(prompt_id, graph, {**extra_data, **sensitive}, ordered)
+                return files.end_prompt(outcome, graph)
+            finally:
+                self._close_prompt(item_id, prompt_id)
+                self._client.listener = None
 
     def _execute(
         self, prompt_id: str, graph: dict[str, Any], extra_data: dict[str, Any], outputs: Any

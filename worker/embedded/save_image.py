@@ -89,14 +89,17 @@ def _save(
     wanted = files.image_format
     if max(height, width) > wanted.largest_side:
         wanted = PNG
-    entries = []
+    entries, gives_size = [], versions.reads_saved_media(main)
     for index, image in enumerate(images):
         numbered = name.replace("%batch_num%", str(index))
         filename = f"{numbered}_{counter + index:05}_{wanted.suffix}"
         files.images.add(Path(folder, filename), to_pixels(image.cpu().numpy()), texts, wanted)
-        entries.append({"filename": filename, "subfolder": subfolder, "type": "output"})
+        entry = {"filename": filename, "subfolder": subfolder, "type": "output"}
+        # ComfyUI leaves an entry alone that has this already. Otherwise it would open the file, which is still empty.
+        media = {"metadata": {"kind": "image", "width": width, "height": height}} if gives_size else {}
+        entries.append(entry | media)
     # If another node calls this one, or another node is running, that node may read the files. So wait for them.
-    if not files.runs_save_image or _others_run():
+    if not files.runs_save_image or _others_run() or versions.has_assets(main):
         files.images.complete(len(entries))
     answer: dict[str, Any] = {"ui": {"images": entries}}
     return {**answer, "result": (images,)} if versions.hands_images_on(node) else answer

@@ -8,15 +8,18 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
+from worker.embedded import versions
+
 MessageListener = Callable[[Any, Any], None]
 
 
-def make_server(prompt_server: Any, loop: Any) -> Any:
-    """Build a ``PromptServer`` on ``loop`` whose messages go to its attribute ``on_message`` instead of to sockets.
+def make_server(prompt_server: Any, loop: Any, asset_manager: Any = None) -> Any:
+    """Build a ``PromptServer`` on ``loop`` whose messages go to its attribute ``client`` instead of to sockets.
 
     Args:
         prompt_server: ComfyUI's class. Its ``instance`` becomes the object returned.
         loop: the event loop that node packs will find as ``PromptServer.instance.loop``.
+        asset_manager: what newer versions of ComfyUI keep their files' database with, or None.
     """
 
     class InProcessServer(prompt_server):  # type: ignore[misc]  # The base class is known at run time only.
@@ -27,7 +30,10 @@ def make_server(prompt_server: Any, loop: Any) -> Any:
             if client is not None:
                 client.receive(event, data, sid)
 
-    return InProcessServer(loop)
+    server = versions.with_assets(InProcessServer, loop, manager=asset_manager)
+    if asset_manager is not None:
+        asset_manager.set_event_sink(lambda *_: None)  # What it finds in the background is no message of a job.
+    return server
 
 
 class Client:

@@ -7,7 +7,7 @@ import itertools
 import statistics
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,10 +50,12 @@ class Memory:
     gpu_before_mb: float | None
 
 
-def measure_memory(plan: Plan) -> dict[str, Memory]:
+def measure_memory(plan: Plan) -> Iterator[tuple[str, Memory]]:
     """Measure each contender by itself. A contender that cannot start is left out."""
-    taken = {name: plan.attempt(MEMORY, name, partial(_measured, plan, name)) for name in plan.contenders}
-    return {name: memory for name, memory in taken.items() if memory}
+    for name in plan.contenders:
+        memory = plan.attempt(MEMORY, name, partial(_measured, plan, name))
+        if memory:
+            yield name, memory
 
 
 def _measured(plan: Plan, name: str) -> Memory:

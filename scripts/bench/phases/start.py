@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,8 +21,8 @@ class Start:
     steps: dict[str, float]
 
 
-def measure_starts(plan: Plan) -> dict[str, list[Start]]:
-    """Start the contenders in turn. A contender that fails is left out from then on.
+def measure_starts(plan: Plan) -> Iterator[dict[str, list[Start]]]:
+    """Start the contenders in turn: the starts so far, after each turn. A contender that fails is left out.
 
     If this is the only phase, there is a first round that is not counted, so that the files are in the system's cache.
     """
@@ -38,7 +39,7 @@ def measure_starts(plan: Plan) -> dict[str, list[Start]]:
             elif turn >= 0:
                 starts[name].append(start)
             plan.progress.advance()
-    return starts
+        yield starts
 
 
 def _measured(contender: Contender, number: int) -> Start:

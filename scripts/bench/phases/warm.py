@@ -28,12 +28,13 @@ class _Lane:
     way: str = "handler"
 
 
-def measure_warm(plan: Plan) -> dict[str, dict[str, list[Run]]]:
+def measure_warm(plan: Plan) -> Iterator[tuple[str, dict[str, list[Run]]]]:
     """The runs of each case, by contender; n-th runs are of the same turn. A contender that fails is left out."""
     numbers = itertools.count(1)
     with contextlib.ExitStack() as stack:
         contenders = started(plan, stack)
-        return {case.name: _measured(plan, case, contenders, numbers) for case in plan.cases}
+        for case in plan.cases:
+            yield case.name, _measured(plan, case, contenders, numbers)
 
 
 def started(plan: Plan, stack: contextlib.ExitStack) -> list[Contender]:

@@ -23,21 +23,23 @@ SUFFIXES = {WEBSOCKET: "", AGAINST: "_against", KNOWN: "_known"}
 Figures = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Measured:
-    """The measurements of each phase; empty or None if the phase did not run."""
+    """The measurements so far; empty or None if a phase did not run. ``is_complete``: whether the benchmark is over."""
 
-    starts: Mapping[str, Sequence[Start]] = field(default_factory=dict)
-    warm: Mapping[str, Mapping[str, Sequence[Run]]] = field(default_factory=dict)
-    memory: Mapping[str, Memory] = field(default_factory=dict)
+    starts: dict[str, list[Start]] = field(default_factory=dict)
+    warm: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
+    memory: dict[str, Memory] = field(default_factory=dict)
     outputs: Outputs | None = None
     queue: Queue | None = None
+    is_complete: bool = False
 
 
 def make_figures(plan: Plan, measured: Measured) -> Figures:
     """All figures of the benchmark."""
     figures = {
         "schema": SCHEMA,
+        "complete": measured.is_complete,
         "machine": machine(),
         "versions": versions(plan.setup.comfyui.version),
         "settings": _settings(plan),

@@ -135,7 +135,9 @@ def _between(interval: Sequence[float] | None) -> str:
 
 
 def _remarks(figures: Figures) -> Iterator[str]:
-    """Lines on how to read the ratios, which of them are noisy, and what failed."""
+    """Lines on how to read the ratios, which of them are noisy, what is missing, and what failed."""
+    if not figures["complete"]:
+        yield "stopped early: what was not measured by then is missing"
     for other, suffix in SUFFIXES.items():
         if not figures.get("ratios" + suffix):
             continue

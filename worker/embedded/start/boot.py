@@ -80,7 +80,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     on_pod = settings.runpod_pod_id is not None
     timings: dict[str, float] = {}
     with _step("find", timings, say, "looking for ComfyUI"):
-        source = find_source(settings.comfyui_path, settings.comfy_base_dir)
+        source = _find(settings, say)
         cpu = _cpu_flag(settings, say, on_pod=on_pod)
     flags = comfy_flags(settings, source, state, cpu=cpu is not None)
     volume = _volume(settings, say)
@@ -116,6 +116,13 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     jobs = make_job_memory(main, server, NodeCache(executor), state.root)
     parts = (main, prompts, files, memory, jobs, admission)
     return Runtime(source, folders, flags, volume, tuple(packs), timings, *parts)
+
+
+def _find(settings: Settings, say: Say) -> ComfySource:
+    source = find_source(settings.comfyui_path, settings.comfy_base_dir)
+    if warning := versions.untried(source.version):
+        say(Notice(warning, is_warning=True))
+    return source
 
 
 def _care_for_files(main: Any, executor: Any, state: StateFolder) -> OutputFiles:
@@ -194,7 +201,7 @@ def _start_server(main: Any, state: StateFolder) -> tuple[Any, list[Any]]:
     """Do what ``main.start_comfyui`` does, but do not listen, and start no thread for prompts."""
     main.folder_paths.set_temp_directory(str(state.temp))
     loop = asyncio.new_event_loop()
-    server = make_server(main.server.PromptServer, loop)
+    server = make_server(main.server.PromptServer, loop, versions.make_asset_manager(main))
     hooks = main.hook_breaker_ac10a0
     hooks.save_functions()
     args = main.args
@@ -204,9 +211,10 @@ def _start_server(main: Any, state: StateFolder) -> tuple[Any, list[Any]]:
         loop.run_until_complete(
             main.nodes.init_extra_nodes(
                 init_custom_nodes=not args.disable_all_custom_nodes or len(args.whitelist_custom_nodes) > 0,
-                init_api_nodes=not args.disable_api_nodes,
+                init_api_nodes=versions.wants_partner_nodes(args),
             )
         )
+    versions.disable_nodes(main)
     versions.choose_cudnn_algorithms(main)
     versions.read_grey_of_16_bits(main)
     hooks.restore_functions()

@@ -1,4 +1,4 @@
-"""Finds the operator's ``extra_model_paths.yaml``, and checks that ComfyUI can read it."""
+"""Finds the operator's file with further model folders, and checks that ComfyUI can read it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from pathlib import Path
 
 import yaml
 
+from worker.embedded import versions
 from worker.embedded.start.source import ComfySource
 from worker.errors import StartError
-
-_NAME = "extra_model_paths.yaml"
 
 
 def extra_paths_flags(source: ComfySource) -> tuple[str, ...]:
@@ -18,13 +17,17 @@ def extra_paths_flags(source: ComfySource) -> tuple[str, ...]:
     Raises:
         StartError: ComfyUI cannot read one of these files.
     """
-    in_tree, in_base = source.path / _NAME, source.base / _NAME
-    for file in {in_tree, in_base}:
-        if file.is_file():
-            _check(file)
-    if source.base == source.path or not in_base.is_file():
+    in_tree, in_base = _found(source, source.path), _found(source, source.base)
+    for file in filter(None, {in_tree, in_base}):
+        _check(file)
+    if source.base == source.path or in_base is None:
         return ()
     return ("--extra-model-paths-config", str(in_base))
+
+
+def _found(source: ComfySource, folder: Path) -> Path | None:
+    files = (folder / name for name in versions.extra_paths_files(source.path))
+    return next(filter(Path.is_file, files), None)
 
 
 def _check(file: Path) -> None:
@@ -39,10 +42,12 @@ def _check(file: Path) -> None:
     ) as error:  # PyYAML raises some errors that are no YAMLError.
         raise StartError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise StartError(f"{file} must hold groups of model folders, as extra_model_paths.yaml.example of ComfyUI does")
+        raise StartError(f"{file} must hold groups of model folders, as {file.name}.example of ComfyUI does")
     for group, folders in content.items():
         if folders is not None and not isinstance(folders, dict):
             raise StartError(f"{file}: {group!r} must hold lines such as 'checkpoints: models/checkpoints'")
+        if file.name != versions.EXTRA_MODEL_PATHS:
+            continue  # ComfyUI's newer file may hold more than folders.
         for name, paths in (folders or {}).items():
             if name != "is_default" and not isinstance(paths, str):
                 raise StartError(f"{file}: {name!r} of {group!r} must be a folder, or several on lines of their own")

@@ -30,8 +30,9 @@ def comfy_flags(settings: Settings, source: ComfySource, state: StateFolder, *, 
     taken = [flag for flag in _OUR_FLAGS if any(given.split("=")[0] == flag for given in settings.comfy_args)]
     if taken:
         raise SettingsError(f"COMFY_ARGS: {taken[0]} is set by the worker; see COMFY_BASE_DIR and WORKER_STATE_DIR")
+    has_own_level = any(given.split("=")[0] == "--verbose" for given in settings.comfy_args)
     return (
-        *("--verbose", settings.comfy_log_level),
+        *(() if has_own_level else ("--verbose", settings.comfy_log_level)),  # 0.38.1 takes the lowest of several.
         *("--database-url", f"sqlite:///{state.user / 'comfyui.db'}"),
         *extra_paths_flags(source),
         *settings.comfy_args,
@@ -70,6 +71,7 @@ def parse_flags() -> None:
     except SystemExit:
         lines = complaint.getvalue().strip().splitlines() or ["ComfyUI does not take these flags"]
         raise SettingsError(f"COMFY_ARGS: {lines[-1].removeprefix('main.py: error: ')}") from None
+    versions.leave_assets_out(args)
     for name, value in _device_environment(args).items():
         os.environ[name] = value
     # This import sets a variable that chooses torch's allocator.
@@ -81,12 +83,12 @@ def _device_environment(args: Any) -> dict[str, str]:
     environment = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
     environment["TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL"] = "1"
     devices, first = args.cuda_device, versions.flag(args, "default_device")
+    if devices is not None and devices != "all":  # "all" leaves alone what is visible. 0.33.0 would hide every device.
+        environment["ASCEND_RT_VISIBLE_DEVICES"] = str(devices)
     if devices is None and first is not None:
         devices = ",".join(str(index) for index in [first, *(i for i in range(32) if i != first)])
-    if devices is not None:
+    if devices is not None and devices != "all":
         environment["CUDA_VISIBLE_DEVICES"] = environment["HIP_VISIBLE_DEVICES"] = str(devices)
-    if args.cuda_device is not None:
-        environment["ASCEND_RT_VISIBLE_DEVICES"] = str(args.cuda_device)
     oneapi_selector = versions.flag(args, "oneapi_device_selector")
     if oneapi_selector is not None:
         environment["ONEAPI_DEVICE_SELECTOR"] = oneapi_selector
