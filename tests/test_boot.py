@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import packs
 import pytest
 
 from worker import Worker
@@ -75,3 +76,84 @@ def _flags(found: dict[str, object]) -> list[str]:
 @pytest.mark.gpu
 def test_a_gpu_is_taken_without_being_asked_for(base_dir: Path) -> None:
     assert "--cpu" not in _flags(start(base_dir, ""))
+
+
+def _start_elsewhere(project: Path, folder: Path, code: str) -> tuple[list[str], str]:
+    """Run ``code`` in a process of its own, with the base directory in ``folder``: what it printed, and the log."""
+    environment = {"COMFY_BASE_DIR": str(folder / "base"), "PYTHONPATH": str(project)}
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.splitlines(), answer.stderr
+
+
+IN_A_COROUTINE = """
+import asyncio, signal
+from pathlib import Path
+from worker import Worker
+
+async def main():
+    here = asyncio.current_task(), asyncio.get_running_loop(), asyncio.get_event_loop()
+    handler = signal.getsignal(signal.SIGINT)
+    beside = asyncio.create_task(asyncio.sleep(0, "another task"))
+    async with Worker() as worker:
+        print([pack.error for pack in worker.runtime.node_packs], Path("seen").read_text())
+        print(here == (asyncio.current_task(), asyncio.get_running_loop(), asyncio.get_event_loop()))
+        print(await beside, signal.getsignal(signal.SIGINT) is handler)
+        result = await worker.arun({"1": {"class_type": "NoSuchNode", "inputs": {}}})
+
+try:
+    asyncio.run(main())
+except Exception as error:
+    print(type(error).__name__)
+"""
+ON_A_THREAD = """
+import threading
+from worker import Worker
+
+def main():
+    with Worker() as worker:
+        print([pack.name for pack in worker.runtime.node_packs if pack.error])
+
+thread = threading.Thread(target=main)
+thread.start()
+thread.join()
+"""
+
+
+def test_in_a_coroutine_packs_are_imported_on_the_main_thread(project: Path, tmp_path: Path) -> None:
+    packs.base_with_signals(tmp_path)
+    lines, _ = _start_elsewhere(project, tmp_path, IN_A_COROUTINE)
+    assert lines == [f"[None] {packs.SEEN}", "True", "another task True", "WorkflowRejected"]
+
+
+def test_on_another_thread_a_pack_that_handles_signals_fails_with_advice(project: Path, tmp_path: Path) -> None:
+    packs.base_with_signals(tmp_path)
+    lines, log = _start_elsewhere(project, tmp_path, ON_A_THREAD)
+    assert lines == ["['handles_signals']"]
+    assert "handles_signals handles signals, which only a program's main thread can set up" in log
+
+
+INTERRUPTED = """
+import os
+from worker import Worker
+
+for flags in ("--nonsense", "--cpu", "--cpu"):
+    os.environ["COMFY_ARGS"] = flags
+    try:
+        Worker().start()
+    except BaseException as error:
+        print(type(error).__name__, str(error)[:80])
+"""
+
+
+def test_a_start_that_was_interrupted_is_not_repeated_in_its_process(project: Path, tmp_path: Path) -> None:
+    packs.base_with_signals(tmp_path, prestartup="raise KeyboardInterrupt")
+    lines, _ = _start_elsewhere(project, tmp_path, INTERRUPTED)
+    assert lines == [
+        "SettingsError COMFY_ARGS: unrecognized arguments: --nonsense",
+        "KeyboardInterrupt ",
+        "StartError An earlier start of ComfyUI failed or was interrupted in this process, and Pytho",
+    ]

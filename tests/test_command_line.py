@@ -22,8 +22,8 @@ from rich.console import Console
 
 from worker import Worker
 from worker.__main__ import main
-from worker.cli.progress_bar import TerminalProgress
 from worker.events import NodeProgress, NodesCached, NodeStarted, Notice, PromptEnded, PromptStarted
+from worker.progress.terminal import TerminalProgress
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +19,7 @@ from worker.answer.reply import encode
 from worker.answer.result import Result
 from worker.engine.graph_run import RunResult
 from worker.handler import JobHandler
-
-_DIAGNOSIS_S = 0.5
+from worker.logs import _PlainFormatter
 
 
 @pytest.fixture
@@ -31,12 +30,19 @@ def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]
 
 
 @pytest.fixture
-def diagnosing(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> JobHandler:
-    """Answers jobs, and looks for the models of one that fails for half a second."""
+def searching(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[JobHandler, threading.Event]]:
+    """Answers jobs. The search for the models of one that fails lasts until the event is set, as on a slow volume."""
     debugging = worker.settings.model_copy(update={"network_volume_debug": True})
+    found = threading.Event()
+
+    def look(*_: object) -> None:
+        found.wait(60)
+        logging.getLogger("worker.models").warning("looked for; the key is sk-secret-key")
+
     monkeypatch.setattr(worker, "settings", debugging)
-    monkeypatch.setattr("worker.job_log.log_missing_models", lambda *_: time.sleep(_DIAGNOSIS_S))
-    return JobHandler(worker)
+    monkeypatch.setattr("worker.job_log.log_missing_models", look)
+    yield JobHandler(worker), found
+    found.set()
 
 
 def _half_wrong() -> dict[str, Any]:
@@ -44,28 +50,30 @@ def _half_wrong() -> dict[str, Any]:
     return {"id": "half", "input": {"workflow": graph}}
 
 
-def test_a_job_that_is_stopped_while_its_models_are_looked_for_has_its_line(
-    diagnosing: JobHandler, lines: Callable[[], list[dict[str, Any]]]
+def test_the_search_for_models_delays_no_answer(
+    searching: tuple[JobHandler, threading.Event],
+    lines: Callable[[], list[dict[str, Any]]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def stop() -> None:
-        job = asyncio.ensure_future(diagnosing.reply(_half_wrong()))
-        await asyncio.sleep(_DIAGNOSIS_S / 2)
-        assert not job.done()
-        job.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await job
-
-    asyncio.run(stop())
-    assert [line["outcome"] for line in lines()] == ["stopped"]
-
-
-def test_the_search_for_models_is_no_part_of_the_delivery(
-    diagnosing: JobHandler, lines: Callable[[], list[dict[str, Any]]]
-) -> None:
-    asyncio.run(diagnosing.reply(_half_wrong()))
-    (line,) = lines()
-    assert line["outcome"] == "completed_with_errors"
-    assert line["seconds"]["deliver"] < _DIAGNOSIS_S < line["seconds"]["total"]
+    handler, found = searching
+    stream = io.StringIO()
+    log = logging.StreamHandler(stream)
+    log.setFormatter(_PlainFormatter(()))
+    logging.getLogger("worker").addHandler(log)
+    job = _half_wrong()
+    job["input"]["comfy_org_api_key"] = "sk-secret-key"
+    try:
+        for _ in range(2):
+            assert "errors" in asyncio.run(handler.answer(job)), "it is here, and the models are still looked for"
+        assert [line["outcome"] for line in lines()] == ["completed_with_errors"] * 2
+        assert caplog.text.count("those of an earlier job still are") == 1
+        assert "looked for; the key" not in stream.getvalue()
+        found.set()
+        assert handler._log._search is not None
+        handler._log._search.wait(60)
+    finally:
+        logging.getLogger("worker").removeHandler(log)
+    assert stream.getvalue().splitlines()[-1] == "[half] WARNING looked for; the key is ********"
 
 
 def test_an_answer_that_cannot_be_encoded_is_an_answer_all_the_same(

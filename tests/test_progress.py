@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from worker.events import Message, NodeProgress, NodesCached, NodeStarted, PromptEnded, PromptStarted
-from worker.progress import JobProgress
+from worker.progress.job_progress import JobProgress
 
 
 def test_a_workflow_from_start_to_end() -> None:

@@ -381,12 +381,50 @@ def test_a_file_that_is_no_workflow(worker: Worker, workflow: str) -> None:
 
 
 @pytest.mark.backends("embedded")
-def test_settings_of_another_comfyui_are_refused(worker: Worker) -> None:
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"comfy_args": ("--force-fp32",)},
+        {"comfy_log_level": "ERROR"},
+        {"save_metadata": True},
+        {"comfy_base_dir": "another"},
+        {"comfyui_path": "another"},
+        {"network_volume_path": "another"},
+        {"volume_custom_nodes": False},
+        {"worker_state_dir": "another"},
+    ],
+    ids=lambda update: next(iter(update)),
+)
+def test_settings_of_another_comfyui_are_refused(worker: Worker, tmp_path: Path, update: dict[str, Any]) -> None:
+    (name,) = update
+    if update[name] == "another":
+        update = {name: tmp_path}
+        for file in ("main.py", "execution.py"):
+            (tmp_path / file).touch()
     worker.close()
     try:
-        other = worker.settings.model_copy(update={"comfy_args": ("--force-fp32",)})
-        with pytest.raises(StartError, match="other settings"):
-            Worker(other).start()
+        with pytest.raises(StartError, match=f"{name.upper()} is .*, not .*Use the same"):
+            Worker(worker.settings.model_copy(update=update)).start()
+    finally:
+        worker.start()
+
+
+@pytest.mark.backends("embedded")
+def test_the_same_comfyui_in_other_words_is_the_same(worker: Worker, tmp_path: Path) -> None:
+    runtime = worker.embedded_runtime()
+    (tmp_path / "tree").symlink_to(runtime.source.path)
+    (tmp_path / "base").symlink_to(runtime.source.base)
+    same: list[dict[str, Any]] = [
+        {"comfyui_path": tmp_path / "tree", "comfy_base_dir": tmp_path / "base"},
+        {"worker_state_dir": worker.state.root.parent},
+    ]
+    if "--cpu" in runtime.flags:
+        same.append({"comfy_args": (*worker.settings.comfy_args, "--cpu")})
+    worker.close()
+    try:
+        for update in same:
+            with Worker(worker.settings.model_copy(update=update)) as other:
+                assert other.runtime is runtime
     finally:
         worker.start()
 

@@ -325,6 +325,16 @@ def test_refresh_stops_the_pod_with_the_first_result(start_either: Start) -> Non
         assert set(process.api.taken) == {"first"}
 
 
+@pytest.mark.full
+def test_the_models_of_the_last_job_are_looked_for_before_the_end(start: Start) -> None:
+    with start(REFRESH_WORKER="true", NETWORK_VOLUME_DEBUG="true") as process:
+        process.api.give("missing", {"workflow": graphs.text_to_image(checkpoint="none.safetensors")})
+        assert "is not in the list" in process.api.result("missing")["error"]
+        assert process.process.wait(30) == 0
+        found = [line for line in process.lines() if "'none.safetensors' is not there" in line["message"]]
+    assert [line["requestId"] for line in found] == ["missing"]
+
+
 def test_a_failed_job_refreshes_as_well(start_either: Start) -> None:
     with start_either(REFRESH_WORKER="true") as process:
         process.api.give("bad", {"workflow": graphs.through("TestRaises")})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+import atexit
 import contextlib
 import logging
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import TracebackType
 
 from worker.answer.reply import Answer
@@ -21,7 +22,7 @@ from worker.redact import encodable
 from worker.settings import Settings
 
 _MAY_MISS_MODELS = ("workflow_validation", "workflow_execution", "completed_with_errors")
-_DIAGNOSIS_S = 5.0
+_SEARCH_S = 5.0  # How long the end of the process waits.
 _log = logging.getLogger("worker")
 
 
@@ -34,25 +35,49 @@ class JobLog:
     """
 
     def __init__(self, settings: Settings, catalog: Catalog | None) -> None:
-        self._volume = settings.network_volume_path
-        self._catalog = catalog if settings.network_volume_debug else None
-        self._diagnosis: asyncio.Future[None] | None = None
+        self._search: ModelSearch | None = None
+        if settings.network_volume_debug and catalog is not None:
+            self._search = ModelSearch(settings.network_volume_path, catalog)
 
     def record(self, raw: object) -> JobRecord:
         """The record of the job ``raw``, which need not be a valid job. Use it with ``async with``."""
         job_id = raw.get("id") if isinstance(raw, dict) else None
-        return JobRecord(job_id if isinstance(job_id, str) else "", self._diagnose)
+        return JobRecord(job_id if isinstance(job_id, str) else "", self._search)
 
-    async def _diagnose(self, job: Job) -> None:
-        """Log which models ``job`` lacks, if the operator has asked for this. One job at a time is examined."""
-        if self._catalog is None:
-            return
-        if self._diagnosis is not None and not self._diagnosis.done():
+
+class ModelSearch:
+    """Logs which models a job lacks, on a thread of its own: a large volume must not delay the answer.
+
+    One job at a time is examined. If the process ends meanwhile, it waits for the search, but not for long.
+    """
+
+    def __init__(self, volume: Path, catalog: Catalog) -> None:
+        self._volume, self._catalog = volume, catalog
+        self._thread: threading.Thread | None = None
+
+    def begin(self, job: Job) -> None:
+        """Examine ``job``, unless another one still is."""
+        if self._thread is None:
+            atexit.register(self.wait)
+        elif self._thread.is_alive():
             _log.info("Its models are not looked for: those of an earlier job still are")
             return
-        looking = asyncio.to_thread(log_missing_models, job.workflow, self._volume, self._catalog)
-        self._diagnosis = asyncio.ensure_future(looking)
-        await asyncio.wait({self._diagnosis}, timeout=_DIAGNOSIS_S)  # A large volume must not delay the answer.
+        thread = threading.Thread(target=self._look, args=(job,), name="model-search", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # The system gives no further thread.
+            _log.warning("Its models are not looked for: there is no thread left")
+        else:
+            self._thread = thread
+
+    def wait(self, seconds: float = _SEARCH_S) -> None:
+        """Wait until the search has ended, but not longer than this."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _look(self, job: Job) -> None:
+        with job_lines(job.id, _secrets(job)):
+            log_missing_models(job.workflow, self._volume, self._catalog)
 
 
 class JobRecord:
@@ -62,9 +87,9 @@ class JobRecord:
         answer: the answer that the caller gets; None until there is one.
     """
 
-    def __init__(self, job_id: str, diagnose: Callable[[Job], Awaitable[None]]) -> None:
+    def __init__(self, job_id: str, search: ModelSearch | None) -> None:
         self.answer: Answer | None = None
-        self._diagnose = diagnose
+        self._search = search
         self._job: Job | None = None
         self._began = self._collected = time.perf_counter()
         self._seconds: dict[str, float] = {}
@@ -99,15 +124,10 @@ class JobRecord:
             self._seconds["deliver"] = time.perf_counter() - self._collected
         with self._context:
             outcome = _outcome(self.answer, kind)
-            try:
-                if self._job is not None and outcome in _MAY_MISS_MODELS:
-                    await self._diagnose(self._job)
-            except asyncio.CancelledError:
-                outcome = "stopped"
-                raise
-            finally:
-                if _log.isEnabledFor(logging.INFO):
-                    self._tell(outcome)
+            if _log.isEnabledFor(logging.INFO):
+                self._tell(outcome)
+            if self._search is not None and self._job is not None and outcome in _MAY_MISS_MODELS:
+                self._search.begin(self._job)
 
     def _tell(self, outcome: str) -> None:
         total, seconds = time.perf_counter() - self._began, self._seconds

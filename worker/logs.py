@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 from urllib.parse import quote
 
+from worker.events import Notice
 from worker.settings import Settings
 
 # Copies of the standard streams, which ComfyUI's wrappers write to. A copy that is garbage collected closes its file,
@@ -76,6 +77,11 @@ def set_up_logging(settings: Settings, *, as_json: bool) -> None:
     logging.captureWarnings(capture=True)
     logging.raiseExceptions = False  # ``_message`` handles lines that cannot be formatted.
     threading.excepthook = _log_thread_error
+
+
+def log_notice(notice: Notice) -> None:
+    """Log ``notice``, if it is a warning as one."""
+    logging.getLogger("worker").log(logging.WARNING if notice.is_warning else logging.INFO, "%s", notice.text)
 
 
 def _log_thread_error(error: threading.ExceptHookArgs) -> None:

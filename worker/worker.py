@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,21 +24,21 @@ from worker.engine.graph_run import Backend, RunResult
 from worker.engine.life import Life
 from worker.engine.memory_limits import MemoryLimits
 from worker.engine.node_policy import NodePolicy
-from worker.engine.pending_run import PendingRun, to_the_end
+from worker.engine.pending_run import PendingRun, stop_when_staged, to_the_end
 from worker.engine.prepare import prepare_run
 from worker.engine.time_limits import Patience
-from worker.engine.workspace import StateFolder, open_state
+from worker.engine.workspace import StateFolder, process_state
 from worker.errors import StartError
 from worker.events import Listener, Notice, Say
 from worker.job.from_python import ImageSource, make_job
 from worker.job.job import Job
+from worker.logs import log_notice
 from worker.models.diagnosis import log_volume
 from worker.settings import Settings, load_settings
 
 __all__ = ["Listener", "Worker"]
 
-_start_lock, _state_lock = threading.Lock(), threading.Lock()
-_log = logging.getLogger("worker")
+_start_lock = threading.Lock()
 
 
 class Worker:
@@ -58,11 +57,10 @@ class Worker:
     """
 
     _open: Backend | None = None
-    _state: StateFolder | None = None
 
     def __init__(self, settings: Settings | None = None, *, say: Say | None = None) -> None:
         self.settings = settings or load_settings().quiet()
-        self.say = say or _log_notice
+        self.say = say or log_notice
         self._policy = NodePolicy(self.settings.node_allowlist, self.settings.node_denylist)
         self._backend: Backend | None = None
         self.runtime: Runtime | None = None
@@ -72,6 +70,9 @@ class Worker:
     def start(self) -> Worker:
         """Start ComfyUI, unless it already runs in this process, or connect to the server that runs it.
 
+        ComfyUI is imported on the calling thread. Call this on the main thread, with or without a running event loop:
+        node packs that handle signals cannot be imported elsewhere. A loop that runs there stands still meanwhile.
+
         Raises:
             StartError: ComfyUI cannot start or does not answer, or another Worker is open.
         """
@@ -79,6 +80,7 @@ class Worker:
             raise StartError("This Worker is open already")
         # Pillow refuses pictures of more than twice its own limit, so that limit must not be below the worker's.
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self.settings.max_image_pixels)
+        state = self.state
         if self.settings.comfy_backend == "websocket":
             refuse_for_server(self.settings.safe_nodes)
             from worker.remote.backend import WebsocketBackend
@@ -87,16 +89,20 @@ class Worker:
             backend.start(self.say)
             self._backend = backend
         else:
-            self.runtime = self._embed()
-            self._review(self.runtime)
-            self._advise(self.runtime)
+            self.runtime = self._embed(state)
+            try:
+                self._review(self.runtime)
+                self._advise(self.runtime)
+            except BaseException:  # Such as Ctrl-C. Otherwise no other Worker could be opened.
+                self.close()
+                raise
         return self
 
-    def _embed(self) -> Runtime:
+    def _embed(self, state: StateFolder) -> Runtime:
         with _start_lock:
             if Worker._open is not None:
                 raise StartError("A Worker is open in this process already; close it first")
-            runtime = boot(self.settings, self.state, self.say)
+            runtime = boot(self.settings, state, self.say)
             patience = Patience(self.settings.job_stall_timeout_s, self.settings.page_wait_s)
             limits = MemoryLimits.of(self.settings)
             embedded = EmbeddedBackend(runtime, self.life, patience, limits, self.freeze)
@@ -131,11 +137,12 @@ class Worker:
 
     @property
     def state(self) -> StateFolder:
-        """The folder of all jobs' files. A process has one, which its first Worker chooses."""
-        with _state_lock:
-            if Worker._state is None:
-                Worker._state = open_state(self.settings.worker_state_dir)
-            return Worker._state
+        """The folder of all jobs' files. A process has one, which its first Worker chooses.
+
+        Raises:
+            StartError: the folder cannot be made, or ``WORKER_STATE_DIR`` names another one than the first Worker's.
+        """
+        return process_state(self.settings.worker_state_dir)
 
     def close(self) -> None:
         """Interrupt the jobs that run, and accept no more. Results stay readable.
@@ -158,7 +165,9 @@ class Worker:
         self.close()
 
     async def __aenter__(self) -> Worker:
-        return await asyncio.to_thread(self.start)
+        if self.settings.comfy_backend == "websocket":  # It may wait for its server for long.
+            return await asyncio.to_thread(self.start)
+        return self.start()
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
@@ -223,7 +232,7 @@ class Worker:
         try:
             return await asyncio.shield(staging)
         except asyncio.CancelledError:
-            await to_the_end(_stop_when_staged(staging))
+            await to_the_end(stop_when_staged(staging))
             raise
 
     def _begin(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None = None) -> PendingRun:
@@ -237,13 +246,3 @@ class Worker:
         except BaseException:
             run.workspace.close()
             raise
-
-
-async def _stop_when_staged(staging: asyncio.Future[PendingRun]) -> None:
-    await asyncio.wait([staging])
-    if staging.exception() is None:
-        await asyncio.to_thread(staging.result().stop)
-
-
-def _log_notice(notice: Notice) -> None:
-    _log.log(logging.WARNING if notice.is_warning else logging.INFO, "%s", notice.text)

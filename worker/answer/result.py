@@ -129,6 +129,12 @@ class Result:
         """Remove the files now."""
         self._workspace.close()
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """What IPython and notebooks show."""
+        from worker.answer.rich_display import mime_bundle
+
+        return mime_bundle(self)
+
 
 def _open(artifact: Artifact) -> Image:
     from PIL import Image

@@ -17,10 +17,10 @@ from rich.console import Console
 
 from worker.answer.result import Result
 from worker.cli.exit_code import ExitCode
-from worker.cli.progress_bar import TerminalProgress
 from worker.errors import InputsRefused, InvalidJob, JobInterrupted, StartError, WorkerError, WorkflowRejected
 from worker.job.from_python import make_job
 from worker.job.job import Job, Workflow
+from worker.progress.terminal import TerminalProgress
 from worker.settings import take_settings
 from worker.worker import Worker
 

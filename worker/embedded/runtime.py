@@ -18,6 +18,7 @@ from worker.embedded.guards.admission import Admission
 from worker.embedded.memory.device import DeviceMemory
 from worker.embedded.memory.job_memory import JobMemory
 from worker.embedded.prompts import PromptRunner
+from worker.embedded.start.launch import Launch
 from worker.embedded.start.node_packs import NodePack
 from worker.embedded.start.source import ComfySource
 from worker.engine.workspace import StateFolder
@@ -29,10 +30,8 @@ class Runtime:
     """ComfyUI in this process.
 
     Attributes:
-        source: the tree it runs from.
+        launch: what it was started with.
         folders: its folders, which hold the files of a job while that job runs.
-        flags: the flags it was started with.
-        volume: the network volume whose model folders it reads as well, or None.
         node_packs: custom node packs, with import times and failures.
         timings: seconds of each step of the start, by the step's name.
         main: ComfyUI's ``main`` module.
@@ -43,10 +42,8 @@ class Runtime:
         admission: decides which node classes may run.
     """
 
-    source: ComfySource
+    launch: Launch
     folders: ComfyFolders
-    flags: tuple[str, ...]
-    volume: Path | None
     node_packs: tuple[NodePack, ...]
     timings: dict[str, float]
     main: Any = field(repr=False)
@@ -55,6 +52,21 @@ class Runtime:
     memory: DeviceMemory
     job_memory: JobMemory
     admission: Admission
+
+    @property
+    def source(self) -> ComfySource:
+        """The tree it runs from."""
+        return self.launch.source
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags it was started with."""
+        return self.launch.flags
+
+    @property
+    def volume(self) -> Path | None:
+        """The network volume whose model folders it reads as well, or None."""
+        return self.launch.volume
 
     @property
     def state(self) -> StateFolder:

@@ -67,6 +67,13 @@ class PendingRun:
         return replace(result, seconds={"stage": self._stage_s, "run": time.perf_counter() - self._submitted})
 
 
+async def stop_when_staged(staging: asyncio.Future[PendingRun]) -> None:
+    """Wait until a job's files are staged, then stop its run."""
+    await asyncio.wait([staging])
+    if staging.exception() is None:
+        await asyncio.to_thread(staging.result().stop)
+
+
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
     """Finish ``work``, even if the caller is cancelled meanwhile."""
     task = asyncio.ensure_future(work)

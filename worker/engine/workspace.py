@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import threading
 import time
 import weakref
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ _PREFIX = "comfy-worker-"
 _SHM = Path("/dev/shm")  # noqa: S108 - folders in it are made by mkdtemp.
 _SHM_MIN_FREE = 2 * 1024**3
 _SWEEP_AGE_S = 60
+_state: StateFolder | None = None
+_state_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,25 @@ def _remove(root: Path, owner: int) -> None:
         os.rmdir(root)  # noqa: PTH106
     except OSError:  # There are folders below, or a file has just come.
         shutil.rmtree(root, ignore_errors=True)
+
+
+def process_state(parent: Path | None) -> StateFolder:
+    """The state folder of this process, which the first call makes in ``parent``, as ``open_state`` does.
+
+    Raises:
+        StartError: the folder cannot be made, or ``parent`` is another one than that of the first call.
+    """
+    global _state
+    with _state_lock:
+        if _state is None:
+            _state = open_state(parent)
+        chosen = _state.root.parent
+        if parent is not None and parent.resolve() != chosen.resolve():
+            raise StartError(
+                f"WORKER_STATE_DIR is {str(chosen)!r} in this process, not {str(parent)!r}, as its first Worker chose. "
+                "Use the same, or another process"
+            )
+        return _state
 
 
 def open_state(parent: Path | None) -> StateFolder:

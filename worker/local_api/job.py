@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from worker.answer.reply import Reply
 from worker.local_api.requests import JobRequest
-from worker.progress import JobProgress
+from worker.progress.job_progress import JobProgress
 
 
 class State(StrEnum):

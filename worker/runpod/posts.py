@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from worker.events import Event
-from worker.progress import JobProgress
+from worker.progress.job_progress import JobProgress
 from worker.runpod.result_post import UNKNOWN_JOB, is_transient, post_headers, post_url
 from worker.runpod.waiting import first_of
 

@@ -36,11 +36,13 @@ from worker.embedded.prompts import PromptRunner
 from worker.embedded.runtime import Runtime
 from worker.embedded.save_image import take_over_save_image
 from worker.embedded.server import make_server
-from worker.embedded.start.device import check_device, cpu_flag, cuda_device_count, device_text, torch_build
-from worker.embedded.start.flags import arguments, comfy_flags, parse_flags
+from worker.embedded.start.device import check_device, device_text
+from worker.embedded.start.flags import arguments, parse_flags
+from worker.embedded.start.launch import Launch, plan_launch
+from worker.embedded.start.loops import server_loop
 from worker.embedded.start.manager import put_manager_offline
-from worker.embedded.start.node_packs import recording_packs
-from worker.embedded.start.source import ComfySource, find_source
+from worker.embedded.start.node_packs import NodePack, off_main_thread, recording_packs
+from worker.embedded.start.source import ComfySource
 from worker.engine.workspace import StateFolder
 from worker.errors import NoDevice, StartError
 from worker.events import Notice, Say
@@ -48,6 +50,7 @@ from worker.logs import own_logging
 from worker.settings import Settings
 
 _booted: Runtime | None = None
+_import_began = False
 _boot_lock = threading.Lock()
 
 
@@ -60,49 +63,62 @@ def boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
         say: called with each warning and with each step that begins.
 
     Raises:
-        StartError: there is no tree or no device, ComfyUI does not know a flag or cannot be imported, or it already
-            runs with other settings.
+        StartError: there is no tree or no device, ComfyUI does not know a flag or cannot be imported, it already runs
+            with other settings, or an earlier start has failed in the middle.
     """
     global _booted
     with _boot_lock:
-        if _booted is None:
-            _booted = _boot(settings, state, say)
-        elif _booted.flags != comfy_flags(
-            settings, _booted.source, _booted.state, cpu="--cpu" in _booted.flags
-        ) or _booted.volume != _volume(settings, say):
+        if _booted is not None:
+            _check_same(_booted.launch, plan_launch(settings, _booted.state), say)
+        elif _import_began:
             raise StartError(
-                "ComfyUI already runs in this process with other settings; start another process for these"
+                "An earlier start of ComfyUI failed or was interrupted in this process, and Python cannot import it "
+                "twice: use a new process (in a notebook, restart the kernel)"
             )
+        else:
+            _booted = _boot(settings, state, say)
         return _booted
+
+
+def _check_same(running: Launch, asked: Launch, say: Say) -> None:
+    """Raise StartError if ``asked`` is another ComfyUI than the ``running`` one. Say what is new to the operator."""
+    for notice in asked.notices:
+        if notice not in running.notices:
+            say(notice)
+    difference = running.difference(asked)
+    if difference is not None:
+        raise StartError(
+            f"ComfyUI already runs in this process with other settings: {difference}. "
+            "Use the same settings, or another process"
+        )
 
 
 def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     on_pod = settings.runpod_pod_id is not None
     timings: dict[str, float] = {}
-    with _step("find", timings, say, "looking for ComfyUI"):
-        source = _find(settings, say)
-        cpu = _cpu_flag(settings, say, on_pod=on_pod)
-    flags = comfy_flags(settings, source, state, cpu=cpu is not None)
-    volume = _volume(settings, say)
+    launch = _plan(settings, state, timings, say)
+    source, volume = launch.source, launch.volume
     folders = ComfyFolders(state, source.base / "input")
     sys.path.insert(0, str(source.path))
     # Nothing may be written under the ComfyUI tree. scripts/install has compiled it.
     sys.dont_write_bytecode = True
     # Some packs look for ComfyUI's folder here. Otherwise they would take the folder of __main__.
     os.environ["COMFYUI_PATH"] = str(source.path)
-    with arguments(flags), own_logging(settings):
+    with arguments(launch.flags), own_logging(settings), server_loop() as loop:
         with _step("core", timings, say, f"importing ComfyUI {source.version}"):
-            parse_flags()
+            _begin_import()
             folder_paths = importlib.import_module("folder_paths")
             guard_paths(folder_paths, folders.is_static)
             survive_removed_folders(folder_paths)
-            _add_volume(folder_paths, volume, packs=settings.volume_custom_nodes)
+            _add_volume(folder_paths, volume, packs=launch.packs_on_volume)
             put_manager_offline(folder_paths.get_folder_paths("custom_nodes"), state.user, source.base / "user")
             main = _import_main(source, on_pod=on_pod)
             guard_readers(state)
         check_device(importlib.import_module("torch"), main.comfy.model_management.get_torch_device(), on_pod=on_pod)
         with _step("nodes", timings, say, "importing nodes"):
-            server, packs = _start_server(main, state)
+            server, packs = _start_server(main, state, loop)
+        for notice in off_main_thread(packs):
+            say(notice)
         _add_volume(folder_paths, volume, packs=False)  # For the model folders that packs have added.
     # The samplers' own bars on stderr belong to the log. Events report progress without them.
     main.comfy.utils.set_progress_bar_enabled(settings.comfy_log_level in ("DEBUG", "INFO"))
@@ -115,14 +131,24 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     prompts = PromptRunner(main, server, executor)
     jobs = make_job_memory(main, server, NodeCache(executor), state.root)
     parts = (main, prompts, files, memory, jobs, admission)
-    return Runtime(source, folders, flags, volume, tuple(packs), timings, *parts)
+    return Runtime(launch, folders, tuple(packs), timings, *parts)
 
 
-def _find(settings: Settings, say: Say) -> ComfySource:
-    source = find_source(settings.comfyui_path, settings.comfy_base_dir)
-    if warning := versions.untried(source.version):
+def _plan(settings: Settings, state: StateFolder, timings: dict[str, float], say: Say) -> Launch:
+    with _step("find", timings, say, "looking for ComfyUI"):
+        launch = plan_launch(settings, state)
+    for notice in launch.notices:
+        say(notice)
+    if warning := versions.untried(launch.source.version):
         say(Notice(warning, is_warning=True))
-    return source
+    return launch
+
+
+def _begin_import() -> None:
+    """Let ComfyUI parse its flags. From here on its modules, and torch, keep what they have found."""
+    global _import_began
+    parse_flags()
+    _import_began = True
 
 
 def _care_for_files(main: Any, executor: Any, state: StateFolder) -> OutputFiles:
@@ -134,25 +160,6 @@ def _care_for_files(main: Any, executor: Any, state: StateFolder) -> OutputFiles
     no_job = JobContent()
     install_fingerprints(main.execution, classes, lambda: files.current.content if files.current else no_job)
     return files
-
-
-def _cpu_flag(settings: Settings, say: Say, *, on_pod: bool) -> str | None:
-    flag, warning = cpu_flag(settings.comfy_args, torch_build(), cuda_device_count(), on_pod=on_pod)
-    if warning:
-        say(Notice(warning, is_warning=True))
-    return flag
-
-
-def _volume(settings: Settings, say: Say) -> Path | None:
-    volume = settings.network_volume_path
-    with contextlib.suppress(OSError):  # A mount may not answer.
-        if volume.is_dir():
-            return volume
-    if "network_volume_path" in settings.model_fields_set:
-        say(Notice(f"NETWORK_VOLUME_PATH={str(volume)!r} is no folder: nothing is read from it", is_warning=True))
-    elif settings.volume_custom_nodes:
-        say(Notice(f"VOLUME_CUSTOM_NODES=true, but no network volume is mounted at {volume}", is_warning=True))
-    return None
 
 
 def _add_volume(folder_paths: Any, volume: Path | None, *, packs: bool) -> None:
@@ -197,10 +204,9 @@ def _keep_datasets_apart(folder_paths: Any, state: StateFolder) -> None:
         folder_paths.add_model_folder_path("datasets", str(state.output / "datasets"), is_default=True)
 
 
-def _start_server(main: Any, state: StateFolder) -> tuple[Any, list[Any]]:
+def _start_server(main: Any, state: StateFolder, loop: asyncio.AbstractEventLoop) -> tuple[Any, list[NodePack]]:
     """Do what ``main.start_comfyui`` does, but do not listen, and start no thread for prompts."""
     main.folder_paths.set_temp_directory(str(state.temp))
-    loop = asyncio.new_event_loop()
     server = make_server(main.server.PromptServer, loop, versions.make_asset_manager(main))
     hooks = main.hook_breaker_ac10a0
     hooks.save_functions()

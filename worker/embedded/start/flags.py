@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from worker.embedded import versions
-from worker.embedded.start.extra_paths import extra_paths_flags
 from worker.embedded.start.source import ComfySource
 from worker.engine.workspace import StateFolder
 from worker.errors import SettingsError
@@ -20,12 +19,17 @@ from worker.settings import Settings
 _OUR_FLAGS = ("--output-directory", "--input-directory", "--temp-directory", "--user-directory", "--base-directory")
 
 
-def comfy_flags(settings: Settings, source: ComfySource, state: StateFolder, *, cpu: bool) -> tuple[str, ...]:
+def comfy_flags(
+    settings: Settings, source: ComfySource, state: StateFolder, further: tuple[str, ...]
+) -> tuple[str, ...]:
     """ComfyUI's flags. If a flag is repeated, the last one wins. So those that the operator may change stand first.
+
+    Args:
+        settings, source, state: they decide the other flags.
+        further: flags of the operator.
 
     Raises:
         SettingsError: ``COMFY_ARGS`` has a flag that only the worker may set.
-        StartError: ComfyUI cannot read ``extra_model_paths.yaml``.
     """
     taken = [flag for flag in _OUR_FLAGS if any(given.split("=")[0] == flag for given in settings.comfy_args)]
     if taken:
@@ -34,15 +38,13 @@ def comfy_flags(settings: Settings, source: ComfySource, state: StateFolder, *, 
     return (
         *(() if has_own_level else ("--verbose", settings.comfy_log_level)),  # 0.38.1 takes the lowest of several.
         *("--database-url", f"sqlite:///{state.user / 'comfyui.db'}"),
-        *extra_paths_flags(source),
-        *settings.comfy_args,
+        *further,
         *("--base-directory", str(source.base)),
         *("--output-directory", str(state.output)),
         *("--input-directory", str(state.input)),
         *("--user-directory", str(state.user)),
         *("--front-end-root", str(state.front_end)),
         *(() if settings.save_metadata else ("--disable-metadata",)),
-        *(("--cpu",) if cpu else ()),
     )
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from worker.events import Notice
+
 
 @dataclass(frozen=True)
 class NodePack:
@@ -18,6 +20,17 @@ class NodePack:
     name: str
     seconds: float
     error: str | None
+
+
+def off_main_thread(packs: list[NodePack]) -> Iterator[Notice]:
+    """A warning for each pack that failed because it handles signals, and this is not the main thread.
+
+    Python lets only the main thread set up handlers. Its error does not say what to do.
+    """
+    for pack in packs:
+        if pack.error and "only works in main thread" in pack.error:
+            text = f"{pack.name} handles signals, which only a program's main thread can set up: start the Worker there"
+            yield Notice(text, is_warning=True)
 
 
 class _LastWarning(logging.Handler):

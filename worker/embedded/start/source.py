@@ -47,7 +47,7 @@ def find_tree(comfyui_path: Path | None) -> tuple[Path, str, Path]:
         path = comfyui_path.expanduser().absolute()
         if not _is_tree(path):
             raise ComfyNotFound(f"COMFYUI_PATH={str(comfyui_path)!r} is no ComfyUI: it has no main.py and execution.py")
-        return path, "COMFYUI_PATH", path
+        return path, "COMFYUI_PATH", PACKAGED_BASE if path == PACKAGED else path
     if _is_tree(SUBMODULE):
         return SUBMODULE, "submodule", SUBMODULE
     if _is_tree(PACKAGED):

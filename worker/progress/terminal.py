@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from worker.events import Event, NodeProgress, NodesCached, NodeStarted, Notice, PromptEnded, PromptStarted
-from worker.progress import JobProgress
+from worker.progress.job_progress import JobProgress
 
 
 class TerminalProgress:
@@ -27,6 +28,7 @@ class TerminalProgress:
             TimeElapsedColumn(),
             console=console,
             transient=True,
+            redirect_stdout=sys.stdout.isatty(),  # What a program prints into a file must not go to the terminal.
             disable=not console.is_terminal,
         )
         self._nodes = self._progress.add_task("starting", total=None)

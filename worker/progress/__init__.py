@@ -1,0 +1,1 @@
+"""Follows how far a job is, and shows it in a terminal or in a notebook."""
