@@ -31,7 +31,6 @@ from worker.protocol.messages import tell
 from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome, blocked
 from worker.protocol.rejection import explain_rejection
 from worker.protocol.spelling import respell
-from worker.redact import public_text
 
 _log = logging.getLogger("worker")
 
@@ -136,7 +135,7 @@ class EmbeddedBackend:
         """Run the graph. Returns its result, and the node's failure that ended it, if there is one."""
         run = turn.run
         graph = own_graph(run.workflow)
-        respell(graph, run.staged, self._runtime.inputs_of)
+        respell(graph, run.staged, self._runtime.inputs_of, self._runtime.model_names)
         key = {"api_key_comfy_org": run.api_key} if run.api_key else {}
         extra_data = {"extra_pnginfo": _EditorData(run.extra_pnginfo or {}), **key}
         queued = self._runtime.prompts.queue_prompt(graph, extra_data)
@@ -169,7 +168,7 @@ class EmbeddedBackend:
             self._job_memory.drop_results()
         elif fault is not None:
             self._turns.retire(f"the CUDA device does not work any more ({fault})")
-            error = DeviceFailed(f"The GPU failed while the job ran ({public_text(fault)})")
+            error = DeviceFailed(f"The GPU failed while the job ran ({result.run.public(fault)})")
         elif failure is not None and ran_out(failure):
             figures = memory.figures()
             error = OutOfMemory(
@@ -198,7 +197,7 @@ class EmbeddedBackend:
             has_node_class=self._runtime.has_node_class,
             checkpoints=lambda: self._runtime.model_files("checkpoints"),
         )
-        return public_text(text, [run.api_key], max_length=20_000)
+        return run.public(text, max_length=20_000)
 
 
 class _Messages:

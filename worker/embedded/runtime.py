@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from worker.embedded.start.node_packs import NodePack
 from worker.embedded.start.source import ComfySource
 from worker.engine.workspace import StateFolder
 from worker.models.references import ModelFolder
+from worker.protocol.spelling import names_below
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,16 @@ class Runtime:
         path = self.main.folder_paths.get_full_path(folder, name)
         return Path(path) if path else None
 
+    def model_names(self, path: str) -> list[str]:
+        """The names by which workflows call the model file at ``path``, a full one; empty if it is no model's."""
+        return [
+            name
+            for folder in self.model_folders()
+            for name in names_below(path, map(str, folder.paths))
+            # A file of this name that lies in an earlier folder is another one.
+            if (found := self.model_path(folder.name, name)) is not None and _is_same(found, path)
+        ]
+
     def loads_packs_from(self, folder: Path) -> bool:
         """Whether node packs are loaded from this folder."""
         return str(folder) in self.main.folder_paths.get_folder_paths("custom_nodes")
@@ -133,3 +145,10 @@ class Runtime:
             "ram_total": psutil.virtual_memory().total,
             "torch": importlib.import_module("torch").__version__,
         }
+
+
+def _is_same(file: Path, path: str) -> bool:
+    try:
+        return os.path.samefile(file, path)  # noqa: PTH121 - a caller's path, which may be no name of a file.
+    except (OSError, ValueError):
+        return False

@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.errors import WorkflowRejected
 from worker.protocol.rejection import refusal
-from worker.redact import public_text
+from worker.redact import Sent, public_text
 
 Review = Callable[[str], str | None]
 
@@ -56,7 +56,7 @@ class NodePolicy:
             if (reason := refusals[node["class_type"]]) is not None
         ]
         if bullets:
-            raise WorkflowRejected(public_text(refusal(bullets), max_length=20_000))
+            raise WorkflowRejected(public_text(refusal(bullets), (), 20_000, Sent(workflow)))
 
     def warnings(self, installed: Iterable[str]) -> Iterator[str]:
         """What is probably wrong with these lists. ``installed``: the names of all installed classes."""

@@ -9,12 +9,11 @@ from worker.engine.graph_run import GraphRun, RunResult, Status
 from worker.errors import JobInterrupted
 from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome
 from worker.protocol.rejection import explain_nodes
-from worker.redact import public_text
 
 
 def dropped_lines(node_errors: Mapping[str, Any], run: GraphRun) -> list[str]:
     """A line for each problem of outputs that validation dropped, while it accepted other outputs."""
-    return [f"Output dropped by validation: {public_text(line, [run.api_key])}" for line in explain_nodes(node_errors)]
+    return [f"Output dropped by validation: {run.public(line)}" for line in explain_nodes(node_errors)]
 
 
 def make_result(run: GraphRun, outcomes: Sequence[PromptOutcome], errors: Iterable[str]) -> RunResult:
@@ -26,8 +25,8 @@ def make_result(run: GraphRun, outcomes: Sequence[PromptOutcome], errors: Iterab
             seen_as = node_id if node_id in run.workflow else outcome.display_ids.get(node_id, node_id)
             outputs.setdefault(seen_as, []).append(output)
     order = {node_id: index for index, node_id in enumerate(run.workflow)}
-    lines = [*errors, *(_failure_line(o.failure, run.api_key) for o in outcomes if o.failure)]
-    lines += [f"An image could not be saved: {public_text(line)}" for outcome in outcomes for line in outcome.unsaved]
+    lines = [*errors, *(_failure_line(o.failure, run) for o in outcomes if o.failure)]
+    lines += [f"An image could not be saved: {run.public(line)}" for outcome in outcomes for line in outcome.unsaved]
     statuses = [outcome.status for outcome in outcomes]
     status = next((status for status in ("interrupted", "error") if status in statuses), "success")
     if status == "interrupted":
@@ -41,6 +40,6 @@ def make_result(run: GraphRun, outcomes: Sequence[PromptOutcome], errors: Iterab
     )
 
 
-def _failure_line(failure: NodeFailure, api_key: str | None) -> str:
-    message = public_text(failure.message, [api_key]) or failure.exception_type
+def _failure_line(failure: NodeFailure, run: GraphRun) -> str:
+    message = run.public(failure.message) or failure.exception_type
     return f"Workflow execution error: Node Type: {failure.node_type}, Node ID: {failure.node_id}, Message: {message}"

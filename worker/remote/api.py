@@ -128,6 +128,14 @@ class ComfyApi:
         inputs = about.get("input") if isinstance(about, dict) else None
         return inputs if isinstance(inputs, dict) else {}
 
+    def model_folders(self) -> list[str]:
+        """The paths of all model folders, on the server's machine. Empty if the request fails."""
+        try:
+            kinds = self._http.get("/internal/folder_paths").values()
+        except (ServerRefused, ServerUnreachable):
+            return []
+        return [path for paths in kinds if isinstance(paths, list) for path in paths if isinstance(path, str)]
+
     def model_files(self, folder: str) -> list[str]:
         """Names of the model files in ``folder``, as workflows name them. Empty if the request fails."""
         try:

@@ -23,8 +23,7 @@ from worker.events import Notice, PromptEnded, Say
 from worker.protocol.messages import tell, translate
 from worker.protocol.prompt_outcome import PromptOutcome, blocked
 from worker.protocol.rejection import explain_rejection
-from worker.protocol.spelling import respell
-from worker.redact import public_text
+from worker.protocol.spelling import names_below, respell
 from worker.remote.api import ComfyApi
 from worker.remote.follow import Follower, Reconnecting
 from worker.remote.http import ServerRefused, ServerUnreachable
@@ -100,7 +99,7 @@ class WebsocketBackend:
         except ServerUnreachable:
             raise BackendFailed(self._not_reachable()) from None
         except ServerRefused as error:
-            raise BackendFailed(public_text(str(error), [turn.run.api_key])) from None
+            raise BackendFailed(turn.run.public(str(error))) from None
         except _MISUNDERSTOOD:
             _log.exception("ComfyUI sent what the worker does not understand")
             raise BackendFailed("ComfyUI sent an answer that the worker does not understand") from None
@@ -111,7 +110,9 @@ class WebsocketBackend:
         if self._leftovers.has_strays:
             self._leftovers.remove()  # Otherwise this job would wait for prompts of earlier jobs.
         graph = own_graph(run.workflow)
-        respell(graph, run.staged, functools.cache(self.api.inputs_of))
+        folders = functools.cache(self.api.model_folders)
+        inputs_of = functools.cache(self.api.inputs_of)
+        respell(graph, run.staged, inputs_of, lambda path: names_below(path, folders()))
         if run.staged:
             graph = upload_inputs(self.api, graph, run.staged, run.workspace.input, is_interrupted)
         prompt_id, node_errors = self._queue(turn, graph)
@@ -138,7 +139,7 @@ class WebsocketBackend:
         finally:
             if not (outcomes and outcomes[-1].status == "success"):
                 self._abandon(follower.prompt_ids, outcomes)
-        missing = fetch_outputs(self.api, outcomes, run.workspace, is_interrupted)
+        missing = fetch_outputs(self.api, outcomes, run, is_interrupted)
         return make_result(run, [*outcomes, *blocks], [*dropped_lines(node_errors, run), *missing])
 
     def _abandon(self, prompt_ids: Iterable[str], ended: Iterable[PromptOutcome]) -> None:
@@ -239,7 +240,7 @@ class WebsocketBackend:
             has_node_class=functools.cache(self._has_node_class),
             checkpoints=lambda: self.api.model_files("checkpoints"),
         )
-        return public_text(text, [run.api_key], max_length=20_000)
+        return run.public(text, max_length=20_000)
 
     def _has_node_class(self, class_type: str) -> bool:
         try:
