@@ -144,7 +144,7 @@ class EmbeddedBackend:
         outcomes = self._run_queue(turn, files)
         failure = next((outcome.failure for outcome in outcomes if outcome.status == "error"), None)
         self._job_memory.judge(failure)
-        return make_result(run, outcomes, dropped_lines(queued.node_errors, run)), failure
+        return make_result(run, outcomes, dropped_lines(queued.node_errors, run, self._runtime)), failure
 
     def _run_queue(self, turn: Turn, files: JobFiles) -> list[PromptOutcome]:
         """Run the job's prompt, and the prompts that its nodes put into the server's queue meanwhile."""
@@ -190,13 +190,8 @@ class EmbeddedBackend:
         return make_result(turn.run, [files.named_so_far()], []) if files is not None else None
 
     def _explain(self, rejection: Rejection, run: GraphRun) -> str:
-        text = explain_rejection(
-            rejection.error,
-            rejection.node_errors,
-            run.workflow,
-            has_node_class=self._runtime.has_node_class,
-            checkpoints=lambda: self._runtime.model_files("checkpoints"),
-        )
+        error, node_errors = rejection.error, rejection.node_errors
+        text = explain_rejection(error, node_errors, run.workflow, run.staged, self._runtime)
         return run.public(text, max_length=20_000)
 
 

@@ -19,7 +19,7 @@ from worker.embedded.guards.admission import Admission
 from worker.embedded.memory.device import DeviceMemory
 from worker.embedded.memory.job_memory import JobMemory
 from worker.embedded.prompts import PromptRunner
-from worker.embedded.start.node_packs import NodePack
+from worker.embedded.start.node_packs import NodePack, failed_pack_of
 from worker.embedded.start.source import ComfySource
 from worker.engine.workspace import StateFolder
 from worker.models.references import ModelFolder
@@ -79,6 +79,19 @@ class Runtime:
         except Exception:  # noqa: BLE001 - this is code of a node pack, which may raise anything.
             return {}
         return inputs if isinstance(inputs, Mapping) else {}
+
+    def outputs_of(self, class_type: str) -> list[str] | None:
+        """The type of each output of a node class; None if it is not loaded, or cannot say it."""
+        try:
+            kinds = self.main.nodes.NODE_CLASS_MAPPINGS[class_type].RETURN_TYPES
+            return ["COMBO" if isinstance(kind, list | tuple) else str(kind) for kind in kinds]
+        except Exception:  # noqa: BLE001 - this is code of a node pack, which may raise anything.
+            return None
+
+    def why_missing(self, class_type: str) -> str | None:
+        """Why a node class is not there although its pack is; None if no pack that failed seems to have it."""
+        pack = failed_pack_of(class_type, self.node_packs)
+        return f"the node pack {pack.name}, which has this class, could not be loaded: {pack.error}" if pack else None
 
     def node_classes(self) -> list[str]:
         """Names of all node classes that are loaded."""

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from worker.errors import WorkflowRejected
+from worker.protocol.missing_classes import of_the_editor
 from worker.protocol.rejection import refusal
 from worker.redact import Sent, public_text
 
@@ -50,6 +51,8 @@ class NodePolicy:
             return
         used = {node["class_type"] for node in workflow.values()}
         refusals = {name: self.refusal(name) or self.refusal(runs_as(name)) for name in used}
+        # Nobody can allow what only the editor has.
+        refusals |= {name: what for name in used if refusals[name] and (what := of_the_editor(name))}
         bullets = [
             f"Node {node_id} ({node['class_type']}): {reason}"
             for node_id, node in workflow.items()

@@ -7,13 +7,15 @@ from typing import Any, cast
 
 from worker.engine.graph_run import GraphRun, RunResult, Status
 from worker.errors import JobInterrupted
+from worker.protocol.installed import Installed
 from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome
 from worker.protocol.rejection import explain_nodes
 
 
-def dropped_lines(node_errors: Mapping[str, Any], run: GraphRun) -> list[str]:
+def dropped_lines(node_errors: Mapping[str, Any], run: GraphRun, installed: Installed) -> list[str]:
     """A line for each problem of outputs that validation dropped, while it accepted other outputs."""
-    return [f"Output dropped by validation: {run.public(line)}" for line in explain_nodes(node_errors)]
+    lines = explain_nodes(node_errors, run.workflow, run.staged, installed)
+    return [f"Output dropped by validation: {run.public(line)}" for line in lines]
 
 
 def make_result(run: GraphRun, outcomes: Sequence[PromptOutcome], errors: Iterable[str]) -> RunResult:

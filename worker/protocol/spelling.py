@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from worker.protocol.rejection import combo_choices
+from worker.protocol.installed import combo_choices, declared_inputs
 
 _LONGEST = 1024  # Characters of a name. Texts of callers may have millions, and none of these expressions is for them.
 _HAS_SUFFIX = re.compile(r"[^\r\n]+\.\w{1,11}")  # Prompts do not end so.
@@ -74,5 +74,4 @@ def _may_vary(value: str) -> bool:
 
 
 def _choices(inputs: Mapping[str, Any], key: str) -> list[Any]:
-    groups = (group for kind in ("required", "optional") if isinstance(group := inputs.get(kind), Mapping))
-    return next((combo_choices(group[key]) for group in groups if key in group), [])
+    return combo_choices(declared_inputs(inputs).get(key))

@@ -24,7 +24,7 @@ from worker.protocol.messages import tell, translate
 from worker.protocol.prompt_outcome import PromptOutcome, blocked
 from worker.protocol.rejection import explain_rejection
 from worker.protocol.spelling import names_below, respell
-from worker.remote.api import ComfyApi
+from worker.remote.api import ComfyApi, ServerClasses
 from worker.remote.follow import Follower, Reconnecting
 from worker.remote.http import ServerRefused, ServerUnreachable
 from worker.remote.leftovers import Leftovers
@@ -111,11 +111,11 @@ class WebsocketBackend:
             self._leftovers.remove()  # Otherwise this job would wait for prompts of earlier jobs.
         graph = own_graph(run.workflow)
         folders = functools.cache(self.api.model_folders)
-        inputs_of = functools.cache(self.api.inputs_of)
-        respell(graph, run.staged, inputs_of, lambda path: names_below(path, folders()))
+        classes = ServerClasses(self.api)
+        respell(graph, run.staged, classes.inputs_of, lambda path: names_below(path, folders()))
         if run.staged:
             graph = upload_inputs(self.api, graph, run.staged, run.workspace.input, is_interrupted)
-        prompt_id, node_errors = self._queue(turn, graph)
+        prompt_id, node_errors = self._queue(turn, graph, classes)
         outcomes: list[PromptOutcome] = []
         blocks: list[PromptOutcome] = []
 
@@ -140,7 +140,7 @@ class WebsocketBackend:
             if not (outcomes and outcomes[-1].status == "success"):
                 self._abandon(follower.prompt_ids, outcomes)
         missing = fetch_outputs(self.api, outcomes, run, is_interrupted)
-        return make_result(run, [*outcomes, *blocks], [*dropped_lines(node_errors, run), *missing])
+        return make_result(run, [*outcomes, *blocks], [*dropped_lines(node_errors, run, classes), *missing])
 
     def _abandon(self, prompt_ids: Iterable[str], ended: Iterable[PromptOutcome]) -> None:
         """Note the prompts that may still run, and change the client id: the next job must not get their events."""
@@ -183,7 +183,7 @@ class WebsocketBackend:
     def _not_reachable(self) -> str:
         return f"ComfyUI server ({self._settings.comfy_host}) not reachable after multiple retries."
 
-    def _queue(self, turn: Turn, graph: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    def _queue(self, turn: Turn, graph: Mapping[str, Any], classes: ServerClasses) -> tuple[str, Mapping[str, Any]]:
         """Post the graph. Returns the id of its prompt, and validation's errors for outputs that it dropped."""
         run, prompt_id = turn.run, str(uuid.uuid4())
         key = {"api_key_comfy_org": run.api_key} if run.api_key else {}
@@ -200,12 +200,12 @@ class WebsocketBackend:
             raise
         if not accepted:
             self._leftovers.note_refused(prompt_id)
-            raise WorkflowRejected(self._explain(answer, run))
+            raise WorkflowRejected(_explain(answer, run, classes))
         given_id, errors = str(answer.get("prompt_id") or prompt_id), answer.get("node_errors")
         if given_id != prompt_id:  # Older versions of ComfyUI choose the id themselves.
             self._leftovers.note_refused(prompt_id)
             self._leftovers.note_stray(given_id)
-        return given_id, errors if isinstance(errors, dict) else {}
+        return given_id, _by_node(errors)
 
     def _posted(self, turn: Turn, body: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
         """Post ``body``. Post it again if the connection was cut and the server did not get it."""
@@ -227,23 +227,16 @@ class WebsocketBackend:
         self._leftovers.note_stray(body["prompt_id"], posting)
         return result_of(posting, lambda: turn.interrupted)
 
-    def _explain(self, answer: Mapping[str, Any], run: GraphRun) -> str:
-        error, node_errors = answer.get("error"), answer.get("node_errors")
-        if not isinstance(error, dict):
-            raise ServerRefused(400, str(error or ""), "POST /prompt")
-        text = explain_rejection(
-            error,
-            {each: entry for each, entry in node_errors.items() if isinstance(entry, dict)}
-            if isinstance(node_errors, dict)
-            else {},
-            run.workflow,
-            has_node_class=functools.cache(self._has_node_class),
-            checkpoints=lambda: self.api.model_files("checkpoints"),
-        )
-        return run.public(text, max_length=20_000)
 
-    def _has_node_class(self, class_type: str) -> bool:
-        try:
-            return self.api.has_node_class(class_type)
-        except (ServerRefused, ServerUnreachable):  # For example, the class is installed and its INPUT_TYPES raises.
-            return True
+def _explain(answer: Mapping[str, Any], run: GraphRun, classes: ServerClasses) -> str:
+    error = answer.get("error")
+    if not isinstance(error, dict):
+        raise ServerRefused(400, str(error or ""), "POST /prompt")
+    text = explain_rejection(error, _by_node(answer.get("node_errors")), run.workflow, run.staged, classes)
+    return run.public(text, max_length=20_000)
+
+
+def _by_node(node_errors: object) -> dict[str, Any]:
+    """The ``node_errors`` of an answer, without what has another shape."""
+    given = node_errors if isinstance(node_errors, dict) else {}
+    return {node_id: entry for node_id, entry in given.items() if isinstance(entry, dict)}
