@@ -158,17 +158,25 @@ def near_misses(
     wanted = _stem(reference.name)
     same = [name for name in listed if _stem(name) == wanted and catalog.model_path(reference.folder or "", name)]
     lines = [f"the workflow must name it {name!r}" for name in same]
+    lines += [
+        f"{path} is a link to {path.readlink()}, which is not there" for path in files.get(wanted, []) if _dangles(path)
+    ]
     own = next((folder for folder in catalog.model_folders() if folder.name == reference.folder), None)
     lines += [
         f"{reference.name!r} lies in {path.parent}, ComfyUI looks in {_places(reference, catalog, volume)}"
         for path in files.get(wanted, [])
+        if path.exists()
         if own is None or not own.lists(path) or not any(path.is_relative_to(place) for place in own.paths)
     ]
     if not lines:
-        stems = {_stem(name): name for name in listed}
+        stems = {_stem(name): name for name in listed if catalog.model_path(reference.folder or "", name)}
         similar = difflib.get_close_matches(wanted, stems, n=3, cutoff=_SIMILAR)
         lines = [f"there is {stems[stem]!r}" for stem in similar]
     return lines[:_MOST_HINTS]
+
+
+def _dangles(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _stem(name: str) -> str:

@@ -63,7 +63,7 @@ def explain_nodes(
         problems = [problem for problem in entry.get("errors") or [] if isinstance(problem, Mapping)]
         found = _problems(problems, node_id, {**workflow, node_id: node}, staged, installed)
         label = f"Node {node_id} ({entry.get('class_type', 'unknown')})"
-        lines += [f"{label} {name}: {text}" if name else f"{label}: {text}" for name, text in dict.fromkeys(found)]
+        lines += [f"{label} {name}: {text}" if name else f"{label}: {text}" for name, text in found]
     return lines
 
 
@@ -78,9 +78,14 @@ def _problems(
     # Of a link that leads nowhere, ComfyUI reports only the exception that it caused, and of several the first one.
     broken = list(broken_links(node_id, workflow, installed)) if any(map(_may_be_a_link, problems)) else []
     yield from broken
+    files = set()  # A class that checks all inputs at once reports a file once for each of them.
     for problem in problems:
-        if not (broken and _may_be_a_link(problem)):
-            yield wrong_file(problem, workflow[node_id], staged, installed) or (_input_name(problem), _problem(problem))
+        wrong = wrong_file(problem, workflow[node_id], staged, installed)
+        if wrong is not None and wrong not in files:
+            files.add(wrong)
+            yield wrong
+        elif wrong is None and not (broken and _may_be_a_link(problem)):
+            yield _input_name(problem), _problem(problem)
 
 
 def _may_be_a_link(problem: Mapping[str, Any]) -> bool:

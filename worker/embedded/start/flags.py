@@ -33,7 +33,7 @@ def comfy_flags(settings: Settings, source: ComfySource, state: StateFolder, *, 
     return (
         *("--verbose", settings.comfy_log_level),
         *("--database-url", f"sqlite:///{state.user / 'comfyui.db'}"),
-        *extra_paths_flags(source),
+        *extra_paths_flags(source, settings.comfy_args),
         *settings.comfy_args,
         *("--base-directory", str(source.base)),
         *("--output-directory", str(state.output)),
