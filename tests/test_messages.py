@@ -222,11 +222,12 @@ LOADERS = [
 
 def loading(class_type: str, name: str, value: Any) -> dict[str, Any]:
     """A graph of one loader and an output of its own."""
-    more: dict[str, Any] = {
+    more: dict[str, dict[str, Any]] = {
         "LoadImageMask": {"channel": "alpha"},
         "Load3D": {"image": {"image": "a.png", "mask": "a.png", "normal": "a.png"}, "width": 8, "height": 8},
-    }.get(class_type, {})
-    return {"1": graphs.node(class_type, **{name: value}, **more), "2": graphs.node("PreviewAny", source=["1", 0])}
+    }
+    inputs = {name: value} | more.get(class_type, {})
+    return {"1": graphs.node(class_type, **inputs), "2": graphs.node("PreviewAny", source=["1", 0])}
 
 
 @pytest.mark.parametrize(("class_type", "name", "kind"), LOADERS)
@@ -267,3 +268,49 @@ def test_a_model_of_three_dimensions_that_is_not_there(worker: Worker) -> None:
     (bullet,) = [line for line in found if "mesh" in line]
     assert bullet.startswith("Node 1 (Load3D) model_file: ")
     assert bullet.endswith("3d/mesh.glb (the request brings no files; send 3d/mesh.glb under 'images')")
+
+
+def test_names_that_cannot_be_those_of_files(worker: Worker, png: Callable[..., bytes]) -> None:
+    a_png = base64.b64encode(png()).decode()
+    for sent, problem in [
+        (" ", "this input takes the name of a file, and is empty; the request brings a.png"),
+        ("../../x/b.png", "Invalid image file: ../../x/b.png (the request brings a.png; send b.png under 'images')"),
+        ({"__value__": "b.png"}, "Invalid image file: b.png (the request brings a.png; send b.png under 'images')"),
+    ]:
+        assert refused(worker, graphs.load(sent), a_png=a_png) == [f"Node 1 (LoadImage) image: {problem}"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (graphs.load(""), "its input image names no file; the request brings no files"),
+        (
+            {"2": graphs.node("SaveImage", images="1", filename_prefix="x")},
+            'its input images takes IMAGE through a link, such as ["1", 0], and was given "1"',
+        ),
+        (
+            {"2": graphs.node("SaveImage", images={"a": 1}, filename_prefix="x")},
+            'its input images takes IMAGE through a link, such as ["1", 0], and was given {"a": 1}',
+        ),
+    ],
+)
+def test_a_node_that_raises_for_a_value_that_comfyui_lets_through(
+    worker: Worker, graph: dict[str, Any], reason: str
+) -> None:
+    (line,) = worker.run(graph).errors
+    assert line.startswith("Workflow execution error: Node Type: ")
+    assert line.endswith(f" ({reason})")
+
+
+def test_a_link_that_comfyui_does_not_check_is_refused(worker: Worker) -> None:
+    """A ComfyUI server would run nothing more after it."""
+    graph = graphs.solid() | {"7": graphs.node("ImageInvert", image=["1", 0], gone=["99", 0.0])}
+    assert worker.run(graph).ok, "no output needs this node"
+    graph["2"]["inputs"]["images"] = ["7", 0]
+    assert refused(worker, graph) == ["Node 7 (ImageInvert) gone: linked to node 99, which is not there"]
+    graph["8"] = graphs.node("NoSuchNode")
+    assert refused(worker, graph) == [
+        "Node 8 (NoSuchNode): this node class is not installed",
+        "Node 7 (ImageInvert) gone: linked to node 99, which is not there",
+    ]
+    assert worker.run(graphs.solid(0x112233)).ok

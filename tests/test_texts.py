@@ -19,11 +19,23 @@ class Everything:
     """A ComfyUI that has every class, and tells nothing about any. ``checkpoints``: names of its model files."""
 
     def __init__(self, checkpoints: list[str]) -> None:
-        self.model_files = lambda _: checkpoints
+        self._checkpoints = checkpoints
 
-    has_node_class = staticmethod(lambda _: True)
-    inputs_of = staticmethod(lambda _: {})
-    outputs_of = why_missing = staticmethod(lambda _: None)
+    def has_node_class(self, class_type: str) -> bool:
+        return True
+
+    def inputs_of(self, class_type: str) -> dict[str, Any]:
+        return {}
+
+    def outputs_of(self, class_type: str) -> None: ...
+
+    def is_output(self, class_type: str) -> bool:
+        return True
+
+    def why_missing(self, class_type: str) -> None: ...
+
+    def model_files(self, folder: str) -> list[str]:
+        return self._checkpoints
 
 
 def explained(node_errors: dict[str, Any], checkpoints: list[str]) -> str:

@@ -21,7 +21,7 @@ from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult, own_graph
 from worker.engine.life import Life
 from worker.engine.memory_limits import MemoryLimits
-from worker.engine.results import dropped_lines, make_result
+from worker.engine.results import dropped_lines, make_result, refuse_unchecked_links
 from worker.engine.time_limits import Patience
 from worker.engine.turn import Turn
 from worker.engine.turns import Turns
@@ -134,6 +134,7 @@ class EmbeddedBackend:
     def _attempt(self, turn: Turn, files: JobFiles) -> tuple[RunResult, NodeFailure | None]:
         """Run the graph. Returns its result, and the node's failure that ended it, if there is one."""
         run = turn.run
+        refuse_unchecked_links(run, self._runtime)
         graph = own_graph(run.workflow)
         respell(graph, run.staged, self._runtime.inputs_of, self._runtime.model_names)
         key = {"api_key_comfy_org": run.api_key} if run.api_key else {}
@@ -144,7 +145,7 @@ class EmbeddedBackend:
         outcomes = self._run_queue(turn, files)
         failure = next((outcome.failure for outcome in outcomes if outcome.status == "error"), None)
         self._job_memory.judge(failure)
-        return make_result(run, outcomes, dropped_lines(queued.node_errors, run, self._runtime)), failure
+        return make_result(run, outcomes, dropped_lines(queued.node_errors, run, self._runtime), self._runtime), failure
 
     def _run_queue(self, turn: Turn, files: JobFiles) -> list[PromptOutcome]:
         """Run the job's prompt, and the prompts that its nodes put into the server's queue meanwhile."""

@@ -38,16 +38,22 @@ def wrong_file(
         if not _INVALID.search(details[:_SHOWN]) or not names:
             return None
         name = reported if reported in names else names[0]
-    elif kind == "value_not_in_list" and reported in _file_inputs(node, staged, installed):
+    elif kind == "value_not_in_list" and reported in file_inputs(node, staged, installed):
         name = reported
     elif str(kind).startswith("exception_during"):
         name = _without_name(node, staged, installed)
     else:
         return None
-    return (str(name), _advice(node["inputs"].get(name), details, staged)) if name is not None else None
+    return (str(name), _advice(_plain(node["inputs"].get(name)), details, staged)) if name is not None else None
+
+
+def _plain(value: Any) -> Any:
+    """The value of an input. ComfyUI takes ``{"__value__": …}`` for the value in it."""
+    return value["__value__"] if isinstance(value, dict) and "__value__" in value else value
 
 
 def _named_in(details: str, value: Any) -> bool:
+    value = _plain(value)
     return isinstance(value, str) and bool(value) and details.rstrip().endswith(value.rstrip())
 
 
@@ -57,7 +63,7 @@ def _without_name(node: Mapping[str, Any], staged: Collection[str], installed: I
     declared = declared_inputs(installed.inputs_of(node["class_type"]))
     # Some of ComfyUI's loaders say only by their name that their list is one of files.
     lists = [name for name, config in declared.items() if _is_list(config) and node["class_type"].startswith("Load")]
-    return next((name for name in (*_file_inputs(node, staged, installed), *lists) if name in given), None)
+    return next((name for name in (*file_inputs(node, staged, installed), *lists) if name in given), None)
 
 
 def _is_list(config: Any) -> bool:
@@ -65,7 +71,7 @@ def _is_list(config: Any) -> bool:
     return isinstance(kind, list) or kind == "COMBO"
 
 
-def _file_inputs(node: Mapping[str, Any], staged: Collection[str], installed: Installed) -> list[str]:
+def file_inputs(node: Mapping[str, Any], staged: Collection[str], installed: Installed) -> list[str]:
     """The inputs of a node that take the name of an input file: they offer to upload one, or list those there are."""
     found = []
     for name, config in declared_inputs(installed.inputs_of(node["class_type"])).items():
@@ -80,24 +86,26 @@ def _file_inputs(node: Mapping[str, Any], staged: Collection[str], installed: In
 
 def _advice(value: Any, details: str, staged: Collection[str]) -> str:
     if not isinstance(value, str):
-        return f"this input takes the name of a file, as a string; {_brings(staged)}"
+        return f"this input takes the name of a file, as a string; {brings(staged)}"
     if _URL.match(value):
         return (
             f"{_short(value)} is a URL, and this input takes the name of a file: "
-            f"send the URL under 'images', with a name, and put that name here; {_brings(staged)}"
+            f"send the URL under 'images', with a name, and put that name here; {brings(staged)}"
         )
     start = value[:_LOOKED_AT]
     if _DATA_URI.match(start) or _BASE64.fullmatch(start):
         return (
             "this is base64, and this input takes the name of a file: "
-            f"send the base64 under 'images', with a name, and put that name here; {_brings(staged)}"
+            f"send the base64 under 'images', with a name, and put that name here; {brings(staged)}"
         )
     if len(value) > _LOOKED_AT:
-        return f"this input takes the name of a file, and {_short(value)} is too long for one; {_brings(staged)}"
+        return f"this input takes the name of a file, and {_short(value)} is too long for one; {brings(staged)}"
+    if not value.strip():
+        return f"this input takes the name of a file, and is empty; {brings(staged)}"
     said = _INVALID.search(details[:_SHOWN])
     name = usual_name(_ANNOTATION.sub("", value)).strip()
     text = f"{details[said.start() : said.end()]} {_short(value)}" if said else f"there is no file {_short(value)}"
-    return f"{text} ({_brings(staged)}{_what_to_do(value, name, staged)})"
+    return f"{text} ({brings(staged)}{_what_to_do(value, name, staged)})"
 
 
 def _what_to_do(value: str, name: str, staged: Collection[str]) -> str:
@@ -107,11 +115,12 @@ def _what_to_do(value: str, name: str, staged: Collection[str]) -> str:
     meant = [each for each in staged if each.rpartition("/")[2].lower() == name.rpartition("/")[2].lower()]
     if meant:
         return f"; name it {_short(meant[0])} in the workflow, or {_short(name)} under 'images'"
-    wanted = name.rpartition("/")[2] if is_absolute(name) else name
+    wanted = name.rpartition("/")[2] if is_absolute(name) or ".." in name.split("/") else name
     return f"; send {_short(wanted)} under 'images'"
 
 
-def _brings(staged: Collection[str]) -> str:
+def brings(staged: Collection[str]) -> str:
+    """Which files a request brings, for a message."""
     if not staged:
         return "the request brings no files"
     names = ", ".join(map(_short, list(staged)[:_MOST]))

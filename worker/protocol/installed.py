@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+# Inputs of these types take what another node hands on, and no text, no number and no name of a file.
+OBJECT_TYPES = frozenset({
+    "AUDIO", "CLIP", "CLIP_VISION", "CLIP_VISION_OUTPUT", "CONDITIONING", "CONTROL_NET", "GUIDER", "IMAGE", "LATENT",
+    "MASK", "MODEL", "NOISE", "SAMPLER", "SIGMAS", "STYLE_MODEL", "UPSCALE_MODEL", "VAE", "VIDEO",
+})  # fmt: skip
+
 
 class Installed(Protocol):
     """What a ComfyUI has. Methods raise nothing."""
@@ -17,6 +23,9 @@ class Installed(Protocol):
 
     def outputs_of(self, class_type: str) -> Sequence[str] | None:
         """The type of each output of a class. None if that is not known."""
+
+    def is_output(self, class_type: str) -> bool:
+        """Whether a class saves or shows something, so that ComfyUI runs its nodes and those that they need."""
 
     def why_missing(self, class_type: str) -> str | None:
         """Why a class is not there although its node pack is. None if no such reason is known."""

@@ -32,14 +32,52 @@ def broken_links(node_id: str, workflow: Mapping[str, Any], installed: Installed
                 yield name, problem
 
 
+def unchecked_links(workflow: Mapping[str, Any], installed: Installed) -> Iterator[str]:
+    """A line for each link to a node that is not there, in an input that ComfyUI's validation does not look at.
+
+    The class does not declare these inputs. ComfyUI follows their links all the same when it runs the graph, and its
+    executor breaks outside of any node. A ComfyUI server runs no other graph after that.
+    """
+    lost = [
+        (node_id, name, value[0])
+        for node_id, node in workflow.items()
+        for name, value in node["inputs"].items()
+        if _is_followed(value) and value[0] not in workflow
+    ]
+    needed = _needed(workflow, installed) if lost else set()
+    for node_id, name, source in lost:
+        class_type = workflow[node_id]["class_type"]
+        if node_id in needed and name not in declared_inputs(installed.inputs_of(class_type)):
+            yield f"Node {node_id} ({class_type}) {name}: {missing_source(source)}"
+
+
+def _is_followed(value: Any) -> bool:
+    """Whether ComfyUI takes a value for a link when it runs a graph."""
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    return isinstance(value[0], str) and isinstance(value[1], int | float)
+
+
+def _needed(workflow: Mapping[str, Any], installed: Installed) -> set[str]:
+    """The ids of the nodes that ComfyUI runs: the output nodes, and those that they need."""
+    needed: set[str] = set()
+    waiting = [node_id for node_id, node in workflow.items() if installed.is_output(node["class_type"])]
+    while waiting:
+        node_id = waiting.pop()
+        if node_id not in needed and node_id in workflow:
+            needed.add(node_id)
+            waiting += [value[0] for value in workflow[node_id]["inputs"].values() if _is_followed(value)]
+    return needed
+
+
 def _problem(value: list[Any], workflow: Mapping[str, Any], installed: Installed) -> str | None:
     if len(value) != 2:
-        return f'{_shown(value)} is no link: {_RULE}. A list that is a value is written {{"__value__": [...]}}'
+        return f'{shown(value)} is no link: {_RULE}. A list that is a value is written {{"__value__": [...]}}'
     source, index = value
     if not isinstance(source, str):
-        return f"{_shown(value)} is no link: {_RULE}. The node id must be a string"
+        return f"{shown(value)} is no link: {_RULE}. The node id must be a string"
     if not isinstance(index, int):
-        return f"{_shown(value)} is no link: {_RULE}. The output must be a whole number, without quotes"
+        return f"{shown(value)} is no link: {_RULE}. The output must be a whole number, without quotes"
     if source not in workflow:
         return missing_source(source)
     outputs = installed.outputs_of(workflow[source]["class_type"])
@@ -60,6 +98,7 @@ def _named(outputs: Sequence[str]) -> str:
     return f"only output 0 ({names})" if len(outputs) == 1 else f"outputs 0 to {len(outputs) - 1} ({names})"
 
 
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+def shown(value: Any) -> str:
+    """A value of a request in a message: as JSON, and short."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _LONGEST else text[:_LONGEST] + " …"

@@ -162,6 +162,9 @@ class ServerClasses:
             return None
         return ["COMBO" if isinstance(kind, list) else str(kind) for kind in kinds]
 
+    def is_output(self, class_type: str) -> bool:
+        return bool((self._about(class_type) or {}).get("output_node"))
+
     def why_missing(self, class_type: str) -> str | None:  # noqa: ARG002
         return None  # A server says only in its log why a pack failed.
 

@@ -15,7 +15,7 @@ from typing import Any
 from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult, own_graph
 from worker.engine.life import Life
-from worker.engine.results import dropped_lines, make_result
+from worker.engine.results import dropped_lines, make_result, refuse_unchecked_links
 from worker.engine.turn import Turn
 from worker.engine.turns import Turns
 from worker.errors import BackendFailed, JobInterrupted, StartError, WorkflowRejected
@@ -112,6 +112,7 @@ class WebsocketBackend:
         graph = own_graph(run.workflow)
         folders = functools.cache(self.api.model_folders)
         classes = ServerClasses(self.api)
+        refuse_unchecked_links(run, classes)
         respell(graph, run.staged, classes.inputs_of, lambda path: names_below(path, folders()))
         if run.staged:
             graph = upload_inputs(self.api, graph, run.staged, run.workspace.input, is_interrupted)
@@ -140,7 +141,7 @@ class WebsocketBackend:
             if not (outcomes and outcomes[-1].status == "success"):
                 self._abandon(follower.prompt_ids, outcomes)
         missing = fetch_outputs(self.api, outcomes, run, is_interrupted)
-        return make_result(run, [*outcomes, *blocks], [*dropped_lines(node_errors, run, classes), *missing])
+        return make_result(run, [*outcomes, *blocks], [*dropped_lines(node_errors, run, classes), *missing], classes)
 
     def _abandon(self, prompt_ids: Iterable[str], ended: Iterable[PromptOutcome]) -> None:
         """Note the prompts that may still run, and change the client id: the next job must not get their events."""
