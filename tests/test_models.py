@@ -240,6 +240,21 @@ def test_what_cannot_be_used_is_no_hint_and_hints_are_few(runtime: Runtime, volu
     assert "must name it" not in "".join(hints)
 
 
+@pytest.mark.parametrize("wanted", ["dead.safetensors", "Dead.ckpt"])
+def test_a_link_to_nowhere_is_said_to_be_one(runtime: Runtime, volume: Path, models: Path, wanted: str) -> None:
+    """ComfyUI lists it, and does not find it when it loads it."""
+    (models / "checkpoints").mkdir()
+    link = models / "checkpoints" / "dead.safetensors"
+    link.symlink_to(models / "gone.safetensors")
+    safetensors(models / "checkpoints" / "dead2.safetensors")
+    hints = near_misses(reference(wanted), runtime, volume, files_by_stem(runtime, volume))
+    assert hints == [f"{link} is a link to {models}/gone.safetensors, which is not there"]
+    link.unlink()
+    assert near_misses(reference(wanted), runtime, volume, files_by_stem(runtime, volume)) == [
+        "there is 'dead2.safetensors'"
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [

@@ -59,6 +59,55 @@ def test_extra_model_paths_that_comfyui_would_stumble_over(base: Path, tmp_path:
     assert str(base) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("base_path", "entry", "folder"),
+    [
+        ("", "packs", "{base}/packs"),
+        ("base_path: elsewhere", "a/b", "{base}/elsewhere/a/b"),
+        ("base_path: $EXTRA/x", "packs", "{extra}/x/packs"),
+        ("base_path: /nowhere", "/absolute/packs/", "/absolute/packs"),
+        ("", "|\n    custom_nodes\n    packs\n", "{base}/packs"),
+        ("", "file", "{base}/file"),
+    ],
+)
+@pytest.mark.parametrize("flag", [None, "{flag} {file}", "{flag}={file}", "{flag} {other} {file} --fast"])
+def test_a_folder_of_packs_that_is_not_there_is_named_with_its_file_and_entry(
+    base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    base_path: str,
+    entry: str,
+    folder: str,
+    flag: str | None,
+) -> None:
+    monkeypatch.setenv("EXTRA", str(tmp_path / "extra"))
+    (base / "file").write_text("")
+    file, other = base / ("extra_model_paths.yaml" if flag is None else "mine.yaml"), base / "other.yaml"
+    file.write_text(
+        f"usual:\n  loras: not-there\nmine:\n  custom_nodes: {entry}\n" + (f"  {base_path}\n" if base_path else "")
+    )
+    other.write_text("usual:\n  custom_nodes: custom_nodes\n")
+    flags = (flag or "").format(flag="--extra-model-paths-config", file=file, other=other).split()
+    source = ComfySource(tmp_path, base, "0", "COMFYUI_PATH")
+    with pytest.raises(StartError) as caught:
+        extra_paths_flags(source, flags)
+    named = folder.format(base=base, extra=tmp_path / "extra")
+    assert str(caught.value).startswith(
+        f"{file}: the folder {named} that 'custom_nodes' of 'mine' names cannot be read ("
+    )
+    extra_paths_flags(source, [*flags, "--disable-all-custom-nodes"])
+
+
+def test_a_start_without_a_folder_of_packs_ends_with_one_line(command: Command, base: Path) -> None:
+    (base / "extra_model_paths.yaml").write_text("mine:\n  custom_nodes: packs\n")
+    answer = command("check", COMFY_BASE_DIR=str(base))
+    assert answer.returncode == 3
+    assert answer.stderr.strip().splitlines()[-1] == (
+        f"worker: {base}/extra_model_paths.yaml: the folder {base}/packs that 'custom_nodes' of 'mine' names cannot be "
+        "read (No such file or directory): make it, or take it out of the file"
+    )
+
+
 def test_its_other_settings_stay(base: Path, tmp_path: Path) -> None:
     (base / "custom_nodes" / "comfyui-manager").mkdir()
     settings = base / "user" / CONFIGS[0]

@@ -19,7 +19,7 @@ from worker import Worker
 from worker.errors import FetchFailed
 from worker.handler import make_handler
 from worker.job.files.fetch import FetchLimits, fetch_all
-from worker.public_addresses import is_public
+from worker.public_addresses import NOT_FOUND, is_public
 
 PRIVATE = """
 127.0.0.1 127.255.255.255 0.0.0.0 0.1.2.3 10.0.0.1 172.16.0.1 172.31.255.255 192.168.0.1 169.254.169.254
@@ -116,7 +116,15 @@ def test_names_that_lead_to_private_addresses(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     for _ in range(2):
         content = fetch_all({"a": "http://rebinding.example/"}, FetchLimits(1000, 5))["a"]
-        assert str(content) == "its host is not on the public internet"
+        assert str(content) == NOT_FOUND
+
+
+def test_a_name_that_does_not_exist_is_told_as_one_that_leads_into_the_own_network() -> None:
+    """So that a caller cannot find out which names exist there; and the text is true of both."""
+    names = ("no-such-host.invalid", "localhost", "x" * 70 + ".com")
+    found = fetch_all({name: f"http://{name}/" for name in names}, FetchLimits(1000, 5))
+    assert {str(content) for content in found.values()} == {NOT_FOUND}
+    assert NOT_FOUND == "its host was not found on the public internet; is its name right?"
 
 
 Answer = Callable[[BaseHTTPRequestHandler], None]

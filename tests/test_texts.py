@@ -15,12 +15,34 @@ CHECKPOINT = {"type": "value_not_in_list", "message": "Value not in list", "deta
 WORKFLOW = {"4": {"class_type": "CheckpointLoaderSimple", "inputs": {}}}
 
 
+class Everything:
+    """A ComfyUI that has every class, and tells nothing about any. ``checkpoints``: names of its model files."""
+
+    def __init__(self, checkpoints: list[str]) -> None:
+        self._checkpoints = checkpoints
+
+    def has_node_class(self, class_type: str) -> bool:
+        return True
+
+    def inputs_of(self, class_type: str) -> dict[str, Any]:
+        return {}
+
+    def outputs_of(self, class_type: str) -> None: ...
+
+    def is_output(self, class_type: str) -> bool:
+        return True
+
+    def why_missing(self, class_type: str) -> None: ...
+
+    def model_files(self, folder: str) -> list[str]:
+        return self._checkpoints
+
+
 def explained(node_errors: dict[str, Any], checkpoints: list[str]) -> str:
     """The text for ``node_errors``."""
     return explain_rejection(
-        {"type": "prompt_outputs_failed_validation"}, node_errors, WORKFLOW,
-        has_node_class=lambda name: name != "Missing", checkpoints=lambda: checkpoints,
-    )  # fmt: skip
+        {"type": "prompt_outputs_failed_validation"}, node_errors, WORKFLOW, (), Everything(checkpoints)
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,8 +92,5 @@ def test_many_problems_keep_the_ending() -> None:
 def test_a_link_to_nowhere_is_named() -> None:
     workflow = {"2": {"class_type": "SaveImage", "inputs": {"images": ["9", 0]}}}
     raised = {"type": "exception_during_inner_validation", "message": "Exception", "details": "'9'"}
-    text = explain_rejection(
-        {}, {"2": {"class_type": "SaveImage", "errors": [raised]}}, workflow,
-        has_node_class=lambda _: True, checkpoints=list,
-    )  # fmt: skip
+    text = explain_rejection({}, {"2": {"class_type": "SaveImage", "errors": [raised]}}, workflow, (), Everything([]))
     assert text == "Workflow validation failed:\n• Node 2 (SaveImage) images: linked to node 9, which is not there"

@@ -174,11 +174,12 @@ def test_files_of_odd_names_cost_no_other_one(
     ]
     outcome = PromptOutcome("id", "success", {"1": {"files": entries}})
     workspace = websocket_worker.state.new_workspace()
+    run = GraphRun({}, workspace)
     backend: Any = websocket_worker._backend
-    lines = fetch_outputs(backend.api, [outcome], workspace, lambda: False)
+    lines = fetch_outputs(backend.api, [outcome], run, lambda: False)
     assert (workspace.output / "plain.txt").read_text() == "plain"
     assert all("could not be fetched" in line and str(workspace.root) not in line for line in lines)
-    ran = RunResult(GraphRun({}, workspace), "success", {"1": [{"files": entries}]})
+    ran = RunResult(run, "success", {"1": [{"files": entries}]})
     collected = collect(ran)
     assert [artifact.filename for artifact in collected.artifacts] == ["plain.txt"]
     assert len(collected.errors) == 6

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 
-# One text for every case, so that a caller cannot find out which names exist in the worker's own network.
-NOT_PUBLIC = "its host is not on the public internet"
+NOT_PUBLIC = "its host is not on the public internet"  # Of an address that the caller wrote.
+# Of a name: one text for every case, so that a caller cannot find out which names exist in the worker's own network.
+NOT_FOUND = "its host was not found on the public internet; is its name right?"
 
 # A table of our own, since Python's ``is_global`` differs between versions. IANA's registries of special-purpose
 # addresses are in it as a whole, also the ranges that routers forward: nobody offers files there.
@@ -46,6 +47,15 @@ NAT64 = "64:ff9b::/96"  # Holds an IPv4 address, which decides.
 
 _special = [ipaddress.ip_network(text) for text in (*SPECIAL_IPV4, *SPECIAL_IPV6)]
 _global_ipv6, _nat64 = ipaddress.ip_network(GLOBAL_IPV6), ipaddress.ip_network(NAT64)
+
+
+def is_address(host: str) -> bool:
+    """Whether ``host`` is an IP address, and no name."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def is_public(text: str) -> bool:

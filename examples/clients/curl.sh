@@ -6,7 +6,7 @@ usage() {
   cat <<'EOF'
 usage: curl.sh WORKFLOW.json FOLDER [NAME=FILE ...]
 
-  WORKFLOW.json    from ComfyUI's Workflow > Export (API)
+  WORKFLOW.json    from ComfyUI's Workflow (or File) > Export (API)
   FOLDER           where the results go; made if it is missing
   NAME=FILE        a file that the workflow loads, by its name there
 

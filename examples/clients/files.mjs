@@ -7,7 +7,7 @@ export const API_KEY = process.env.RUNPOD_API_KEY || "none";
 const FINAL = ["COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"];
 const USAGE = `usage: node ${process.argv[1]} WORKFLOW.json FOLDER [NAME=FILE ...]
 
-  WORKFLOW.json    from ComfyUI's Workflow > Export (API)
+  WORKFLOW.json    from ComfyUI's Workflow (or File) > Export (API)
   FOLDER           where the results go; made if it is missing
   NAME=FILE        a file that the workflow loads, by its name there
 

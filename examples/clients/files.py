@@ -33,7 +33,7 @@ def read_arguments(description: str | None) -> tuple[dict[str, Any], Path]:
         epilog=_EPILOG.format(program=sys.argv[0]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("workflow", type=Path, help="JSON file from ComfyUI's Workflow > Export (API)")
+    parser.add_argument("workflow", type=Path, help="JSON file from ComfyUI's Workflow (or File) > Export (API)")
     parser.add_argument("folder", type=Path, help="where the results go; made if it is missing")
     parser.add_argument(
         "images", nargs="*", metavar="NAME=FILE", help="a file that the workflow loads, by the name it has there"

@@ -163,6 +163,22 @@ class LoadsByName:
             return (str(image.convert("RGB").getpixel((0, 0))),)
 
 
+class Uploads:
+    """Has an upload widget of its own kind, and leaves it to ComfyUI to compare the name with those there are."""
+
+    RETURN_TYPES = ("STRING",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        files = sorted(path.name for path in Path(folder_paths.get_input_directory()).iterdir())
+        return {"required": {"clip": (files, {"clip_upload": True})}}
+
+    def run(self, clip: str) -> tuple[str]:
+        return (clip,)
+
+
 class ValidationRaises:
     """Its VALIDATE_INPUTS raises, as some do for values they did not think of."""
 
@@ -342,5 +358,5 @@ class Interrupts:
 
 CLASSES = (
     Populated, SavesSomewhereElse, UsesLoop, QueuesAgain, SamplesAndSaves, LoadsByName, ValidationRaises, Expands,
-    LeavesTaskRunning, Counter, Counts, ValidationExits, SeesGraph, QueuesLate, Interrupts,
+    LeavesTaskRunning, Counter, Counts, ValidationExits, SeesGraph, QueuesLate, Interrupts, Uploads,
 )  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from worker.protocol.rejection import combo_choices
+from worker.protocol.installed import combo_choices
 
 # Partner nodes talk to a server elsewhere.
 _LEFT_OUT = ("comfy_api_nodes", "custom_nodes")

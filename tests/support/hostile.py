@@ -15,7 +15,7 @@ import graphs
 from hostile_files import MARK, base64_of, hostile_files
 from hypothesis import strategies as st
 
-from worker.protocol.rejection import combo_choices
+from worker.protocol.installed import combo_choices
 
 Job = Any
 CALLERS_KEY = "callers-canary-key-4711"

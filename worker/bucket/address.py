@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from worker.bucket.providers import PROVIDERS, Provider
+from worker.public_addresses import is_address
 
 Addressing = Literal["auto", "virtual", "path"]
 _MAX_HOST = 253
@@ -165,7 +165,7 @@ def _unknown_place(host: str, found: _Host, path: str, name: str, addressing: Ad
     """The place in any other service. Its endpoint may have a path, so a name that is set decides."""
     folder = unquote(path).strip("/")
     if addressing == "virtual":
-        if _is_ip_address(host):
+        if is_address(host):
             raise ValueError("it is an IP address, and BUCKET_ADDRESSING=virtual needs a host with a name")
         named = name if host.startswith(f"{name}.") else ""
         bucket = named if name else found.bucket or host.partition(".")[0]
@@ -187,14 +187,6 @@ def _style(place: _Place, provider: Provider, addressing: Addressing) -> Literal
     if wanted == "any":
         wanted = "virtual" if place.in_host else "path"
     return "virtual" if wanted == "virtual" and _VIRTUAL_NAME.fullmatch(place.bucket) else "path"
-
-
-def _is_ip_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _pattern(host: str, provider: Provider) -> re.Pattern[str]:

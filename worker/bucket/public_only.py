@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from worker.public_addresses import NOT_PUBLIC, is_public
+from worker.public_addresses import NOT_FOUND, NOT_PUBLIC, is_address, is_public
 
 
 def check_host(host: str) -> None:
@@ -14,12 +14,13 @@ def check_host(host: str) -> None:
     Raises:
         ValueError: an address is not public, or the host is unknown.
     """
+    text = NOT_PUBLIC if is_address(host) else NOT_FOUND
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise ValueError(NOT_PUBLIC) from None
+        raise ValueError(text) from None
     if not found or not all(is_public(str(address[0])) for *_, address in found):
-        raise ValueError(NOT_PUBLIC)
+        raise ValueError(text)
 
 
 def connect_to_public_only(client: Any) -> None:
@@ -36,7 +37,7 @@ def connect_to_public_only(client: Any) -> None:
             connection: socket.socket = super()._new_conn()  # type: ignore[misc]
             if not is_public(str(connection.getpeername()[0])):
                 connection.close()
-                raise NewConnectionError(self, NOT_PUBLIC)  # type: ignore[arg-type]
+                raise NewConnectionError(self, NOT_FOUND)  # type: ignore[arg-type]
             return connection
 
     plain = type("Plain", (Checked, AWSHTTPConnection), {})

@@ -18,6 +18,7 @@ from worker.errors import StartError
 from worker.job.from_python import make_job
 from worker.models.damage import damage, size_text
 from worker.models.references import ModelReference, files_by_stem, near_misses, places_for, workflow_models
+from worker.protocol.missing_classes import why_not_there
 from worker.settings import take_settings
 from worker.worker import Worker
 
@@ -39,11 +40,10 @@ def models(options: argparse.Namespace) -> int:
         missing = any(reference.path is None for reference in references)
         files = files_by_stem(runtime, runtime.volume) if missing else {}
         entries = [_entry(reference, runtime, files) for reference in references]
-        unknown = {node["class_type"] for node in workflow.values() if not runtime.has_node_class(node["class_type"])}
-    for name in sorted(unknown):
-        console.print(
-            f"warning: node class {name} is not installed; only file names in its inputs are known", markup=False
-        )
+        classes = sorted({node["class_type"] for node in workflow.values()})
+        unknown = {name: reason for name in classes if (reason := why_not_there(name, runtime))}
+    for name, reason in unknown.items():
+        console.print(f"warning: {name}: {reason}; only file names in its inputs are known", markup=False)
     if options.json:
         print(json.dumps([entry.as_json() for entry in entries], indent=2))
     else:

@@ -22,7 +22,7 @@ from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult, own_graph
 from worker.engine.life import Life
 from worker.engine.memory_limits import MemoryLimits
-from worker.engine.results import dropped_lines, make_result
+from worker.engine.results import dropped_lines, make_result, refuse_unchecked_links
 from worker.engine.time_limits import Patience, Signs
 from worker.engine.turn import Turn
 from worker.engine.turns import Turns
@@ -32,7 +32,6 @@ from worker.protocol.messages import tell
 from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome, blocked
 from worker.protocol.rejection import explain_rejection
 from worker.protocol.spelling import respell
-from worker.redact import public_text
 
 _log = logging.getLogger("worker")
 
@@ -135,8 +134,9 @@ class EmbeddedBackend:
     def _attempt(self, turn: Turn, files: JobFiles) -> tuple[RunResult, NodeFailure | None]:
         """Run the graph. Returns its result, and the node's failure that ended it, if there is one."""
         run = turn.run
+        refuse_unchecked_links(run, self._runtime)
         graph = own_graph(run.workflow)
-        respell(graph, run.staged, self._runtime.inputs_of)
+        respell(graph, run.staged, self._runtime.inputs_of, self._runtime.model_names)
         key = {"api_key_comfy_org": run.api_key} if run.api_key else {}
         extra_data = {"extra_pnginfo": _EditorData(run.extra_pnginfo or {}), **key}
         queued = self._runtime.prompts.queue_prompt(graph, extra_data)
@@ -147,7 +147,7 @@ class EmbeddedBackend:
         outcomes = self._run_queue(turn, files)
         failure = next((outcome.failure for outcome in outcomes if outcome.status == "error"), None)
         self._job_memory.judge(failure)
-        return make_result(run, outcomes, dropped_lines(queued.node_errors, run)), failure
+        return make_result(run, outcomes, dropped_lines(queued.node_errors, run, self._runtime), self._runtime), failure
 
     def _run_queue(self, turn: Turn, files: JobFiles) -> list[PromptOutcome]:
         """Run the job's prompt, and the prompts that its nodes put into the server's queue meanwhile."""
@@ -174,7 +174,7 @@ class EmbeddedBackend:
             self._job_memory.drop_results()
         elif fault is not None:
             self._turns.retire(f"the CUDA device does not work any more ({fault})")
-            error = DeviceFailed(f"The GPU failed while the job ran ({public_text(fault)})")
+            error = DeviceFailed(f"The GPU failed while the job ran ({result.run.public(fault)})")
         elif failure is not None and ran_out(failure):
             figures = memory.figures()
             error = OutOfMemory(
@@ -203,14 +203,9 @@ class EmbeddedBackend:
         return make_result(turn.run, [files.named_so_far()], []) if files is not None else None
 
     def _explain(self, rejection: Rejection, run: GraphRun) -> str:
-        text = explain_rejection(
-            rejection.error,
-            rejection.node_errors,
-            run.workflow,
-            has_node_class=self._runtime.has_node_class,
-            checkpoints=lambda: self._runtime.model_files("checkpoints"),
-        )
-        return public_text(text, [run.api_key], max_length=20_000)
+        error, node_errors = rejection.error, rejection.node_errors
+        text = explain_rejection(error, node_errors, run.workflow, run.staged, self._runtime)
+        return run.public(text, max_length=20_000)
 
 
 class _Messages:

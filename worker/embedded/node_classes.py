@@ -8,16 +8,12 @@ from typing import Any
 
 from worker.embedded import versions
 from worker.embedded.files.access import FileAccess, file_access
+from worker.protocol.installed import OBJECT_TYPES
 
 _KEY_INPUTS = frozenset({"API_KEY_COMFY_ORG", "AUTH_TOKEN_COMFY_ORG"})
 _GRAPH_INPUTS = frozenset({"PROMPT", "DYNPROMPT", "EXTRA_PNGINFO"})
 _CORE_MODULES = ("nodes", "comfy_extras.")
 _ANY_FILE = FileAccess(opens=True, opens_saved=False)
-# Inputs of these types take no names of files.
-_OBJECT_TYPES = frozenset({
-    "AUDIO", "CLIP", "CLIP_VISION", "CLIP_VISION_OUTPUT", "CONDITIONING", "CONTROL_NET", "GUIDER", "IMAGE", "LATENT",
-    "MASK", "MODEL", "NOISE", "SAMPLER", "SIGMAS", "STYLE_MODEL", "UPSCALE_MODEL", "VAE", "VIDEO",
-})  # fmt: skip
 
 
 def is_core(node_class: Any) -> bool:
@@ -80,7 +76,7 @@ class NodeClasses:
         if not (isinstance(kind, str) and isinstance(wanted, str)):
             return False
         # Packs have types that claim to equal every other one. So plain strings are compared.
-        return str.__str__(kind) in _OBJECT_TYPES and str.__str__(kind) == str.__str__(wanted)
+        return str.__str__(kind) in OBJECT_TYPES and str.__str__(kind) == str.__str__(wanted)
 
     def is_builtin(self, class_type: str) -> bool:
         """Whether the class is one of ComfyUI's own, partner nodes aside."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +20,11 @@ from worker.embedded.memory.device import DeviceMemory
 from worker.embedded.memory.job_memory import JobMemory
 from worker.embedded.prompts import PromptRunner
 from worker.embedded.start.launch import Launch
-from worker.embedded.start.node_packs import NodePack
+from worker.embedded.start.node_packs import NodePack, failed_pack_of
 from worker.embedded.start.source import ComfySource
 from worker.engine.workspace import StateFolder
 from worker.models.references import ModelFolder
+from worker.protocol.spelling import names_below
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,23 @@ class Runtime:
             return {}
         return inputs if isinstance(inputs, Mapping) else {}
 
+    def outputs_of(self, class_type: str) -> list[str] | None:
+        """The type of each output of a node class; None if it is not loaded, or cannot say it."""
+        try:
+            kinds = self.main.nodes.NODE_CLASS_MAPPINGS[class_type].RETURN_TYPES
+            return ["COMBO" if isinstance(kind, list | tuple) else str(kind) for kind in kinds]
+        except Exception:  # noqa: BLE001 - this is code of a node pack, which may raise anything.
+            return None
+
+    def is_output(self, class_type: str) -> bool:
+        """Whether a node class saves or shows something, so that ComfyUI runs its nodes and those that they need."""
+        return bool(getattr(self.main.nodes.NODE_CLASS_MAPPINGS.get(class_type), "OUTPUT_NODE", False))
+
+    def why_missing(self, class_type: str) -> str | None:
+        """Why a node class is not there although its pack is; None if no pack that failed seems to have it."""
+        pack = failed_pack_of(class_type, self.node_packs)
+        return f"the node pack {pack.name}, which has this class, could not be loaded: {pack.error}" if pack else None
+
     def node_classes(self) -> list[str]:
         """Names of all node classes that are loaded."""
         return list(self.main.nodes.NODE_CLASS_MAPPINGS)
@@ -112,6 +131,16 @@ class Runtime:
         """The path of the model file ``name`` in ``folder``; None if it is not there."""
         path = self.main.folder_paths.get_full_path(folder, name)
         return Path(path) if path else None
+
+    def model_names(self, path: str) -> list[str]:
+        """The names by which workflows call the model file at ``path``, a full one; empty if it is no model's."""
+        return [
+            name
+            for folder in self.model_folders()
+            for name in names_below(path, map(str, folder.paths))
+            # A file of this name that lies in an earlier folder is another one.
+            if (found := self.model_path(folder.name, name)) is not None and _is_same(found, path)
+        ]
 
     def loads_packs_from(self, folder: Path) -> bool:
         """Whether node packs are loaded from this folder."""
@@ -145,3 +174,10 @@ class Runtime:
             "ram_total": psutil.virtual_memory().total,
             "torch": importlib.import_module("torch").__version__,
         }
+
+
+def _is_same(file: Path, path: str) -> bool:
+    try:
+        return os.path.samefile(file, path)  # noqa: PTH121 - a caller's path, which may be no name of a file.
+    except (OSError, ValueError):
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from worker.errors import WorkerError
 from worker.events import Listener
 from worker.images.formats import PNG, ImageFormat
 from worker.job.job import Workflow
+from worker.redact import Sent, public_text
 
 Status = Literal["success", "error", "interrupted"]
 
@@ -54,6 +56,14 @@ class GraphRun:
     extra_pnginfo: Mapping[str, Any] | None = field(default=None, repr=False)
     save_metadata: bool = True
     warnings: tuple[str, ...] = ()
+
+    def public(self, text: str, max_length: int = 2000) -> str:
+        """``text`` as the caller may read it: see ``public_text``. What the request holds stays, but for its key."""
+        return public_text(text, [self.api_key], max_length, self._sent)
+
+    @functools.cached_property
+    def _sent(self) -> Sent:
+        return Sent(self.workflow, self.extra_pnginfo)
 
 
 def own_graph(workflow: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from worker.errors import WorkflowRejected
+from worker.protocol.missing_classes import of_the_editor
 from worker.protocol.rejection import refusal
-from worker.redact import public_text
+from worker.redact import Sent, public_text
 
 Review = Callable[[str], str | None]
 
@@ -50,13 +51,15 @@ class NodePolicy:
             return
         used = {node["class_type"] for node in workflow.values()}
         refusals = {name: self.refusal(name) or self.refusal(runs_as(name)) for name in used}
+        # Nobody can allow what only the editor has.
+        refusals |= {name: what for name in used if refusals[name] and (what := of_the_editor(name))}
         bullets = [
             f"Node {node_id} ({node['class_type']}): {reason}"
             for node_id, node in workflow.items()
             if (reason := refusals[node["class_type"]]) is not None
         ]
         if bullets:
-            raise WorkflowRejected(public_text(refusal(bullets), max_length=20_000))
+            raise WorkflowRejected(public_text(refusal(bullets), (), 20_000, Sent(workflow)))
 
     def warnings(self, installed: Iterable[str]) -> Iterator[str]:
         """What is probably wrong with these lists. ``installed``: the names of all installed classes."""

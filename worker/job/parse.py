@@ -13,6 +13,7 @@ from worker.job.file_names import checked_name
 from worker.job.job import InputImage, Job, Workflow
 from worker.job.notices import misspelt_fields
 from worker.job.shown import kind, quoted
+from worker.protocol.missing_classes import HOW_TO_EXPORT
 
 _IMAGES_TEXT = "'images' must be a list of objects with 'name' and 'image' keys"
 _MAX_DEPTH = 100
@@ -75,9 +76,7 @@ def parse_workflow(workflow: object) -> Workflow:
     if not isinstance(workflow, dict):
         raise InvalidJob(f"'workflow' must be an object of nodes in ComfyUI's API format, not {kind(workflow)}")
     if isinstance(workflow.get("nodes"), list) and isinstance(workflow.get("links"), list):
-        raise InvalidJob(
-            "'workflow' is in the format that ComfyUI's editor saves; export it with Workflow > Export (API)"
-        )
+        raise InvalidJob(f"'workflow' is in the format that ComfyUI's editor saves; export it with {HOW_TO_EXPORT}")
     if not workflow:
         raise InvalidJob("'workflow' has no nodes")
     for node_id, node in workflow.items():

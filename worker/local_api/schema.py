@@ -11,6 +11,7 @@ from typing import Any, get_args
 from worker.images.formats import FormatName
 from worker.job.parse import HIGHEST_QUALITY, LONGEST_S, LOWEST_QUALITY
 from worker.local_api.requests import JobRequest
+from worker.protocol.missing_classes import HOW_TO_EXPORT
 
 Schema = dict[str, Any]
 _PLACE = "#/components/schemas/"
@@ -75,7 +76,7 @@ _INPUT = _object(
             "type": "object",
             "additionalProperties": _named("Node"),
             "minProperties": 1,
-            "description": "The graph by node id, in ComfyUI's API format: *Workflow > Export (API)*",
+            "description": f"The graph by node id, in ComfyUI's API format: {HOW_TO_EXPORT}",
         },
         "images": _optional({"type": "array", "items": _named("InputImage")}, "Files that the workflow loads"),
         "output_format": _optional(

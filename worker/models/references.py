@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from worker.protocol.spelling import is_absolute
+
 _EMBEDDING = re.compile(r"\bembedding:([^\s,;:()\[\]]+)")
 MODEL_ENDINGS = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf", ".onnx")
 _MOST_FILES = 100_000
@@ -46,6 +48,9 @@ class Catalog(Protocol):
 
     def model_path(self, folder: str, name: str) -> Path | None:
         """The path of the file in ``folder`` that workflows call ``name``. None if there is none."""
+
+    def model_names(self, path: str) -> list[str]:
+        """The names by which workflows call the model file at ``path``, a full one; empty if it is no model's."""
 
     def loads_packs_from(self, folder: Path) -> bool:
         """Whether node packs are loaded from this folder."""
@@ -92,12 +97,13 @@ def workflow_models(workflow: Mapping[str, Any], catalog: Catalog) -> list[Model
 
 def _named(catalog: Catalog, node_id: str, class_type: str, input_name: str, value: str) -> Iterator[ModelReference]:
     known = catalog.model_inputs(class_type).get(input_name)
+    name = next(iter(catalog.model_names(value) if is_absolute(value) else ()), value)
     if known is not None:
         folder, no_files = known
         if value not in no_files:
-            yield ModelReference(node_id, class_type, input_name, value, folder, catalog.model_path(folder, value))
+            yield ModelReference(node_id, class_type, input_name, value, folder, catalog.model_path(folder, name))
     elif value.lower().endswith(MODEL_ENDINGS) and "\n" not in value:
-        found = ((folder.name, catalog.model_path(folder.name, value)) for folder in catalog.model_folders())
+        found = ((folder.name, catalog.model_path(folder.name, name)) for folder in catalog.model_folders())
         folder_name, path = next((each for each in found if each[1]), (None, None))
         yield ModelReference(node_id, class_type, input_name, value, folder_name, path)
     else:
@@ -152,17 +158,25 @@ def near_misses(
     wanted = _stem(reference.name)
     same = [name for name in listed if _stem(name) == wanted and catalog.model_path(reference.folder or "", name)]
     lines = [f"the workflow must name it {name!r}" for name in same]
+    lines += [
+        f"{path} is a link to {path.readlink()}, which is not there" for path in files.get(wanted, []) if _dangles(path)
+    ]
     own = next((folder for folder in catalog.model_folders() if folder.name == reference.folder), None)
     lines += [
         f"{reference.name!r} lies in {path.parent}, ComfyUI looks in {_places(reference, catalog, volume)}"
         for path in files.get(wanted, [])
+        if path.exists()
         if own is None or not own.lists(path) or not any(path.is_relative_to(place) for place in own.paths)
     ]
     if not lines:
-        stems = {_stem(name): name for name in listed}
+        stems = {_stem(name): name for name in listed if catalog.model_path(reference.folder or "", name)}
         similar = difflib.get_close_matches(wanted, stems, n=3, cutoff=_SIMILAR)
         lines = [f"there is {stems[stem]!r}" for stem in similar]
     return lines[:_MOST_HINTS]
+
+
+def _dangles(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _stem(name: str) -> str:

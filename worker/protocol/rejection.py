@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from worker.protocol.links import is_link
+from worker.protocol.input_files import wrong_file
+from worker.protocol.installed import Installed, combo_choices
+from worker.protocol.links import broken_links, is_link, missing_source
+from worker.protocol.missing_classes import missing_classes
 
 _HEADLINE = "Workflow validation failed:"
 _SHOWN_CHOICES = 20
 _SHOWN_BULLETS = 25
 _BULLET_LENGTH = 500
-_OTHER_FOLDER = re.compile(r"\[(?:output|temp)\]\s*$")
 
 
 def explain_rejection(
     error: Mapping[str, Any],
     node_errors: Mapping[str, Any],
     workflow: Mapping[str, Any],
-    *,
-    has_node_class: Callable[[str], bool],
-    checkpoints: Callable[[], list[str]],
+    staged: Collection[str],
+    installed: Installed,
 ) -> str:
     """Build the text for a graph that ComfyUI refuses.
 
@@ -30,16 +30,17 @@ def explain_rejection(
         error: the ``error`` of ``/prompt``'s answer.
         node_errors: the ``node_errors`` of ``/prompt``'s answer.
         workflow: the graph as the caller sent it.
-        has_node_class: returns whether a node class is installed.
-        checkpoints: returns the names of the installed checkpoints. Called only if the graph names a missing one.
+        staged: the names of the files that the request brings.
+        installed: what this ComfyUI has.
     """
-    found = [*_missing_classes(workflow, has_node_class), *_dangling_links(workflow)]
-    # For a link to a missing node, ComfyUI itself reports only the exception that the link caused.
-    bullets = [*found, *explain_nodes(node_errors, exceptions=not found), *_cycle(workflow, node_errors)]
+    missing = list(missing_classes(workflow, installed))
+    # ComfyUI stops at the first class that it does not have, and looks at no link.
+    found = [*missing, *(_dangling_links(workflow) if missing else ())]
+    bullets = [*found, *explain_nodes(node_errors, workflow, staged, installed), *_cycle(workflow, node_errors)]
     text = refusal(bullets or [_general(error)])
     if not _misses_checkpoint(node_errors):
         return text
-    names = checkpoints()
+    names = installed.model_files("checkpoints")
     if names:
         return f"{text}\n\nAvailable checkpoint models: {', '.join(names)}"
     return f"{text}\n\nNo checkpoint models appear to be available. Please check your model installation."
@@ -52,27 +53,54 @@ def refusal(bullets: Sequence[str]) -> str:
     return f"{text}\n• and {more} more" if more > 0 else text
 
 
-def explain_nodes(node_errors: Mapping[str, Any], *, exceptions: bool = True) -> list[str]:
-    """A line for each problem: node id, class, input, what is wrong. ``exceptions``: whether to include exceptions."""
-    return [
-        f"Node {node_id} ({entry.get('class_type', 'unknown')}){_input_name(problem)}: {_problem(problem)}"
-        for node_id, entry in node_errors.items()
-        for problem in entry.get("errors", [])
-        if exceptions or not str(problem.get("type", "")).startswith("exception_during")
-    ]
+def explain_nodes(
+    node_errors: Mapping[str, Any], workflow: Mapping[str, Any], staged: Collection[str], installed: Installed
+) -> list[str]:
+    """A line for each problem: node id, class, input, what is wrong. The arguments are those of explain_rejection."""
+    lines = []
+    for node_id, entry in node_errors.items():
+        node = workflow.get(node_id) or {"class_type": str(entry.get("class_type", "unknown")), "inputs": {}}
+        problems = [problem for problem in entry.get("errors") or [] if isinstance(problem, Mapping)]
+        found = _problems(problems, node_id, {**workflow, node_id: node}, staged, installed)
+        label = f"Node {node_id} ({entry.get('class_type', 'unknown')})"
+        lines += [f"{label} {name}: {text}" if name else f"{label}: {text}" for name, text in found]
+    return lines
 
 
-def _missing_classes(workflow: Mapping[str, Any], has_node_class: Callable[[str], bool]) -> Iterator[str]:
-    for node_id, node in workflow.items():
-        if not has_node_class(node["class_type"]):
-            yield f"Node {node_id} ({node['class_type']}): this node class is not installed"
+def _problems(
+    problems: list[Mapping[str, Any]],
+    node_id: str,
+    workflow: Mapping[str, Any],
+    staged: Collection[str],
+    installed: Installed,
+) -> Iterator[tuple[str, str]]:
+    """The name of the input at fault, if one is, and what is wrong, for each problem of one node."""
+    # Of a link that leads nowhere, ComfyUI reports only the exception that it caused, and of several the first one.
+    broken = list(broken_links(node_id, workflow, installed)) if any(map(_may_be_a_link, problems)) else []
+    yield from broken
+    files = set()  # A class that checks all inputs at once reports a file once for each of them.
+    for problem in problems:
+        wrong = wrong_file(problem, workflow[node_id], staged, installed)
+        if wrong is not None and wrong not in files:
+            files.add(wrong)
+            yield wrong
+        elif wrong is None and not (broken and _may_be_a_link(problem)):
+            yield _input_name(problem), _problem(problem)
+
+
+def _may_be_a_link(problem: Mapping[str, Any]) -> bool:
+    return problem.get("type") == "bad_linked_input" or _is_exception(problem)
+
+
+def _is_exception(problem: Mapping[str, Any]) -> bool:
+    return str(problem.get("type", "")).startswith("exception_during")
 
 
 def _dangling_links(workflow: Mapping[str, Any]) -> Iterator[str]:
     for node_id, node in workflow.items():
         for name, link in node["inputs"].items():
             if is_link(link) and link[0] not in workflow:
-                yield f"Node {node_id} ({node['class_type']}) {name}: linked to node {link[0]}, which is not there"
+                yield f"Node {node_id} ({node['class_type']}) {name}: {missing_source(link[0])}"
 
 
 def _cut(bullet: str) -> str:
@@ -101,8 +129,8 @@ def _general(error: Mapping[str, Any]) -> str:
 
 
 def _input_name(problem: Mapping[str, Any]) -> str:
-    name = _extra(problem).get("input_name")
-    return f" {name}" if name else ""
+    """The input's name; empty if there is none. With an exception, ComfyUI names an input of the node that follows."""
+    return "" if _is_exception(problem) else str(_extra(problem).get("input_name") or "")
 
 
 def _problem(problem: Mapping[str, Any]) -> str:
@@ -113,11 +141,11 @@ def _problem(problem: Mapping[str, Any]) -> str:
     if kind == "required_input_missing":
         return "this input is required and missing"
     message, details = str(problem.get("message", kind)), str(problem.get("details") or "")
+    if _is_exception(problem):
+        return f"ComfyUI could not check this node ({extra.get('exception_type', 'an error')}: {details})"
     name = extra.get("input_name")
     if name and details.startswith(str(name)):
         details = details[len(str(name)) :].lstrip(" ,:-")
-    if _OTHER_FOLDER.search(details):
-        details += ": a job's output and temp folders are empty when it begins; send the file in 'images' instead"
     return f"{message} ({details})" if details else message
 
 
@@ -127,16 +155,6 @@ def _not_in_list(extra: Mapping[str, Any]) -> str:
     if extra.get("input_name") == "ckpt_name" or not 0 < len(choices) <= _SHOWN_CHOICES:
         return text
     return f"{text} ({', '.join(map(str, choices))})"
-
-
-def combo_choices(config: Any) -> list[Any]:
-    """The choices of a combo input: ``[[…], {…}]`` or ``["COMBO", {"options": […]}]``. Empty for other inputs."""
-    if not isinstance(config, list | tuple) or not config:
-        return []
-    if isinstance(config[0], list):
-        return config[0]
-    options = config[1].get("options") if len(config) > 1 and isinstance(config[1], dict) else None
-    return options if isinstance(options, list) else []
 
 
 def _extra(problem: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,16 +1,18 @@
-"""Understands names of files as other systems write them: with ``\\`` between folders, or with decomposed letters."""
+"""Understands names of files as others write them: with ``\\`` between folders, decomposed letters, a full path."""
 
 from __future__ import annotations
 
+import posixpath
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from worker.protocol.rejection import combo_choices
+from worker.protocol.installed import combo_choices, declared_inputs
 
 _LONGEST = 1024  # Characters of a name. Texts of callers may have millions, and none of these expressions is for them.
 _HAS_SUFFIX = re.compile(r"[^\r\n]+\.\w{1,11}")  # Prompts do not end so.
+_ABSOLUTE = re.compile(r"(?:[A-Za-z]:)?[/\\][^\r\n]+")
 _ANNOTATION = re.compile(r"\s*\[(?:input|output|temp)\]\s*$")
 
 
@@ -19,7 +21,24 @@ def usual_name(name: str) -> str:
     return name if name.isascii() and "\\" not in name else unicodedata.normalize("NFC", name.replace("\\", "/"))
 
 
-def respell(graph: dict[str, Any], staged: Collection[str], inputs_of: Callable[[str], Mapping[str, Any]]) -> None:
+def is_absolute(name: str) -> bool:
+    """Whether ``name`` may be the full path of a file, on Linux or Windows."""
+    return len(name) <= _LONGEST and _ABSOLUTE.fullmatch(name) is not None
+
+
+def names_below(path: str, folders: Iterable[str]) -> list[str]:
+    """The names that the file at ``path``, a full one, has in those of ``folders`` that it is in."""
+    plain = posixpath.normpath(usual_name(path))
+    roots = (posixpath.normpath(usual_name(folder)) + "/" for folder in folders)
+    return list(dict.fromkeys(plain.removeprefix(root) for root in roots if plain.startswith(root)))
+
+
+def respell(
+    graph: dict[str, Any],
+    staged: Collection[str],
+    inputs_of: Callable[[str], Mapping[str, Any]],
+    model_names: Callable[[str], Iterable[str]] = lambda _: (),
+) -> None:
     """Change, in place, names in ``graph`` that are known in another spelling only.
 
     Args:
@@ -27,6 +46,7 @@ def respell(graph: dict[str, Any], staged: Collection[str], inputs_of: Callable[
         staged: the names of the job's input files, in their usual spelling.
         inputs_of: returns what ``INPUT_TYPES`` of a node class returns; empty if it is not known. Called only for a
             class that has a name with several spellings among its inputs.
+        model_names: returns the names by which workflows call the model file at a full path.
     """
     for node in graph.values():
         inputs = node["inputs"]
@@ -39,17 +59,19 @@ def respell(graph: dict[str, Any], staged: Collection[str], inputs_of: Callable[
                 continue
             choices = _choices(inputs_of(node["class_type"]), key)
             if value not in choices:
-                same = (choice for choice in choices if isinstance(choice, str) and usual_name(choice) == usual)
+                meant = {usual, *(model_names(value) if choices and is_absolute(value) else ())}
+                same = (choice for choice in choices if isinstance(choice, str) and usual_name(choice) in meant)
                 inputs[key] = next(same, value)
 
 
 def _may_vary(value: str) -> bool:
     """Whether ``value`` may be the name of a file that has other spellings."""
+    if is_absolute(value):
+        return True
     if len(value) > _LONGEST or (value.isascii() and "\\" not in value):
         return False
     return _HAS_SUFFIX.fullmatch(_ANNOTATION.sub("", value)) is not None
 
 
 def _choices(inputs: Mapping[str, Any], key: str) -> list[Any]:
-    groups = (group for kind in ("required", "optional") if isinstance(group := inputs.get(kind), Mapping))
-    return next((combo_choices(group[key]) for group in groups if key in group), [])
+    return combo_choices(declared_inputs(inputs).get(key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -115,18 +116,22 @@ class ComfyApi:
         }
         self._http.download(f"/view?{urlencode(query, errors='surrogatepass')}", target)
 
-    def has_node_class(self, class_type: str) -> bool:
-        """Whether a node class is installed."""
-        return class_type in self._http.get(f"/object_info/{quote(class_type, safe='')}")
-
-    def inputs_of(self, class_type: str) -> Mapping[str, Any]:
-        """What ``INPUT_TYPES`` of a node class returns; empty if the server does not say it."""
+    def about_class(self, class_type: str) -> Mapping[str, Any] | None:
+        """What ``/object_info`` tells about a node class. None if it is not installed; empty if it does not tell."""
         try:
-            about = self._http.get(f"/object_info/{quote(class_type, safe='')}").get(class_type)
-        except (ServerRefused, ServerUnreachable):
+            found = self._http.get(f"/object_info/{quote(class_type, safe='')}")
+        except (ServerRefused, ServerUnreachable):  # For example, the class is installed and its INPUT_TYPES raises.
             return {}
-        inputs = about.get("input") if isinstance(about, dict) else None
-        return inputs if isinstance(inputs, dict) else {}
+        about = found.get(class_type)
+        return about if isinstance(about, dict) else {} if class_type in found else None
+
+    def model_folders(self) -> list[str]:
+        """The paths of all model folders, on the server's machine. Empty if the request fails."""
+        try:
+            kinds = self._http.get("/internal/folder_paths").values()
+        except (ServerRefused, ServerUnreachable):
+            return []
+        return [path for paths in kinds if isinstance(paths, list) for path in paths if isinstance(path, str)]
 
     def model_files(self, folder: str) -> list[str]:
         """Names of the model files in ``folder``, as workflows name them. Empty if the request fails."""
@@ -135,6 +140,33 @@ class ComfyApi:
         except (ValueError, RecursionError, ServerRefused, ServerUnreachable):
             names = []
         return [str(name) for name in names] if isinstance(names, list) else []
+
+
+class ServerClasses:
+    """What a server tells about its node classes: ``Installed``. It asks once for a class, so make one for each job."""
+
+    def __init__(self, api: ComfyApi) -> None:
+        self._about = functools.cache(api.about_class)
+        self.model_files = api.model_files
+
+    def has_node_class(self, class_type: str) -> bool:
+        return self._about(class_type) is not None
+
+    def inputs_of(self, class_type: str) -> Mapping[str, Any]:
+        inputs = (self._about(class_type) or {}).get("input")
+        return inputs if isinstance(inputs, dict) else {}
+
+    def outputs_of(self, class_type: str) -> list[str] | None:
+        kinds = (self._about(class_type) or {}).get("output")
+        if not isinstance(kinds, list):
+            return None
+        return ["COMBO" if isinstance(kind, list) else str(kind) for kind in kinds]
+
+    def is_output(self, class_type: str) -> bool:
+        return bool((self._about(class_type) or {}).get("output_node"))
+
+    def why_missing(self, class_type: str) -> str | None:  # noqa: ARG002
+        return None  # A server says only in its log why a pack failed.
 
 
 def _queued(items: object) -> list[Queued]:

@@ -15,7 +15,7 @@ from typing import Any
 from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult, own_graph
 from worker.engine.life import Life
-from worker.engine.results import dropped_lines, make_result
+from worker.engine.results import dropped_lines, make_result, refuse_unchecked_links
 from worker.engine.turn import Turn
 from worker.engine.turns import Turns
 from worker.errors import BackendFailed, JobInterrupted, StartError, WorkflowRejected
@@ -23,9 +23,8 @@ from worker.events import Notice, PromptEnded, Say
 from worker.protocol.messages import tell, translate
 from worker.protocol.prompt_outcome import PromptOutcome, blocked
 from worker.protocol.rejection import explain_rejection
-from worker.protocol.spelling import respell
-from worker.redact import public_text
-from worker.remote.api import ComfyApi
+from worker.protocol.spelling import names_below, respell
+from worker.remote.api import ComfyApi, ServerClasses
 from worker.remote.follow import Follower, Reconnecting
 from worker.remote.http import ServerRefused, ServerUnreachable
 from worker.remote.leftovers import Leftovers
@@ -100,7 +99,7 @@ class WebsocketBackend:
         except ServerUnreachable:
             raise BackendFailed(self._not_reachable()) from None
         except ServerRefused as error:
-            raise BackendFailed(public_text(str(error), [turn.run.api_key])) from None
+            raise BackendFailed(turn.run.public(str(error))) from None
         except _MISUNDERSTOOD:
             _log.exception("ComfyUI sent what the worker does not understand")
             raise BackendFailed("ComfyUI sent an answer that the worker does not understand") from None
@@ -111,10 +110,13 @@ class WebsocketBackend:
         if self._leftovers.has_strays:
             self._leftovers.remove()  # Otherwise this job would wait for prompts of earlier jobs.
         graph = own_graph(run.workflow)
-        respell(graph, run.staged, functools.cache(self.api.inputs_of))
+        folders = functools.cache(self.api.model_folders)
+        classes = ServerClasses(self.api)
+        refuse_unchecked_links(run, classes)
+        respell(graph, run.staged, classes.inputs_of, lambda path: names_below(path, folders()))
         if run.staged:
             graph = upload_inputs(self.api, graph, run.staged, run.workspace.input, is_interrupted)
-        prompt_id, node_errors = self._queue(turn, graph)
+        prompt_id, node_errors = self._queue(turn, graph, classes)
         outcomes: list[PromptOutcome] = []
         blocks: list[PromptOutcome] = []
 
@@ -138,8 +140,8 @@ class WebsocketBackend:
         finally:
             if not (outcomes and outcomes[-1].status == "success"):
                 self._abandon(follower.prompt_ids, outcomes)
-        missing = fetch_outputs(self.api, outcomes, run.workspace, is_interrupted)
-        return make_result(run, [*outcomes, *blocks], [*dropped_lines(node_errors, run), *missing])
+        missing = fetch_outputs(self.api, outcomes, run, is_interrupted)
+        return make_result(run, [*outcomes, *blocks], [*dropped_lines(node_errors, run, classes), *missing], classes)
 
     def _abandon(self, prompt_ids: Iterable[str], ended: Iterable[PromptOutcome]) -> None:
         """Note the prompts that may still run, and change the client id: the next job must not get their events."""
@@ -182,7 +184,7 @@ class WebsocketBackend:
     def _not_reachable(self) -> str:
         return f"ComfyUI server ({self._settings.comfy_host}) not reachable after multiple retries."
 
-    def _queue(self, turn: Turn, graph: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    def _queue(self, turn: Turn, graph: Mapping[str, Any], classes: ServerClasses) -> tuple[str, Mapping[str, Any]]:
         """Post the graph. Returns the id of its prompt, and validation's errors for outputs that it dropped."""
         run, prompt_id = turn.run, str(uuid.uuid4())
         key = {"api_key_comfy_org": run.api_key} if run.api_key else {}
@@ -199,12 +201,12 @@ class WebsocketBackend:
             raise
         if not accepted:
             self._leftovers.note_refused(prompt_id)
-            raise WorkflowRejected(self._explain(answer, run))
+            raise WorkflowRejected(_explain(answer, run, classes))
         given_id, errors = str(answer.get("prompt_id") or prompt_id), answer.get("node_errors")
         if given_id != prompt_id:  # Older versions of ComfyUI choose the id themselves.
             self._leftovers.note_refused(prompt_id)
             self._leftovers.note_stray(given_id)
-        return given_id, errors if isinstance(errors, dict) else {}
+        return given_id, _by_node(errors)
 
     def _posted(self, turn: Turn, body: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
         """Post ``body``. Post it again if the connection was cut and the server did not get it."""
@@ -226,23 +228,16 @@ class WebsocketBackend:
         self._leftovers.note_stray(body["prompt_id"], posting)
         return result_of(posting, lambda: turn.interrupted)
 
-    def _explain(self, answer: Mapping[str, Any], run: GraphRun) -> str:
-        error, node_errors = answer.get("error"), answer.get("node_errors")
-        if not isinstance(error, dict):
-            raise ServerRefused(400, str(error or ""), "POST /prompt")
-        text = explain_rejection(
-            error,
-            {each: entry for each, entry in node_errors.items() if isinstance(entry, dict)}
-            if isinstance(node_errors, dict)
-            else {},
-            run.workflow,
-            has_node_class=functools.cache(self._has_node_class),
-            checkpoints=lambda: self.api.model_files("checkpoints"),
-        )
-        return public_text(text, [run.api_key], max_length=20_000)
 
-    def _has_node_class(self, class_type: str) -> bool:
-        try:
-            return self.api.has_node_class(class_type)
-        except (ServerRefused, ServerUnreachable):  # For example, the class is installed and its INPUT_TYPES raises.
-            return True
+def _explain(answer: Mapping[str, Any], run: GraphRun, classes: ServerClasses) -> str:
+    error = answer.get("error")
+    if not isinstance(error, dict):
+        raise ServerRefused(400, str(error or ""), "POST /prompt")
+    text = explain_rejection(error, _by_node(answer.get("node_errors")), run.workflow, run.staged, classes)
+    return run.public(text, max_length=20_000)
+
+
+def _by_node(node_errors: object) -> dict[str, Any]:
+    """The ``node_errors`` of an answer, without what has another shape."""
+    given = node_errors if isinstance(node_errors, dict) else {}
+    return {node_id: entry for node_id, entry in given.items() if isinstance(entry, dict)}

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from worker.engine.graph_run import GraphRun
 from worker.engine.workspace import Workspace
 from worker.protocol.prompt_outcome import PromptOutcome, file_entries
-from worker.redact import encodable, public_text
 from worker.remote.api import ComfyApi
 from worker.remote.http import ServerRefused, ServerUnreachable
 from worker.remote.names import job_folder, renamed, upload_target
@@ -48,9 +48,9 @@ def upload_inputs(
 
 
 def fetch_outputs(
-    api: ComfyApi, outcomes: Iterable[PromptOutcome], workspace: Workspace, is_interrupted: Callable[[], bool]
+    api: ComfyApi, outcomes: Iterable[PromptOutcome], run: GraphRun, is_interrupted: Callable[[], bool]
 ) -> list[str]:
-    """Fetch the files that nodes have named into the job's folder. Returns a line for each file that failed.
+    """Fetch the files that nodes have named into the folder of ``run``. Returns a line for each file that failed.
 
     A file that the server does not have gets no line here, since ``answer/outputs.py`` reports it.
 
@@ -59,7 +59,7 @@ def fetch_outputs(
     """
     wanted: dict[Path, Mapping[str, Any]] = {}
     for entry in itertools.chain.from_iterable(file_entries(ui) for o in outcomes for ui in o.outputs.values()):
-        target = _target(entry, workspace)
+        target = _target(entry, run.workspace)
         if target is not None:
             wanted[target] = entry
     entries, lock = iter(wanted.items()), threading.Lock()
@@ -76,7 +76,7 @@ def fetch_outputs(
                 lines.append(line)
 
     fetching = [begun(fetch) for _ in range(min(_FETCHES, len(wanted)))]
-    return [line for future in fetching for line in result_of(future, is_interrupted)]
+    return [run.public(line) for future in fetching for line in result_of(future, is_interrupted)]
 
 
 def _fetched(api: ComfyApi, target: Path, entry: Mapping[str, Any]) -> str | None:
@@ -91,7 +91,7 @@ def _fetched(api: ComfyApi, target: Path, entry: Mapping[str, Any]) -> str | Non
         reason = "its name"
     with contextlib.suppress(OSError, ValueError):
         target.unlink()
-    return f"{encodable(target.name[:200])} could not be fetched from ComfyUI ({public_text(reason)})"
+    return f"{target.name[:200]} could not be fetched from ComfyUI ({reason})"
 
 
 def _target(entry: Mapping[str, Any], workspace: Workspace) -> Path | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.models.references import ModelFolder
-from worker.protocol.rejection import combo_choices
+from worker.protocol.installed import combo_choices
 
 # Stands for a file in the list of an empty folder. It has a model file's suffix, since some nodes look for that.
 _IN_EMPTY = "none.safetensors"

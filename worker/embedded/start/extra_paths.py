@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -10,19 +13,27 @@ from worker.embedded import versions
 from worker.embedded.start.source import ComfySource
 from worker.errors import StartError
 
+_FLAG = "--extra-model-paths-config"
 
-def extra_paths_flags(source: ComfySource) -> tuple[str, ...]:
+
+def extra_paths_flags(source: ComfySource, comfy_args: Sequence[str] = ()) -> tuple[str, ...]:
     """The flags for the file in the base directory. ComfyUI reads the file in its own tree without a flag.
 
+    ``comfy_args``: the operator's own flags, which may name further files.
+
     Raises:
-        StartError: ComfyUI cannot read one of these files.
+        StartError: ComfyUI cannot read one of these files, or a folder of node packs that one names.
     """
     in_tree, in_base = _found(source, source.path), _found(source, source.base)
-    for file in filter(None, {in_tree, in_base}):
-        _check(file)
+    loads_packs = "--disable-all-custom-nodes" not in comfy_args
+    for file in dict.fromkeys((in_tree, in_base, *_named(comfy_args))):
+        if file is not None and file.is_file():
+            groups = _read(file)
+            if loads_packs:
+                _check_packs(file, groups)
     if source.base == source.path or in_base is None:
         return ()
-    return ("--extra-model-paths-config", str(in_base))
+    return (_FLAG, str(in_base))
 
 
 def _found(source: ComfySource, folder: Path) -> Path | None:
@@ -30,7 +41,21 @@ def _found(source: ComfySource, folder: Path) -> Path | None:
     return next(filter(Path.is_file, files), None)
 
 
-def _check(file: Path) -> None:
+def _named(comfy_args: Sequence[str]) -> Iterator[Path]:
+    """The files after ``--extra-model-paths-config``, which takes several and may be repeated."""
+    takes = False
+    for given in comfy_args:
+        if given.startswith("--"):
+            flag, _, value = given.partition("=")
+            takes = flag == _FLAG and not value
+            if flag == _FLAG and value:
+                yield Path(value).absolute()
+        elif takes:
+            yield Path(given).absolute()
+
+
+def _read(file: Path) -> dict[str, dict[str, Any]]:
+    """The groups of model folders in ``file``."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (
@@ -51,3 +76,20 @@ def _check(file: Path) -> None:
         for name, paths in (folders or {}).items():
             if name != "is_default" and not isinstance(paths, str):
                 raise StartError(f"{file}: {name!r} of {group!r} must be a folder, or several on lines of their own")
+    return {group: folders or {} for group, folders in content.items()}
+
+
+def _check_packs(file: Path, groups: dict[str, dict[str, Any]]) -> None:
+    """ComfyUI looks into each folder of node packs when it starts. Other folders may be missing."""
+    for group, folders in groups.items():
+        # As ComfyUI's ``load_extra_path_config`` does it.
+        base = file.parent / os.path.expandvars(os.path.expanduser(folders.get("base_path", "")))  # noqa: PTH111
+        for line in filter(None, str(folders.get("custom_nodes", "")).split("\n")):
+            folder = os.path.normpath(base / line)
+            try:
+                os.listdir(folder)  # noqa: PTH208 - as ComfyUI.
+            except OSError as error:
+                raise StartError(
+                    f"{file}: the folder {folder} that 'custom_nodes' of {group!r} names cannot be read "
+                    f"({error.strerror}): make it, or take it out of the file"
+                ) from None

@@ -54,7 +54,7 @@ def plan_launch(settings: Settings, state: StateFolder) -> Launch:
     source = find_source(settings.comfyui_path, settings.comfy_base_dir)
     on_pod = settings.runpod_pod_id is not None
     cpu, warning = cpu_flag(settings.comfy_args, torch_build(), cuda_device_count(), on_pod=on_pod)
-    volume, extra_paths = _volume(settings), extra_paths_flags(source)
+    volume, extra_paths = _volume(settings), extra_paths_flags(source, settings.comfy_args)
     packs = volume is not None and settings.volume_custom_nodes
     given = _with_cpu_last(settings.comfy_args, cpu)
     flags = comfy_flags(settings, source, state, (*extra_paths, *given))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
 import logging
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +16,39 @@ from typing import Any
 
 from worker.events import Notice
 
+_CANNOT_IMPORT = re.compile(r"Cannot import .*? module for custom nodes: ")
+_MOST_FILES, _MOST_CHARACTERS = 2000, 5_000_000
+
 
 @dataclass(frozen=True)
 class NodePack:
-    """A custom node pack. ``seconds``: import time. ``error``: why the import failed, or None."""
+    """A custom node pack, or a file of ComfyUI's own nodes that failed.
+
+    ``path``: its folder or file. ``seconds``: import time. ``error``: why the import failed, or None.
+    """
 
     name: str
     seconds: float
     error: str | None
+    path: Path
+
+
+def failed_pack_of(class_type: str, packs: Iterable[NodePack]) -> NodePack | None:
+    """The pack that failed to load and seems to have this node class: its source has the name in quotes."""
+    quoted = f'"{class_type}"', f"'{class_type}'"
+    return next((pack for pack in packs if pack.error and any(text in _source(pack.path) for text in quoted)), None)
+
+
+@functools.lru_cache(maxsize=16)
+def _source(pack: Path) -> str:
+    """The beginning of a pack's source, so that the memory that it takes is bounded."""
+    files = [pack] if pack.is_file() else sorted(itertools.islice(pack.rglob("*.py"), _MOST_FILES))
+    texts, left = [], _MOST_CHARACTERS
+    for file in files:
+        with contextlib.suppress(OSError):
+            texts.append(file.read_text(encoding="utf-8", errors="replace")[:left])
+            left -= len(texts[-1])
+    return "\n".join(texts)
 
 
 def off_main_thread(packs: list[NodePack]) -> Iterator[Notice]:
@@ -68,8 +97,7 @@ def recording_packs(nodes: Any) -> Iterator[list[NodePack]]:
     load = nodes.load_custom_node
 
     async def load_custom_node(module_path: str, *args: Any, **kwargs: Any) -> bool:
-        if kwargs.get("module_parent", "custom_nodes") != "custom_nodes":
-            return bool(await load(module_path, *args, **kwargs))
+        parent = kwargs.get("module_parent", "custom_nodes")
         start = time.perf_counter()
         with _last_warning() as reason:
             try:
@@ -77,8 +105,11 @@ def recording_packs(nodes: Any) -> Iterator[list[NodePack]]:
             except SystemExit as error:
                 loaded = False
                 logging.warning("Cannot import %s: it called sys.exit(%r)", module_path, error.code)
-        error_text = None if loaded else reason.text or "it gave no reason"
-        packs.append(NodePack(Path(module_path).name, time.perf_counter() - start, error_text))
+        path, seconds = Path(module_path), time.perf_counter() - start
+        if parent == "custom_nodes":
+            packs.append(NodePack(path.name, seconds, None if loaded else _reason(reason.text), path))
+        elif not loaded:  # ComfyUI's own nodes: those that could be loaded are no packs.
+            packs.append(NodePack(f"{parent}/{path.name}", seconds, _reason(reason.text), path))
         return loaded
 
     nodes.load_custom_node = load_custom_node
@@ -86,3 +117,7 @@ def recording_packs(nodes: Any) -> Iterator[list[NodePack]]:
         yield packs
     finally:
         nodes.load_custom_node = load
+
+
+def _reason(warning: str) -> str:
+    return _CANNOT_IMPORT.sub("", warning, count=1) or "it gave no reason"

@@ -7,7 +7,6 @@ So a name cannot lead to another address after the check. Redirects are followed
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 import socket
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from worker.errors import FetchFailed
-from worker.public_addresses import NOT_PUBLIC, is_public
+from worker.public_addresses import NOT_FOUND, NOT_PUBLIC, is_address, is_public
 
 _NUMERIC = re.compile(r"[0-9a-fx.]*[0-9][0-9a-fx.]*", re.IGNORECASE)
 _MAX_REDIRECTS = 5
@@ -133,15 +132,9 @@ def _check_host(url: URL) -> None:
         FetchFailed: the address is not public.
     """
     host = url.host or ""
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        if _NUMERIC.fullmatch(
-            host
-        ):  # Such as 0x7f.1, which Python does not take for an address, but some resolvers do.
-            raise FetchFailed(NOT_PUBLIC) from None
-        return
-    if not is_public(host):
+    # Python does not take 0x7f.1 for an address, but some resolvers do.
+    is_numeric = is_address(host) or _NUMERIC.fullmatch(host)
+    if is_numeric and not is_public(host):
         raise FetchFailed(NOT_PUBLIC)
 
 
@@ -158,10 +151,10 @@ class _PublicResolver(AbstractResolver):
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=socket.AF_UNSPEC)
         except (OSError, UnicodeError):
-            raise FetchFailed(NOT_PUBLIC) from None
+            raise FetchFailed(NOT_FOUND) from None
         addresses = [(str(address[0]), kind) for kind, _, _, _, address in found]
         if not addresses or not all(is_public(address) for address, _ in addresses):
-            raise FetchFailed(NOT_PUBLIC)
+            raise FetchFailed(NOT_FOUND)
         return [
             ResolveResult(hostname=host, host=address, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST)
             for address, kind in addresses
