@@ -115,8 +115,7 @@ def _checked(name: str, given: str | bytes | FetchFailed, limits: InputLimits) -
 def _from_heif(data: bytes, limits: InputLimits) -> tuple[bytes, Content]:
     decoded = decode_heif(data, limits.max_pixels)
     content = identify(decoded.png, limits.max_pixels) or Content("image/png")
-    remark = f"of its {decoded.pictures} pictures, the main one is used" if decoded.pictures > 1 else ""
-    return decoded.png, replace(content, remark=remark)
+    return decoded.png, replace(content, remark=decoded.remark)
 
 
 def _other(name: str, limits: InputLimits) -> Content:
