@@ -189,6 +189,8 @@ def test_heic_files_have_the_limits_of_others(tmp_path: Path) -> None:
 
 TEXTS = {
     "prompt.txt": "a lake, früh am Morgen\n\tby the sea",
+    "extra.md": "#Extra notes",
+    "extent.csv": "#extent;b\n1;2\n",
     "notes.md": "# Notes\n<svg is drawn by hand>",
     "rows.csv": "a;b\n1;2\n",
     "rows.tsv": "a\tb\n",
@@ -217,13 +219,14 @@ def test_a_node_reads_a_text(worker: Worker) -> None:
     [
         ("data.json", b"{"), ("prompt.txt", b"\x00\x01\x02"), ("prompt.txt", "é".encode("latin-1")),
         ("film.srt", b"Hello"),
-        ("film.vtt", b"Hello"), ("look.cube", b"0 0 0"), ("a.json", b"[" * 100_000),
+        ("film.vtt", b"Hello"), ("film.vtt", b"WEBVTTX"), ("look.cube", b"0 0 0"), ("a.json", b"[" * 100_000),
     ],
 )  # fmt: skip
 def test_a_text_that_does_not_fit_its_name_is_refused(tmp_path: Path, name: str, data: bytes) -> None:
     with pytest.raises(InputsRefused) as caught:
         stage([InputImage(name, data)], tmp_path, LIMITS)
-    assert caught.value.details == [f"Error reading {name}: its content does not fit the ending of its name"]
+    why = "its content does not fit the ending of its name (texts are in UTF-8 or UTF-16)"
+    assert caught.value.details == [f"Error reading {name}: {why}"]
 
 
 MANIFESTS = {
@@ -233,6 +236,15 @@ MANIFESTS = {
     "list.md": b"[playlist]\nFile1=x",
     "drawing.txt": b"<?xml version='1.0'?>\n<!-- a --><!DOCTYPE svg [<!ENTITY a 'b'>]> <svg >",
     "stream.csv": b"<MPD xmlns='x'>", "spaces.txt": b"<svg:svg x='1'>",
+    "a.wpl.txt": b'<?wpl version="1.0"?>\n<smil><body><media src="/etc/passwd"/>', "instruction.md": b"<?a?><svg >",
+    "late.txt": b" " * 9000 + b"<svg >", "comment.md": b"<!--" + b"x" * 9000 + b"--><svg >",
+    "public.txt": b'<!DOCTYPE svg PUBLIC "a>b" "c"><svg >', "entity.txt": b'<!DOCTYPE svg [<!ENTITY a "]">]><svg >',
+    "call2.txt": b"s=x\r\nc=IN IP4 127.0.0.1\r\nm=video 5004 RTP/AVP 96\r\n",
+    "inside.txt": b'hello\n<MPD profiles="urn:mpeg:dash:profile:isoff-live:2011">',
+    "cinema.txt": b'<?xml version="1.0"?><CompositionPlaylist xmlns="x">', "asx.txt": b"[Reference]\nRef1=http://a/b",
+    "le.bin": "#EXTM3U\n".encode("utf-16-le"), "be.bin": "<svg>".encode("utf-16-be"),
+    "32.bin": "<svg>".encode("utf-32"),
+    "sound.mp3": "<svg>".encode("utf-16"), "model.m3u8": b"v 0 0 0\nv 1 1 1\nf 1 2 2\n",
 }  # fmt: skip
 
 
@@ -247,7 +259,17 @@ def test_a_list_of_files_is_never_taken(tmp_path: Path, name: str, any_kind: boo
 
 
 def test_looking_for_lists_takes_no_time(tmp_path: Path) -> None:
-    for filler in (b"<!-- -->", b"<!--", b" ", b"<!DOCTYPE [", b"<?xml"):
+    for filler in (
+        b"<!-- -->",
+        b"<!--",
+        b" ",
+        b"<!DOCTYPE [",
+        b"<?xml",
+        b"<!DOCTYPE '",
+        b"<MPD",
+        b"dash:profile",
+        b"c=IN",
+    ):
         stage([InputImage("a.txt", filler * 100_000)], tmp_path, LIMITS)
         assert (tmp_path / "a.txt").read_bytes() == filler * 100_000
 
