@@ -11,11 +11,12 @@ import graphs
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from worker import Worker
 from worker.errors import InputsRefused
-from worker.job.files.heif import decode_heif
+from worker.job.files.content import identify
+from worker.job.files.heif import decode_heif, is_heif
 from worker.job.files.staging import InputLimits, stage
 from worker.job.job import InputImage
 
@@ -59,6 +60,27 @@ def test_a_picture_arrives_whole_and_upright(worker: Worker, kind: str) -> None:
     data = encoded(Image.fromarray(COLOURS), kind, **options)
     picture, _ = loaded(worker, f"photo.{kind.lower()}", data)
     assert is_near(picture, np.rot90(COLOURS, -1), by=12)
+
+
+@pytest.mark.parametrize("is_ultra_hdr", [False, True])
+def test_a_gain_map_of_a_photograph_is_no_frame(worker: Worker, is_ultra_hdr: bool) -> None:
+    brighter = Image.new("L", (WIDTH // 2, HEIGHT // 2), 200)
+    exif = TURNED.tobytes()
+    data = encoded(Image.fromarray(COLOURS), "MPO", save_all=True, append_images=[brighter], exif=exif, quality=95)
+    if is_ultra_hdr:  # Pillow does not look at the further pictures of these.
+        note = b'http://ns.adobe.com/xap/1.0/\0<x hdrgm:Version="1.0"/>'
+        data = data[:2] + b"\xff\xe1" + (len(note) + 2).to_bytes(2, "big") + note + data[2:]
+    pictures = loaded(worker, "photo.jpg", data)
+    assert len(pictures) == 2  # One, and its mask.
+    assert is_near(pictures[0], np.rot90(COLOURS, -1), by=12)
+
+
+@pytest.mark.parametrize("mode", ["LAB", "YCbCr", "CMYK"])
+def test_a_tiff_of_other_colours_arrives(worker: Worker, mode: str) -> None:
+    middle = Image.new("RGB", (WIDTH, HEIGHT), (40, 64, 220)).convert(mode if mode != "LAB" else "RGB")
+    picture = middle if mode != "LAB" else Image.new("LAB", (WIDTH, HEIGHT), (128, 128, 128))
+    found, *_ = loaded(worker, "scan.tif", encoded(picture, "TIFF"))
+    assert is_near(found, np.asarray(picture.convert("RGB")))
 
 
 def test_a_large_photograph_of_a_phone_is_not_cut(worker: Worker) -> None:
@@ -113,6 +135,46 @@ def test_what_does_not_arrive_is_said(worker: Worker) -> None:
     assert ["'deep.tif': it has values of 32 bits" in warnings[0], "'pages.tif': its pages have several" in warnings[1]]
 
 
+@pytest.mark.parametrize("brands", [b"heixheix", b"heix____", b"hevs____", b"____heix", b"mp42heix"])
+def test_a_photograph_is_known_by_any_of_its_brands(brands: bytes) -> None:
+    data = encoded(Image.fromarray(COLOURS), "HEIF")
+    assert data[:8] == b"\0\0\0\x1cftyp"
+    data = data[:8] + brands[:4] + data[12:16] + b"miaf" + brands[4:] + data[24:]
+    assert is_heif(data) == (brands[:4] != b"mp42")
+    assert not is_heif(data.replace(b"miaf", b"avis"))
+
+
+def test_what_a_photograph_loses_is_said() -> None:
+    picture = Image.fromarray(np.full((64, 64, 4), 128, np.uint8))
+    pages = pillow_heif.from_pillow(picture)
+    pages.add_from_pillow(picture)
+    buffer = io.BytesIO()
+    pages.save(buffer)
+    assert decode_heif(buffer.getvalue(), 10**6).remark == "of its 2 pictures, the main one is used"
+    for curve, primaries, word in ((13, 1, ""), (13, 12, "wide gamut"), (16, 9, "HDR"), (18, 9, "HDR")):
+        data = encoded(
+            picture, "HEIF", color_primaries=primaries, transfer_characteristics=curve, matrix_coefficients=1
+        )
+        remark = decode_heif(data, 10**6).remark
+        assert word in remark if word else not remark
+
+
+def test_premultiplied_transparency_is_undone() -> None:
+    picture = Image.fromarray(np.full((64, 64, 4), (200, 100, 50, 128), np.uint8))
+    with Image.open(io.BytesIO(decode_heif(encoded(picture.convert("RGBa"), "HEIF", quality=-1), 10**6).png)) as found:
+        assert is_near(np.asarray(found).astype(int), np.asarray(picture))
+
+
+def test_a_preview_is_no_whole_picture() -> None:
+    for tag, value in ((0xFE, 1), (0xC612, b"\1\4\0\0"), (0xFE, 0)):
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        tags[tag] = value
+        data = encoded(Image.fromarray(COLOURS), "TIFF", tiffinfo=tags)
+        content = identify(data, 10**6)
+        assert content is not None
+        assert ("camera's raw file" in content.remark) == bool(value)
+
+
 def test_heic_files_have_the_limits_of_others(tmp_path: Path) -> None:
     data = encoded(Image.fromarray(np.zeros((1001, 1000, 3), np.uint8)), "HEIF")
     damaged = data[:200] + bytes(300)
@@ -127,6 +189,8 @@ def test_heic_files_have_the_limits_of_others(tmp_path: Path) -> None:
 
 TEXTS = {
     "prompt.txt": "a lake, früh am Morgen\n\tby the sea",
+    "extra.md": "#Extra notes",
+    "extent.csv": "#extent;b\n1;2\n",
     "notes.md": "# Notes\n<svg is drawn by hand>",
     "rows.csv": "a;b\n1;2\n",
     "rows.tsv": "a\tb\n",
@@ -155,13 +219,14 @@ def test_a_node_reads_a_text(worker: Worker) -> None:
     [
         ("data.json", b"{"), ("prompt.txt", b"\x00\x01\x02"), ("prompt.txt", "é".encode("latin-1")),
         ("film.srt", b"Hello"),
-        ("film.vtt", b"Hello"), ("look.cube", b"0 0 0"), ("a.json", b"[" * 100_000),
+        ("film.vtt", b"Hello"), ("film.vtt", b"WEBVTTX"), ("look.cube", b"0 0 0"), ("a.json", b"[" * 100_000),
     ],
 )  # fmt: skip
 def test_a_text_that_does_not_fit_its_name_is_refused(tmp_path: Path, name: str, data: bytes) -> None:
     with pytest.raises(InputsRefused) as caught:
         stage([InputImage(name, data)], tmp_path, LIMITS)
-    assert caught.value.details == [f"Error reading {name}: its content does not fit the ending of its name"]
+    why = "its content does not fit the ending of its name (texts are in UTF-8 or UTF-16)"
+    assert caught.value.details == [f"Error reading {name}: {why}"]
 
 
 MANIFESTS = {
@@ -171,6 +236,15 @@ MANIFESTS = {
     "list.md": b"[playlist]\nFile1=x",
     "drawing.txt": b"<?xml version='1.0'?>\n<!-- a --><!DOCTYPE svg [<!ENTITY a 'b'>]> <svg >",
     "stream.csv": b"<MPD xmlns='x'>", "spaces.txt": b"<svg:svg x='1'>",
+    "a.wpl.txt": b'<?wpl version="1.0"?>\n<smil><body><media src="/etc/passwd"/>', "instruction.md": b"<?a?><svg >",
+    "late.txt": b" " * 9000 + b"<svg >", "comment.md": b"<!--" + b"x" * 9000 + b"--><svg >",
+    "public.txt": b'<!DOCTYPE svg PUBLIC "a>b" "c"><svg >', "entity.txt": b'<!DOCTYPE svg [<!ENTITY a "]">]><svg >',
+    "call2.txt": b"s=x\r\nc=IN IP4 127.0.0.1\r\nm=video 5004 RTP/AVP 96\r\n",
+    "inside.txt": b'hello\n<MPD profiles="urn:mpeg:dash:profile:isoff-live:2011">',
+    "cinema.txt": b'<?xml version="1.0"?><CompositionPlaylist xmlns="x">', "asx.txt": b"[Reference]\nRef1=http://a/b",
+    "le.bin": "#EXTM3U\n".encode("utf-16-le"), "be.bin": "<svg>".encode("utf-16-be"),
+    "32.bin": "<svg>".encode("utf-32"),
+    "sound.mp3": "<svg>".encode("utf-16"), "model.m3u8": b"v 0 0 0\nv 1 1 1\nf 1 2 2\n",
 }  # fmt: skip
 
 
@@ -185,7 +259,17 @@ def test_a_list_of_files_is_never_taken(tmp_path: Path, name: str, any_kind: boo
 
 
 def test_looking_for_lists_takes_no_time(tmp_path: Path) -> None:
-    for filler in (b"<!-- -->", b"<!--", b" ", b"<!DOCTYPE [", b"<?xml"):
+    for filler in (
+        b"<!-- -->",
+        b"<!--",
+        b" ",
+        b"<!DOCTYPE [",
+        b"<?xml",
+        b"<!DOCTYPE '",
+        b"<MPD",
+        b"dash:profile",
+        b"c=IN",
+    ):
         stage([InputImage("a.txt", filler * 100_000)], tmp_path, LIMITS)
         assert (tmp_path / "a.txt").read_bytes() == filler * 100_000
 

@@ -16,7 +16,7 @@ from worker.errors import WorkflowRejected
 pytestmark = pytest.mark.backends("embedded", "websocket")
 
 
-@pytest.mark.parametrize("name", ["é.png", "é/ü.png", "XL/a.png"])
+@pytest.mark.parametrize("name", ["é.png", "é/ü.png", "XL/a.png", "XL/noending"])
 @pytest.mark.parametrize("others", ["files", "workflow", "both"])
 def test_a_file_is_found_in_any_spelling(worker: Worker, png: Callable[..., bytes], name: str, others: str) -> None:
     windows = unicodedata.normalize("NFD", name).replace("/", "\\")
@@ -60,5 +60,6 @@ def test_a_file_of_another_folder_is_explained(worker: Worker, png: Callable[...
     }
     with pytest.raises(WorkflowRejected, match="output and temp folders are empty when it begins; send the file in 'i"):
         worker.run(job)
-    job["workflow"] = graphs.load("a.png [input]")
-    assert len(worker.run(job).images) == 1
+    for name in ("a.png [input]", "a.png[input]"):
+        job["workflow"] = graphs.load(name)
+        assert len(worker.run(job).images) == 1

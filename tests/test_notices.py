@@ -16,6 +16,7 @@ from PIL import Image
 from worker import Worker
 from worker.errors import InvalidJob
 from worker.handler import make_handler
+from worker.job.notices import unused_files
 from worker.job.parse import parse_job
 
 EDITOR = {"workflow": {"nodes": [{"id": 1, "title": "a lake"}], "links": []}, "more": [1, "é"]}
@@ -59,6 +60,14 @@ def test_a_job_decides_whether_its_files_carry_the_graph(answer: Callable[..., d
         ("save_metadata", "yes", "'save_metadata' must be true or false, not 'yes'"),
         ("extra_data", [], "'extra_data' must be an object, not a list"),
         ("extra_data", {"extra_pnginfo": "x"}, "'extra_data': 'extra_pnginfo' must be an object, not a string"),
+        ("extra_data", {"extra_pnginfo": {"漢字": 1}}, "has the name '漢字': names have 1 to 79 Latin characters"),
+        ("extra_data", {"extra_pnginfo": {"": 1}}, "has the name ''"),
+        ("extra_data", {"extra_pnginfo": {"a\0b": 1}}, "has the name 'a\\x00b'"),
+        (
+            "extra_data",
+            {"extra_pnginfo": {"x": object()}},
+            "must hold what JSON can hold (Object of type object is not",
+        ),
         ("extra_data", {"extra_pnginfo": {"x": "x" * 5_000_000}}, "'extra_pnginfo' has 5.0 MB, the limit is 5 MB"),
         ("extra_data", {"extra_pnginfo": {"x": json.loads("[" * 101 + "]" * 101)}}, "nested more than 100 levels deep"),
     ],
@@ -74,6 +83,7 @@ def test_what_cannot_be_taken_is_refused(field: str, value: object, text: str) -
     [
         ("image", "images"), ("outputFormat", "output_format"), ("output-quality", "output_quality"),
         ("timeout", "timeout_s"), ("save_meta_data", "save_metadata"), ("ExtraData", "extra_data"),
+        ("extra_pnginfo", "extra_data"),
     ],
 )  # fmt: skip
 def test_a_misspelt_field_is_noticed(answer: Callable[..., dict[str, Any]], field: str, meant: str) -> None:
@@ -81,6 +91,26 @@ def test_a_misspelt_field_is_noticed(answer: Callable[..., dict[str, Any]], fiel
     assert answer(workflow=graphs.solid(), **{field: 1})["warnings"] == [line]
     failed = answer(workflow={"1": graphs.node("Nope")}, **{field: 1})
     assert (failed["error_type"], failed["warnings"]) == ("workflow_validation", [line])
+
+
+@pytest.mark.parametrize("field", ["extra_png_info", "extraPnginfo", "workflow"])
+def test_a_misspelt_part_of_extra_data_is_noticed(field: str) -> None:
+    line = f"'{field}' is no field of a request, and was ignored: is 'extra_pnginfo' meant?"
+    assert parse_job({"input": {"workflow": graphs.solid(), "extra_data": {field: {}}}}).warnings == (line,)
+    known = {"extra_pnginfo": {}, "client_id": "7", "api_key_comfy_org": "x"}
+    assert parse_job({"input": {"workflow": graphs.solid(), "extra_data": known}}).warnings == ()
+
+
+@pytest.mark.parametrize("name", ["photo.png", "image.png", "a.png", "1.png"])
+def test_a_word_of_a_prompt_or_the_end_of_a_name_names_no_file(name: str) -> None:
+    def lines(text: str) -> list[str]:
+        graph = {"1": graphs.node("TestShowsText", text=text, image="banana.png")}
+        images = [{"name": name, "image": ""}]
+        return list(unused_files(parse_job({"input": {"workflow": graph, "images": images}})))
+
+    assert lines("a photo of an image, 1 banana") == [f"The input file '{name}' is named by no node of the workflow"]
+    for text in (name, f"sub/{name}", name.removesuffix(".png"), f"banana.png,{name}", f"{name} [input]"):
+        assert not lines(text)
 
 
 def test_other_fields_are_ignored_in_silence(answer: Callable[..., dict[str, Any]]) -> None:

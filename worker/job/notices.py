@@ -13,6 +13,7 @@ from worker.protocol.links import is_link
 from worker.protocol.spelling import usual_name
 
 _MOST = 20
+_PARTS = {"extrapnginfo": "extra_data", "workflow": "extra_pnginfo"}  # What belongs into a field.
 _MOST_SEARCHED, _LONGEST_SEARCHED = 100, 1_000_000
 
 
@@ -20,7 +21,8 @@ def misspelt_fields(given: Mapping[str, Any], known: Iterable[str]) -> Iterator[
     """A line for each field of ``given`` that is not known, and looks like one of ``known``."""
     known = tuple(known)
     others = [name for name in given if isinstance(name, str) and name not in known][:_MOST]
-    plain = {_letters(name): name for name in known} if others else {}
+    parts = {part: name for part, name in _PARTS.items() if name in known}
+    plain = parts | {_letters(name): name for name in known} if others else {}
     for name in others:
         meant = difflib.get_close_matches(_letters(name[:100]), plain, n=1, cutoff=0.8)
         if meant:
@@ -42,16 +44,26 @@ def unused_files(job: Job) -> Iterator[str]:
     whole = "\n".join(texts)
     if len(names) > _MOST_SEARCHED or len(whole) > _LONGEST_SEARCHED:  # A notice is not worth seconds.
         return
+    last_parts = {PurePosixPath(text).name for text in texts}
     unused = [
         name
         for name in names
-        if not any(place in whole for place in (name, PurePosixPath(name).stem))
+        if not _stands_in(name, whole)
+        and PurePosixPath(name).stem not in last_parts  # Some nodes add the ending.
         and not any(str(folder) in texts or f"{folder}/" in texts for folder in PurePosixPath(name).parents)
     ]
     for name in unused[:_MOST]:
         yield f"The input file '{name}' is named by no node of the workflow"
     if len(unused) > _MOST:
         yield f"{len(unused) - _MOST} further input files are named by no node of the workflow"
+
+
+def _stands_in(name: str, text: str) -> bool:
+    """Whether ``text`` has ``name``, and not only as the end of a longer name."""
+    at = text.find(name)
+    while at > 0 and (text[at - 1].isalnum() or text[at - 1] in "_-"):
+        at = text.find(name, at + 1)
+    return at >= 0
 
 
 def _letters(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any, cast, get_args
@@ -20,6 +21,8 @@ _MAX_DEPTH = 100
 LONGEST_S = 7 * 86_400  # The longest time that RunPod allows a job.
 LOWEST_QUALITY, HIGHEST_QUALITY = 1, 100
 _MAX_EXTRA = 5_000_000  # Characters of JSON. Large workflows of the editor have 2 million.
+_PNG_KEYWORD = re.compile(r"[ -~\xa1-\xff]{1,79}")
+_COMFYUI_KEYS = ("client_id", "api_key_comfy_org", "auth_token_comfy_org")  # Of `extra_data`, and not read here.
 INPUT_FIELDS = (
     "workflow", "images", "output_format", "output_quality", "timeout_s", "comfy_org_api_key", "api_key_comfy_org",
     "extra_data", "save_metadata",
@@ -50,7 +53,10 @@ def parse_job(raw: object) -> Job:
         s3_config=_parse_s3_config(raw.get("s3Config")),
         extra_pnginfo=_parse_extra_data(given.get("extra_data")),
         save_metadata=_parse_boolean("save_metadata", given.get("save_metadata")),
-        warnings=tuple(misspelt_fields(given, INPUT_FIELDS)),
+        warnings=(
+            *misspelt_fields(given, INPUT_FIELDS),
+            *misspelt_fields(given.get("extra_data") or {}, ("extra_pnginfo", *_COMFYUI_KEYS)),
+        ),
     )
 
 
@@ -181,7 +187,16 @@ def _parse_extra_data(given: object) -> Mapping[str, Any] | None:
         raise InvalidJob(f"'extra_data': 'extra_pnginfo' must be an object, not {kind(extra)}")
     if _is_deeper(extra, _MAX_DEPTH):
         raise InvalidJob(f"'extra_data': 'extra_pnginfo' is nested more than {_MAX_DEPTH} levels deep")
-    size = len(json.dumps(extra, separators=(",", ":")))
+    for name in extra:
+        if not isinstance(name, str) or not _PNG_KEYWORD.fullmatch(name):
+            raise InvalidJob(
+                f"'extra_data': 'extra_pnginfo' has the name {quoted(name)}: names have 1 to 79 Latin characters, "
+                "as PNG wants them"
+            )
+    try:
+        size = len(json.dumps(extra, separators=(",", ":")))
+    except (TypeError, ValueError) as error:  # From Python.
+        raise InvalidJob(f"'extra_data': 'extra_pnginfo' must hold what JSON can hold ({error})") from None
     if size > _MAX_EXTRA:
         raise InvalidJob(
             f"'extra_data': 'extra_pnginfo' has {size / 1e6:.1f} MB, the limit is {_MAX_EXTRA / 1e6:.0f} MB"

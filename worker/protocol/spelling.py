@@ -13,7 +13,7 @@ from worker.protocol.installed import combo_choices, declared_inputs
 _LONGEST = 1024  # Characters of a name. Texts of callers may have millions, and none of these expressions is for them.
 _HAS_SUFFIX = re.compile(r"[^\r\n]+\.\w{1,11}")  # Prompts do not end so.
 _ABSOLUTE = re.compile(r"(?:[A-Za-z]:)?[/\\][^\r\n]+")
-_ANNOTATION = re.compile(r"\s*\[(?:input|output|temp)\]\s*$")
+_ANNOTATION = re.compile(r"\s*\[(input|output|temp)\]\s*$")
 
 
 def usual_name(name: str) -> str:
@@ -54,8 +54,10 @@ def respell(
             if not isinstance(value, str) or not _may_vary(value):
                 continue
             usual = usual_name(value)
-            if _ANNOTATION.sub("", usual) in staged:
-                inputs[key] = usual
+            plain = _ANNOTATION.sub("", usual)
+            if plain in staged:
+                inputs[key] = _ANNOTATION.sub(r" [\1]", usual)  # ComfyUI cuts off the blank as well.
+            if plain in staged or not _HAS_SUFFIX.fullmatch(plain):
                 continue
             choices = _choices(inputs_of(node["class_type"]), key)
             if value not in choices:
@@ -68,9 +70,8 @@ def _may_vary(value: str) -> bool:
     """Whether ``value`` may be the name of a file that has other spellings."""
     if is_absolute(value):
         return True
-    if len(value) > _LONGEST or (value.isascii() and "\\" not in value):
-        return False
-    return _HAS_SUFFIX.fullmatch(_ANNOTATION.sub("", value)) is not None
+    is_usual = value.isascii() and "\\" not in value and not value.rstrip().endswith("]")
+    return len(value) <= _LONGEST and not is_usual
 
 
 def _choices(inputs: Mapping[str, Any], key: str) -> list[Any]:

@@ -9,6 +9,7 @@ import pybase64
 
 _LONGEST_PREFIX = 220
 _SURROUNDINGS = "\"'\ufeff \t\r\n"
+_PYTHON = ("b'", 'b"')  # Python's str() of bytes.
 _OTHER = re.compile(r"[^A-Za-z0-9+/_=-]")
 _USUAL_ONLY, _URL_SAFE_ONLY = re.compile(r"[+/]"), re.compile(r"[_-]")
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -20,8 +21,8 @@ def without_prefix(text: str) -> str:
     """``text`` without a ``data:…;base64,`` before it, of which clients leave out parts."""
     start = len(text) - len(text.lstrip(_SURROUNDINGS))
     comma = text.find(",", start, start + _LONGEST_PREFIX)
-    is_prefix = comma >= 0 and text[start:comma].lower().endswith(";base64")
-    return text[comma + 1 :] if is_prefix else text
+    words = "".join(text[start : max(comma, start)].lower().split()).split(";")
+    return text[comma + 1 :] if "base64" in words else text
 
 
 def decode_base64(encoded: str) -> bytes:
@@ -35,6 +36,8 @@ def decode_base64(encoded: str) -> bytes:
     for code, character in _CODES.items() if "%" in encoded else ():
         encoded = encoded.replace(code, character)
     text = "".join(encoded.strip(_SURROUNDINGS).split())
+    if text[:2] in _PYTHON:
+        text = text[2:]
     found = _OTHER.search(text)
     if found:
         raise ValueError(f"{found[0]!a} at position {found.start()} is no character of base64")

@@ -12,11 +12,12 @@ import re
 import struct
 from dataclasses import dataclass
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from worker.job.files.formats import find_container, open_picture, picture_media_type
 
 _COMPARED_FRAMES = 200
+_NEW_SUBFILE_TYPE, _DNG_VERSION = 0xFE, 0xC612  # Tags of TIFF.
 _MAX_FRAMES = 10_000  # A GIF of 20 MB can have a million frames, and loaders decode all of them.
 # A line that begins with #EXT is not accepted as a comment: FFmpeg reads a file with such lines as a playlist, and
 # opens the files that it names.
@@ -81,6 +82,10 @@ def _identify_image(data: bytes, max_pixels: int) -> Content | None:
 def _remark(image: ImageFile.ImageFile, frames: int) -> str:
     if image.mode in ("F", "I"):
         return "it has values of 32 bits, which ComfyUI's LoadImage does not scale: it may arrive black or white"
+    if image.format == "PSD" and frames > 1:
+        return "it has layers, which ComfyUI 0.3.75 takes for further pictures after the whole one"
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_preview(image):
+        return "it is a camera's raw file, or begins with a preview, and ComfyUI's LoadImage takes no more than that"
     if 1 < frames <= _COMPARED_FRAMES and image.format == "TIFF":
         sizes = {image.size}
         for frame in range(1, frames):
@@ -89,6 +94,11 @@ def _remark(image: ImageFile.ImageFile, frames: int) -> str:
         if len(sizes) > 1:
             return "its pages have several sizes, and ComfyUI's LoadImage leaves out those that differ from the first"
     return ""
+
+
+def _is_preview(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Whether the first page of a TIFF is a smaller version of another one. DNG, NEF and ARW are such TIFFs."""
+    return _DNG_VERSION in image.tag_v2 or bool(image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1)
 
 
 def _latent_or_model(data: bytes) -> str | None:

@@ -53,7 +53,8 @@ _HEAD = 256  # Bytes at the beginning of a file that tell its container.
 # LoadImage tries FFmpeg first and Pillow then. (PNG would not do: its parser finds PNGs anywhere in a file.) TGA has no
 # signature, and is tried last.
 _UNREADABLE = "tiff_pipe"
-_UNREADABLE_TIFF = "webp_pipe"  # For a TIFF with several pages, of which FFmpeg reads the first.
+_UNREADABLE_TIFF = "webp_pipe"  # For a TIFF with several pages, of which FFmpeg reads the first, or in _TIFF_MODES.
+_TIFF_MODES = ("LAB", "YCbCr")  # FFmpeg does not read the one, and takes the range of the other for a film's.
 PICTURES: dict[str, str] = {
     "PNG": "png_pipe",
     "JPEG": "jpeg_pipe",
@@ -64,7 +65,7 @@ PICTURES: dict[str, str] = {
     "AVIF": _UNREADABLE,  # FFmpeg leaves out its transparency, and all tiles of a large picture but the first.
     "PPM": "ppm_pipe",
     "JPEG2000": "j2k_pipe",
-    "MPO": "jpeg_pipe",
+    "MPO": _UNREADABLE,  # A JPEG with further pictures. FFmpeg takes them for frames, which may differ in size.
     "DIB": _UNREADABLE,
     "DDS": "dds_pipe",
     "ICNS": _UNREADABLE,
@@ -152,8 +153,10 @@ def demuxers_for(file: BinaryIO) -> tuple[str, ...]:
     """
     try:
         with open_picture(file) as picture:
-            if picture.format == "TIFF" and getattr(picture, "n_frames", 1) > 1:
+            if picture.format == "TIFF" and (getattr(picture, "n_frames", 1) > 1 or picture.mode in _TIFF_MODES):
                 return (_UNREADABLE_TIFF,)
+            if "mpoffset" in picture.info:  # Pillow takes some photographs with a gain map (Ultra HDR) for plain JPEGs.
+                return (PICTURES["MPO"],)
             known = _BY_MEDIA_TYPE.get(picture_media_type(picture)) or PICTURES[picture.format or ""]
     except Exception:  # noqa: BLE001 - as open_picture says.
         file.seek(0)

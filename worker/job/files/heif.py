@@ -10,20 +10,30 @@ from PIL import Image, ImageCms
 
 from worker.job.files.content import TooManyPixels
 
-_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# Of these, one comes first, or stands among those that the file is compatible with: cameras put their own first.
+_BRANDS = frozenset((
+    b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"mif3", b"msf1",
+))  # fmt: skip
+_FILMS = frozenset((b"isom", b"iso2", b"mp41", b"mp42", b"avc1", b"qt  ", b"M4V "))  # These may have a cover picture.
+_WIDE, _HDR = (9, 11, 12), (16, 18)  # Codes of H.273: primaries of BT.2020 and P3; the curves PQ and HLG.
 
 
 class Decoded(NamedTuple):
-    """``png``: the main picture, upright and in sRGB. ``pictures``: how many the file has."""
+    """``png``: the main picture, upright and in sRGB. ``remark``: what of the file is not in it, for its caller."""
 
     png: bytes
-    pictures: int
+    remark: str
 
 
 def is_heif(data: bytes) -> bool:
     """Whether ``data`` begins as a HEIF file that is no AVIF, which Pillow reads."""
-    length = int.from_bytes(data[:4], "big")
-    return data[4:8] == b"ftyp" and data[8:12] in _BRANDS and b"avif" not in data[8 : min(length, 256)]
+    if data[4:8] != b"ftyp":
+        return False
+    end = min(int.from_bytes(data[:4], "big"), 256)
+    main, *others = (data[at : at + 4] for at in (8, *range(16, end, 4)))
+    if not {b"avif", b"avis"}.isdisjoint((main, *others)):
+        return False
+    return main in _BRANDS or (main not in _FILMS and not _BRANDS.isdisjoint(others))
 
 
 def decode_heif(data: bytes, max_pixels: int) -> Decoded:
@@ -42,20 +52,40 @@ def decode_heif(data: bytes, max_pixels: int) -> Decoded:
         file = heif.open_heif(data, convert_hdr_to_8bit=True)
         main = file[file.primary_index]
         pixels = main.size[0] * main.size[1]
-        picture = _in_srgb(main.to_pillow()) if pixels <= max_pixels else None
+        decoded = _decode(main, len(file)) if pixels <= max_pixels else None
     except Exception as error:  # libheif's binding raises any kind of exception for a damaged file.
         raise ValueError("it is a damaged HEIC picture") from error
-    if picture is None:
+    if decoded is None:
         raise TooManyPixels(f"it has {pixels} pixels, the limit is {max_pixels}")
+    return decoded
+
+
+def _decode(main: Any, pictures: int) -> Decoded:
+    picture = main.to_pillow()
+    remark = _remark(picture, pictures)
     encoded = io.BytesIO()
-    picture.save(encoded, "PNG", compress_level=1)
-    return Decoded(encoded.getvalue(), len(file))
+    _in_srgb(picture).save(encoded, "PNG", compress_level=1)
+    return Decoded(encoded.getvalue(), remark)
+
+
+def _remark(picture: Image.Image, pictures: int) -> str:
+    remarks = []
+    if pictures > 1:
+        remarks.append(f"of its {pictures} pictures, the main one is used")
+    described = picture.info.get("nclx_profile") or {}
+    if described.get("transfer_characteristics") in _HDR:
+        remarks.append("its brightness is HDR, and is not converted: it may arrive flat")
+    elif described.get("color_primaries") in _WIDE and not picture.info.get("icc_profile"):
+        remarks.append("it has colours of a wide gamut and no colour profile: they may arrive paler")
+    return "; ".join(remarks)
 
 
 def _in_srgb(picture: Image.Image) -> Image.Image:
     """``picture`` with the colours that its profile means, and without profile and Exif."""
     profile = picture.info.get("icc_profile")
     picture.info.clear()  # The decoder has turned it already.
+    if picture.mode == "RGBa":  # Colours that are multiplied with their transparency, which PNG does not have.
+        picture = picture.convert("RGBA")
     if not profile or picture.mode not in ("RGB", "RGBA"):
         return picture
     try:

@@ -107,7 +107,7 @@ def _checked(name: str, given: str | bytes | FetchFailed, limits: InputLimits) -
         content = Content(text_type) if text_type else identify(data, limits.max_pixels)
     except ValueError as error:
         raise _Refusal(f"Error reading {name}: {error}") from None
-    if (text_type or content is None) and is_manifest(name, data):
+    if not (content and content.pixels) and is_manifest(name, data):
         raise _Refusal(f"Error reading {name}: it is a playlist or another list of files, which nobody may send")
     return data, content or _other(name, limits)
 
@@ -115,8 +115,7 @@ def _checked(name: str, given: str | bytes | FetchFailed, limits: InputLimits) -
 def _from_heif(data: bytes, limits: InputLimits) -> tuple[bytes, Content]:
     decoded = decode_heif(data, limits.max_pixels)
     content = identify(decoded.png, limits.max_pixels) or Content("image/png")
-    remark = f"of its {decoded.pictures} pictures, the main one is used" if decoded.pictures > 1 else ""
-    return decoded.png, replace(content, remark=remark)
+    return decoded.png, replace(content, remark=decoded.remark)
 
 
 def _other(name: str, limits: InputLimits) -> Content:
@@ -124,7 +123,8 @@ def _other(name: str, limits: InputLimits) -> Content:
     if limits.any_kind:
         return Content("application/octet-stream")
     if has_text_name(name):
-        raise _Refusal(f"Error reading {name}: its content does not fit the ending of its name")
+        why = "its content does not fit the ending of its name (texts are in UTF-8 or UTF-16)"
+        raise _Refusal(f"Error reading {name}: {why}")
     raise _Refusal(f"Error reading {name}: it is no image, video, audio, latent or 3D model")
 
 

@@ -15,13 +15,18 @@ _MANIFEST_NAMES = frozenset((
     ".asx", ".concat", ".cue", ".dash", ".ffconcat", ".ism", ".m3u", ".m3u8", ".mpd", ".pls", ".ram", ".sdp", ".smi",
     ".smil", ".svg", ".svgz", ".wpl", ".xspf",
 ))  # fmt: skip
+_PROBED = 1 << 20  # Bytes. FFmpeg looks no further to find out what a file is.
+# In letters of ASCII, so that it finds them in all encodings.
 _MANIFEST = re.compile(
-    r"\s*+(?:#EXT|ffconcat\s+version|\[playlist\]|v=0\s++o=)"
+    r"[\s\xef\xbb\xbf\xff\xfe]*+(?:#EXT(?:M3U|INF|-X-|VLCOPT)|ffconcat\s+version|\[(?:playlist|Reference)\]|v=0\s++[os]="
     # What may stand before the first element is skipped without backtracking.
-    r"|(?>\s++|<\?xml.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*+(?:\[[^\]]*+\]\s*+)?>)*+"
-    r"<(?:\w++:)?+(?:MPD|svg|asx|smil|playlist|SmoothStreamingMedia)[\s>]",
+    r"|(?>\s++|<\?.*?\?>|<!--.*?-->|<!DOCTYPE(?>[^>\[\"']++|\"[^\"]*+\"|'[^']*+')*+"
+    r"(?:\[(?>[^\]\"']++|\"[^\"]*+\"|'[^']*+')*+\]\s*+)?>)*+"
+    r"<(?:\w++:)?+(?:MPD|svg|asx|smil|playlist|SmoothStreamingMedia|CompositionPlaylist)[\s>])",
     re.IGNORECASE | re.DOTALL,
 )
+# FFmpeg finds these anywhere.
+_MANIFEST_INSIDE = re.compile(r"^c=IN IP[46] |<CompositionPlaylist\b", re.MULTILINE)
 
 
 def _any_text(_: str) -> bool:
@@ -46,15 +51,17 @@ _TEXTS: dict[str, tuple[str, Callable[[str], object]]] = {
     ".tsv": ("text/tab-separated-values", _any_text),
     ".json": ("application/json", _is_json),
     ".srt": ("application/x-subrip", re.compile(r"\d\d:\d\d[,.]\d{3}\s*-->").search),
-    ".vtt": ("text/vtt", re.compile(r"\s*WEBVTT").match),
+    ".vtt": ("text/vtt", re.compile(r"\s*WEBVTT(?!\S)").match),
     ".cube": ("text/x-cube", lambda text: re.search(r"LUT_[13]D_SIZE\s+\d", text) and _NUMBERS.search(text)),
 }
 
 
 def is_manifest(name: str, data: bytes) -> bool:
     """Whether a file is a playlist, a manifest, or another file that names files to open, by its name or content."""
-    text = data[:8192].decode(_encoding(data), "replace")
-    return PurePosixPath(name).suffix.lower() in _MANIFEST_NAMES or bool(_MANIFEST.match(text))
+    if PurePosixPath(name).suffix.lower() in _MANIFEST_NAMES:
+        return True
+    text = data[:_PROBED].replace(b"\0", b"").decode("latin-1")
+    return bool(_MANIFEST.match(text) or _MANIFEST_INSIDE.search(text)) or ("<MPD" in text and "dash:profile" in text)
 
 
 def text_media_type(name: str, data: bytes) -> str | None:
