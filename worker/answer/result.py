@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,8 +45,31 @@ class Artifact:
         """Whether the file is in the job's input folder. A file in the output folder may have the same name."""
         return self.path.is_relative_to(self._workspace.input)
 
+    @property
+    def place(self) -> str:
+        """The file's path among all of the job's files. Those of the input folder are below ``input/``."""
+        inside = os.path.normpath(f"{self.subfolder}/{self.filename}".lstrip("/"))
+        if not self.is_input:
+            return inside
+        folder = "input"
+        while os.path.lexists(self._workspace.output / folder / inside):  # An output may have this path.
+            folder += "_"
+        return f"{folder}/{inside}"
+
+    @property
+    def size(self) -> int:
+        """The file's bytes; 0 if it is not there any more."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
     def read(self) -> bytes:
-        """The file's bytes."""
+        """The file's bytes.
+
+        Raises:
+            OSError: the file is not there any more, or cannot be read.
+        """
         return self.path.read_bytes()
 
 
@@ -93,7 +117,7 @@ class Result:
     @cached_property
     def size(self) -> int:
         """Bytes of all files together."""
-        return sum(artifact.path.stat().st_size for artifact in self.artifacts)
+        return sum(artifact.size for artifact in self.artifacts)
 
     @cached_property
     def images(self) -> list[Image]:

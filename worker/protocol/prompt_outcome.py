@@ -35,6 +35,7 @@ class PromptOutcome:
         display_ids: id of the node that the user sees, by the id of the node that ran.
         failure: the node that raised an exception; None if there is none.
         unsaved: a line for each image that could not be encoded.
+        warnings: a line for each thing that the prompt's files lack.
         unnamed: paths in the output folder of files that a node saved and its ui dict does not name, by node id.
     """
 
@@ -44,6 +45,7 @@ class PromptOutcome:
     display_ids: dict[str, str] = field(default_factory=dict)
     failure: NodeFailure | None = None
     unsaved: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     unnamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
