@@ -68,10 +68,11 @@ def test_other_files_and_texts(answer: Callable[[object], dict[str, Any]]) -> No
         }
     )
     data = base64.b64encode(b"movie").decode()
+    entry = {"filename": "a.mp4", "type": "base64", "data": data, "node_id": "1", "media_type": "video/mp4"}
     assert given == {
         "status": "success_no_images",
         "images": [],
-        "files": [{"filename": "a.mp4", "type": "base64", "data": data, "node_id": "1", "media_type": "video/mp4"}],
+        "files": [{**entry, "subfolder": "v"}],
         "text": [{"node_id": "2", "text": "hello"}],
     }
 

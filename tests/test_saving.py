@@ -158,11 +158,6 @@ def test_the_last_of_two_files_of_one_name_counts(ask: Ask) -> None:
     assert opened(images[-1]).size == (8, 8)
 
 
-def test_a_message_of_a_pack_under_comfyuis_name_does_no_harm(ask: Ask) -> None:
-    answer = ask(graphs.through("TestSendsMessages"))
-    assert set(answer) == {"images"}
-
-
 @pytest.mark.parametrize("prefix", ["\0", "x" * 300, "a\0/b", "\ud800"])
 @pytest.mark.parametrize("picture", [graphs.solid, large])
 @pytest.mark.parametrize("output_format", ["png", "webp"])

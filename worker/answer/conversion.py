@@ -33,22 +33,23 @@ def _converted(artifact: Artifact, wanted: ImageFormat, names: _Names, warnings:
         content = artifact.read()
     except OSError:  # The error is told when the file should be sent.
         return artifact
-    stays = f"{encodable(artifact.filename)} is sent as"
+    name = encodable(artifact.filename)
     try:
         image = _still(content)
     except Exception as error:  # noqa: BLE001 - Pillow may raise anything for a file that is no picture.
-        warnings.append(f"{stays} it is: it is no picture ({type(error).__name__})")
+        warnings.append(f"{name} is sent as it is: it is no picture ({type(error).__name__})")
         return artifact
     if image is None:
         return artifact
     try:
         return _written(artifact, encode_webp_jpeg(image, wanted), wanted, names)
     except Unfit as error:
-        warnings.append(f"{stays} PNG: {error}")
+        reason = str(error)
     except OSError as error:
-        warnings.append(f"{stays} PNG: {wanted.shown} cannot be written ({error.strerror or type(error).__name__})")
+        reason = f"{wanted.shown} cannot be written ({error.strerror or type(error).__name__})"
     except Exception as error:  # noqa: BLE001 - such as a picture that is too complex for WebP.
-        warnings.append(f"{stays} PNG: {wanted.shown} cannot be made of it ({type(error).__name__})")
+        reason = f"{wanted.shown} cannot be made of it ({type(error).__name__})"
+    warnings.append(f"{name} is sent as PNG: {reason}")
     return artifact
 
 

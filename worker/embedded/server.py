@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 MessageListener = Callable[[Any, Any], None]
 CLIENT_ID = "worker"
+_log = logging.getLogger("worker")
 
 
 def make_server(prompt_server: Any, loop: Any) -> Any:
@@ -23,8 +25,12 @@ def make_server(prompt_server: Any, loop: Any) -> Any:
 
         def send_sync(self, event: Any, data: Any, sid: str | None = None) -> None:  # noqa: ARG002 - there is one client.
             listener = self.on_message
-            if listener is not None:
+            if listener is None:
+                return
+            try:
                 listener(event, data)
+            except Exception:  # noqa: BLE001 - on a stock server, no message fails the node that sends it.
+                _log.exception("A message of ComfyUI or of a node pack (%.80r) cannot be handled", event)
 
     server = InProcessServer(loop)
     # Ask for previews with the id of their node, as ComfyUI's front end does.

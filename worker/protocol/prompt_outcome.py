@@ -65,11 +65,13 @@ def outcome_of(prompt_id: str, history: Mapping[str, Any], messages: Sequence[Se
     return PromptOutcome(prompt_id, status, dict(history["outputs"]), display_ids, failure)
 
 
-def blocked(data: Mapping[str, Any]) -> PromptOutcome:
+def blocked(name: object, data: object) -> PromptOutcome | None:
     """The outcome for a node that an ExecutionBlocker stopped with a message. The rest of the graph goes on.
 
-    ``data``: the data of the ``execution_error`` message that ComfyUI sends for this node.
+    Returns None for all other messages. A node pack may send anything under ComfyUI's ``execution_error``.
     """
+    if name != "execution_error" or not isinstance(data, Mapping) or data.get("exception_type") != "ExecutionBlocked":
+        return None
     return PromptOutcome(str(data.get("prompt_id")), "success", failure=NodeFailure.of(data))
 
 

@@ -69,9 +69,11 @@ class JobFiles:
         self._on_file = run.on_file
         self._unnamed = UnnamedFiles(shared.output)
         self._named: dict[str, dict[str, Any]] = {}
+        self._cache_is_read = False
 
     def begin_prompt(self) -> None:
         """Begin to follow a prompt of the job."""
+        self._cache_is_read = False
         self._unnamed.begin()
 
     def hear(self, graph: Mapping[str, Any], name: Any, data: Any) -> Any:
@@ -81,7 +83,8 @@ class JobFiles:
         """
         if not isinstance(data, dict):
             return data
-        if name == "execution_cached" and isinstance(data.get("nodes"), list):
+        if name == "execution_cached" and not self._cache_is_read and _are_ids(data.get("nodes")):
+            self._cache_is_read = True  # ComfyUI sends it once, before the first node. All others are a pack's.
             return {**data, "nodes": self._shared.reuse.before(data["nodes"])}
         node_id = data.get("node")
         if isinstance(node_id, str) and name in ("executing", "executed"):
@@ -164,3 +167,7 @@ class JobFiles:
 
     def _path(self, entry: Mapping[str, Any]) -> Path:
         return self._shared.output / str(entry.get("subfolder") or "") / str(entry["filename"])
+
+
+def _are_ids(nodes: Any) -> bool:
+    return isinstance(nodes, list) and all(isinstance(node_id, str) for node_id in nodes)
