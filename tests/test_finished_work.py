@@ -20,6 +20,8 @@ from worker.answer.delivery import Delivery, make_answer
 from worker.answer.reply import Answer, encode
 from worker.answer.result import Artifact, Result
 from worker.answer.uploader import UploadFailed
+from worker.embedded.files.folders import ComfyFolders
+from worker.engine.workspace import open_state
 from worker.handler import make_handler
 from worker.progress import JobProgress
 
@@ -149,6 +151,29 @@ def test_results_that_are_circles_cost_no_job(ask: Ask) -> None:
     for _ in range(2):
         answer = ask(graphs.through("TestReturns", kind="circle"))
         assert (len(answer["images"]), "errors" in answer) == (1, False)
+
+
+def test_a_picture_that_pillow_cannot_open_is_a_file(worker: Worker) -> None:
+    graph = graphs.solid(0x202122)
+    for number, name in enumerate(("a.svg", "b.png", "c.exr")):
+        graph[f"s{number}"] = graphs.node("TestSavesFile", key="images", subfolder="", filename=name, content="<svg/>")
+    result = worker.run(graph)
+    assert [image.size for image in result.images] == [(64, 64)]
+    assert [artifact.filename for artifact in result.files] == ["a.svg", "b.png", "c.exr"]
+
+
+def test_what_a_stuck_job_has_saved_is_copied_as_far_as_it_can_be(tmp_path: Path) -> None:
+    with contextlib.closing(open_state(tmp_path)) as state:
+        (state.output / "d").mkdir()
+        (state.output / "d" / "a.txt").write_text("a")
+        (state.output / "b.txt").symlink_to("gone")  # As where a node removes a file meanwhile.
+        (state.output / "c.txt").write_text("c")
+        workspace = state.new_workspace()
+        ComfyFolders(state, tmp_path / "none").copy_outputs(workspace)
+        assert sorted(str(path.relative_to(workspace.output)) for path in workspace.output.rglob("*.txt")) == [
+            "c.txt",
+            "d/a.txt",
+        ]
 
 
 class _Uploads:

@@ -122,12 +122,16 @@ class Result:
     @cached_property
     def images(self) -> list[Image]:
         """The saved images, decoded, in order. Other files, such as videos, are in ``files``."""
-        return [_open(artifact) for artifact in self.artifacts if artifact.media_type.startswith("image/")]
+        return [image for image in self._decoded if image is not None]
 
     @property
     def files(self) -> list[Artifact]:
-        """Every saved file that is no image. ``artifact.read()`` returns its bytes."""
-        return [artifact for artifact in self.artifacts if not artifact.media_type.startswith("image/")]
+        """Every saved file that is no image, or that Pillow cannot decode. ``artifact.read()`` returns its bytes."""
+        return [artifact for artifact, image in zip(self.artifacts, self._decoded, strict=True) if image is None]
+
+    @cached_property
+    def _decoded(self) -> list[Image | None]:
+        return [_open(artifact) if artifact.media_type.startswith("image/") else None for artifact in self.artifacts]
 
     @property
     def text(self) -> list[str]:
@@ -154,11 +158,15 @@ class Result:
         self._workspace.close()
 
 
-def _open(artifact: Artifact) -> Image:
+def _open(artifact: Artifact) -> Image | None:
+    """The decoded image; None if Pillow cannot decode it, such as a drawing in SVG."""
     from PIL import Image
 
-    image = Image.open(artifact.path)
-    image.load()
+    try:
+        image = Image.open(artifact.path)
+        image.load()
+    except Exception:  # noqa: BLE001 - Pillow raises many kinds. The file is there, whatever it is.
+        return None
     return image
 
 
