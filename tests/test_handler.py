@@ -68,10 +68,11 @@ def test_other_files_and_texts(answer: Callable[[object], dict[str, Any]]) -> No
         }
     )
     data = base64.b64encode(b"movie").decode()
+    entry = {"filename": "a.mp4", "type": "base64", "data": data, "node_id": "1", "media_type": "video/mp4"}
     assert given == {
         "status": "success_no_images",
         "images": [],
-        "files": [{"filename": "a.mp4", "type": "base64", "data": data, "node_id": "1", "media_type": "video/mp4"}],
+        "files": [{**entry, "subfolder": "v"}],
         "text": [{"node_id": "2", "text": "hello"}],
     }
 
@@ -156,3 +157,15 @@ def test_what_nobody_foresaw(worker: Worker, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("worker.handler.make_answer", broken)
     given = asyncio.run(make_handler(worker)({"input": {"workflow": graphs.solid()}}))
     assert given == {"error": "Internal error: RuntimeError", "error_type": "internal"}
+
+
+@pytest.mark.parametrize("graph", [graphs.solid(), {"1": graphs.node("TestShowsText", text="x" * 3000)}])
+def test_the_largest_answer_holds_for_every_caller(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, graph: graphs.Graph
+) -> None:
+    changed = worker.settings.model_copy(update={"max_response_mb": 0.0003})
+    monkeypatch.setattr(worker, "settings", changed)
+    given = asyncio.run(make_handler(worker)({"input": {"workflow": graph, "output_fromat": "png"}}))
+    assert given["error_type"] == "answer_too_large"
+    assert "may have 0.0003 MB (MAX_RESPONSE_MB)" in given["error"]
+    assert len(given["warnings"]) == 1

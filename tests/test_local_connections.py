@@ -7,6 +7,8 @@ import http.client
 import json
 import socket
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 
 import graphs
@@ -15,7 +17,7 @@ import requests
 from local_api import post, request, serving
 
 from worker import Worker
-from worker.local_api.connections import BoundedConnection
+from worker.local_api.connections import BoundedConnection, ReadsToTheEnd
 
 LINE = b"GET /health HTTP/1.1\r\n"
 REQUEST = LINE + b"Host: localhost\r\n\r\n"
@@ -157,6 +159,47 @@ def test_a_slow_body_that_goes_on_is_taken(api: str) -> None:
             connection.sendall(body[index : index + 20])
             time.sleep(0.2)
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/run", {}, 413),
+        ("/runsync", {}, 413),
+        ("/run", {"Connection": "keep-alive"}, 413),
+        ("/run", {"Origin": "http://other"}, 403),
+        ("/no/such/path/at/all", {}, 404),
+    ],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_whoever_sends_all_before_it_reads_gets_the_answer(
+    api: str, path: str, headers: dict[str, str], status: int, *, chunked: bool
+) -> None:
+    """As Python's urllib does. The system drops an answer if the connection is closed while bytes come."""
+    body = b'{"input": {"workflow": {}}, "filler": "' + b"x" * 60_000_000 + b'"}'
+    data = iter([body[:1000], body[1000:]]) if chunked else body
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(api + path, data, headers), timeout=60)  # noqa: S310
+    assert refused.value.code == status
+    assert json.load(refused.value)["error"]
+
+
+def test_whoever_asks_before_it_sends_is_answered_at_once(api: str) -> None:
+    head = HEAD.replace(b"1000", b"60000000").replace(b"Host", b"Origin: http://other\r\nExpect: 100-continue\r\nHost")
+    with connect(api) as connection:
+        connection.sendall(head)
+        began = time.monotonic()
+        assert connection.recv(65536).startswith(b"HTTP/1.1 403 ")
+        assert time.monotonic() - began < 5
+
+
+def test_a_body_without_end_is_not_read_for_ever(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReadsToTheEnd, "most_bytes", 1_000_000)
+    with connect(api) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(CHUNKED.replace(b"Host", b"Connection: close\r\nHost"))
+        for _ in range(500):
+            connection.sendall(b"f4240\r\n" + b"x" * 1_000_000 + b"\r\n")
+        pytest.fail("500 MB are read")
 
 
 def test_connections_have_a_bound(api: str, monkeypatch: pytest.MonkeyPatch) -> None:

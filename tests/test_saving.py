@@ -6,6 +6,7 @@ import asyncio
 import base64
 import importlib
 import io
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -157,11 +158,6 @@ def test_the_last_of_two_files_of_one_name_counts(ask: Ask) -> None:
     assert opened(images[-1]).size == (8, 8)
 
 
-def test_a_message_of_a_pack_under_comfyuis_name_does_no_harm(ask: Ask) -> None:
-    answer = ask(graphs.through("TestSendsMessages"))
-    assert set(answer) == {"images"}
-
-
 @pytest.mark.parametrize("prefix", ["\0", "x" * 300, "a\0/b", "\ud800"])
 @pytest.mark.parametrize("picture", [graphs.solid, large])
 @pytest.mark.parametrize("output_format", ["png", "webp"])
@@ -208,7 +204,8 @@ def test_what_is_no_picture_arrives_as_it_is(ask: Ask) -> None:
     graph = {"1": graphs.node("TestSavesFile", key="images", subfolder="", filename="no.png", content="no picture")}
     answer = ask(graph, output_format="webp")
     assert answer["images"][0]["filename"] == "no.png"
-    assert answer["errors"] == ["no.png is sent as it is: it is no picture (UnidentifiedImageError)"]
+    assert answer["warnings"] == ["no.png is sent as it is: it is no picture (UnidentifiedImageError)"]
+    assert "errors" not in answer
 
 
 def test_sixteen_bits_become_eight() -> None:
@@ -273,18 +270,117 @@ def test_other_nodes_pictures_are_converted_too(ask: Ask) -> None:
     assert opened(entry).format == "WEBP"
 
 
-def test_transparency_is_kept_or_refused(ask: Ask) -> None:
+@pytest.mark.backends("embedded", "websocket")
+def test_a_picture_with_transparency_is_no_jpeg_and_not_lost(ask: Ask) -> None:
     graph = graphs.solid()
     graph["5"] = graphs.node("SolidMask", value=0.5, width=64, height=64)
     graph["6"] = graphs.node("JoinImageWithAlpha", image=["1", 0], alpha=["5", 0])
     graph["2"]["inputs"]["images"] = ["6", 0]
     (entry,) = ask(graph, output_format="webp")["images"]
     assert opened(entry).mode == "RGBA"
-    refused = ask(graph, output_format="jpeg")
-    assert refused["details"] == [
-        "An image could not be saved: ComfyUI_00001_.jpg: JPEG has no transparency, and this image has: "
-        "use output_format png or webp"
-    ]
+    for _ in range(2):  # The second time from ComfyUI's cache.
+        answer = ask(graph, output_format="jpeg")
+        (entry,) = answer["images"]
+        assert (entry["media_type"], opened(entry).format, opened(entry).mode) == ("image/png", "PNG", "RGBA")
+        assert entry["filename"].endswith(".png")
+        text = "JPEG has no transparency, and this image has: use output_format png or webp"
+        assert answer["warnings"] == [f"{entry['filename']} is sent as PNG: {text}"]
+        assert set(answer) == {"images", "warnings"}
+
+
+def test_only_the_transparent_pictures_of_a_batch_stay_png(ask: Ask) -> None:
+    graph = {
+        "1": graphs.node("EmptyImage", width=160, height=160, batch_size=1, color=0xFF0000),
+        "2": graphs.node("SolidMask", value=0.0, width=160, height=160),
+        "3": graphs.node("SolidMask", value=0.5, width=160, height=160),
+        "4": graphs.node("JoinImageWithAlpha", image=["1", 0], alpha=["2", 0]),
+        "5": graphs.node("JoinImageWithAlpha", image=["1", 0], alpha=["3", 0]),
+        "6": graphs.node("ImageBatch", image1=["4", 0], image2=["5", 0]),
+        "7": graphs.node("SaveImage", images=["6", 0], filename_prefix="mixed"),
+    }
+    answer = ask(graph, output_format="jpeg")
+    names = [entry["filename"] for entry in answer["images"]]
+    assert names == ["mixed_00001_.jpg", "mixed_00002_.png"]
+    assert len(answer["warnings"]) == 1
+
+
+@pytest.mark.parametrize("class_type", ["SaveImage", "TestInheritsSaveImage"])
+def test_a_picture_that_is_too_long_for_its_format_stays_png(ask: Ask, class_type: str) -> None:
+    graph = graphs.solid(0x123456, width=16_384, height=16)
+    graph["2"]["class_type"] = class_type
+    answer = ask(graph, output_format="webp")
+    (entry,) = answer["images"]
+    assert (entry["media_type"], opened(entry).size) == ("image/png", (16_384, 16))
+    text = "WebP takes at most 16383 pixels a side, and this image has 16384 x 16"
+    assert answer["warnings"] == [f"{entry['filename']} is sent as PNG: {text}"]
+    assert "errors" not in answer
+
+
+@pytest.mark.parametrize("class_type", ["SaveImage", "TestInheritsSaveImage", "TestUsesSaveImage"])
+@pytest.mark.parametrize("picture", [graphs.solid, large])
+def test_a_picture_that_its_format_cannot_take_comes_as_png(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, class_type: str, picture: Callable[[int], dict[str, Any]]
+) -> None:
+    """As WebP does with pictures that are too complex. Then the next job has it as it was meant."""
+
+    def too_complex(*_: object) -> bytes:
+        raise ValueError("encoding error 6: Partition #0 is too big to fit 512k")
+
+    graph = picture(0x225577)
+    graph["2"] = graphs.node(class_type, images=["1", 0])
+    if class_type != "TestUsesSaveImage":
+        graph["2"]["inputs"]["filename_prefix"] = "hard"
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.images.encoder.encode_webp_jpeg", too_complex)
+        patch.setattr("worker.answer.conversion.encode_webp_jpeg", too_complex)
+        answer = ask(graph, output_format="webp")
+    (entry,) = answer["images"]
+    assert (entry["filename"].rpartition(".")[2], entry["media_type"]) == ("png", "image/png")
+    assert opened(entry).getpixel((0, 0)) == (0x22, 0x55, 0x77)
+    assert answer["warnings"] == [f"{entry['filename']} is sent as PNG: WebP cannot be made of it (ValueError)"]
+    assert "errors" not in answer
+    again = ask(graph, output_format="webp")
+    assert [entry["media_type"] for entry in again["images"]] == ["image/webp"]
+
+
+def test_a_full_disk_costs_the_conversion_not_the_picture(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = graphs.solid(0x336690)
+    graph["2"] = graphs.node("TestInheritsSaveImage", images=["1", 0], filename_prefix="full")
+    write = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if path.suffix == ".webp":
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    answer = ask(graph, output_format="webp")
+    assert [entry["filename"] for entry in answer["images"]] == ["full_own_00001_.png"]
+    text = "full_own_00001_.png is sent as PNG: WebP cannot be written (No space left on device)"
+    assert (answer["warnings"], "errors" in answer) == ([text], False)
+
+
+@pytest.mark.parametrize("picture", [graphs.solid, large])
+def test_metadata_that_no_file_can_hold_cost_no_picture(ask: Ask, picture: Callable[[int], dict[str, Any]]) -> None:
+    names = ["作者", "", "a\0b", "x" * 80]
+    extra = {"extra_pnginfo": dict.fromkeys(names, "me") | {"author": "me"}}
+    answer = ask(picture(0x0F1F2F), save_metadata=True, extra_data=extra)
+    texts = getattr(opened(answer["images"][0]), "text")  # noqa: B009 - only PNGs have it.
+    assert json.loads(texts["author"]) == "me"
+    assert set(texts) == {"author", "prompt"}
+    assert answer["warnings"] == [f"The images have no metadata '{name}': no file can hold it" for name in names]
+    assert "errors" not in answer
+
+
+def test_a_workflow_that_is_too_long_for_a_jpeg_costs_no_picture(ask: Ask) -> None:
+    extra = {"extra_pnginfo": {"workflow": {"nodes": ["x" * 70_000]}}}
+    answer = ask(graphs.solid(0x0F1F20), output_format="jpeg", save_metadata=True, extra_data=extra)
+    assert opened(answer["images"][0]).format == "JPEG"
+    assert answer["warnings"] == ["ComfyUI_00001_.jpg has no metadata: the workflow is too long for its format"]
+    assert "errors" not in answer
+
+
+def test_a_picture_that_is_opaque_becomes_a_jpeg() -> None:
     opaque = Image.new("RGBA", (8, 8), (1, 2, 3, 255))
     assert Image.open(io.BytesIO(encode_webp_jpeg(opaque, ImageFormat("jpeg")))).mode == "RGB"
     with pytest.raises(AlphaLost):

@@ -98,6 +98,15 @@ def test_a_failed_test_input_has_its_exit_code(command: Command, as_client: dict
     assert "[mine] INFO A job: invalid_input in " in answer.stderr
 
 
+def test_a_test_input_keeps_the_largest_answer(command: Command, as_client: dict[str, str]) -> None:
+    job = {"input": {"workflow": {"1": graphs.node("TestShowsText", text="x" * 3000)}}}
+    answer = command("--test_input", json.dumps(job), MAX_RESPONSE_MB="0.002", **PLATFORM, **as_client)
+    assert answer.returncode == 1
+    given = json.loads(answer.stdout)
+    assert given["error_type"] == "answer_too_large"
+    assert given["error"].startswith("The answer has 0.0 MB and may have 0.002 MB (MAX_RESPONSE_MB)")
+
+
 def test_a_test_input_in_a_file(project: Path, as_client: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "test_input.json").write_text(json.dumps({"input": {"workflow": graphs.solid()}}))
     answer = subprocess.run(

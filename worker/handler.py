@@ -12,7 +12,7 @@ from worker.answer.delivery import Delivery, make_answer
 from worker.answer.outputs import collect
 from worker.answer.reply import Answer, Reply, encode
 from worker.bucket.buckets import Buckets
-from worker.errors import WorkerDefunct, WorkerError, failure
+from worker.errors import AnswerTooLarge, WorkerDefunct, WorkerError, failure
 from worker.job.parse import parse_job
 from worker.job_log import JobLog, JobRecord
 from worker.worker import Listener, Worker
@@ -28,6 +28,8 @@ _log = logging.getLogger("worker")
 def make_handler(worker: Worker, on_event: Listener | None = None) -> Handler:
     """Build the async handler of ``worker``: job dict → answer dict. The handler raises only ``CancelledError``.
 
+    An answer may have ``MAX_RESPONSE_MB``. Without this setting there is no limit here.
+
     Args:
         worker: an open worker.
         on_event: called with the events of every job, on another thread.
@@ -39,7 +41,7 @@ def make_handler(worker: Worker, on_event: Listener | None = None) -> Handler:
 
     async def handle(raw: object) -> Answer:
         try:
-            return await handler.answer(raw, on_event)
+            return await handler.answer(raw, on_event, worker.settings.max_response_mb)
         except WorkerDefunct as error:
             return error.answer()
 
@@ -71,7 +73,12 @@ class JobHandler:
     async def answer(self, raw: object, on_event: Listener | None = None, limit_mb: float | None = None) -> Answer:
         """Run one job. Returns what its caller gets."""
         async with self._log.record(raw) as record:
-            record.answer = await self._answer(record, raw, on_event, limit_mb)
+            answer = record.answer = await self._answer(record, raw, on_event, limit_mb)
+            if limit_mb is not None:
+                try:
+                    await _step(_has_few_bytes(answer), lambda: encode(answer, limit_mb))
+                except AnswerTooLarge as error:
+                    record.answer = error.answer() | record.warnings()
             return record.answer
 
     async def reply(self, raw: object, on_event: Listener | None = None, limit_mb: float | None = None) -> Reply:
@@ -81,7 +88,7 @@ class JobHandler:
             try:
                 return await _step(_has_few_bytes(answer), lambda: encode(answer, limit_mb))
             except Exception as error:  # noqa: BLE001 - the caller must get an answer.
-                record.answer = _failed(error)
+                record.answer = _failed(error) | record.warnings()
                 return encode(record.answer)
 
     async def _answer(

@@ -90,6 +90,6 @@ mkdir -p "$2"
 write_request "$1" "${@:3}"
 call POST run --data-binary "@$temporary/request"
 follow
-answer '.output | .errors[]?, .details[]?' >&2
+answer '.output | .errors[]?, .details[]?, .warnings[]?' >&2
 [ "$(answer .status)" = COMPLETED ] || fail "$(answer '"\(.status): \(.error // "the job gave nothing")"')"
 save "$2"

@@ -68,7 +68,7 @@ function show({ status, output }) {
 
 async function finish({ status, error, ...job }, folder) {
   const output = job.output ?? {};
-  for (const line of [...(output.errors ?? []), ...(output.details ?? [])]) console.error(line);
+  for (const line of [...(output.errors ?? []), ...(output.details ?? []), ...(output.warnings ?? [])]) console.error(line);
   if (status !== "COMPLETED") {
     console.error(`${status}: ${error ?? "the job gave nothing"}`);
     return 1;

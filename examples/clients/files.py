@@ -64,7 +64,7 @@ def show(job: dict[str, Any]) -> None:
 def finish(job: dict[str, Any], folder: Path) -> int:
     """Save the results of ``job`` and print their paths, or say why there are none; returns the exit code."""
     output = job.get("output") or {}
-    for line in [*output.get("errors", []), *output.get("details", [])]:
+    for line in [*output.get("errors", []), *output.get("details", []), *output.get("warnings", [])]:
         print(line, file=sys.stderr)
     if job["status"] != "COMPLETED":
         print(f"{job['status']}: {job.get('error', 'the job gave nothing')}", file=sys.stderr)

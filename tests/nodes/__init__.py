@@ -124,6 +124,45 @@ class SavesFile:
         return {"ui": {key: [{"filename": named or filename, "subfolder": subfolder, "type": "output"}]}}
 
 
+class SavesInEachFolder:
+    """Saves files of one name into the output, the input and the temp folder, and names all of them."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"subfolders": ("STRING", {})}}
+
+    def run(self, subfolders: str) -> dict[str, Any]:
+        entries = []
+        for subfolder in subfolders.split(","):
+            for kind in ("output", "input", "temp"):
+                path = Path(folder_paths.get_directory_by_type(kind) or "") / subfolder / "a.txt"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(f"{kind} {subfolder}".strip())
+                entries.append({"filename": "a.txt", "subfolder": subfolder, "type": kind})
+        return {"ui": {"files": entries}}
+
+
+class Shows:
+    """Returns any ui dict, as JSON or as Python code gives it."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"ui": ("STRING", {})}}
+
+    def run(self, ui: str) -> dict[str, Any]:
+        return {"ui": eval(ui, {})}  # noqa: S307 - it is the test's own text.
+
+
 class Blocks:
     """Hands on a blocker with a message in place of the image."""
 
@@ -292,9 +331,28 @@ class SendsMessages:
         return {"required": {"image": ("IMAGE",)}}
 
     def run(self, image: Any) -> tuple[Any]:
-        for name in ("executing", "executed", "execution_cached"):
-            for data in ({"value": 1}, {"node": 5, "nodes": 3, "output": []}, None, "text"):
+        for name in (
+            "executing", "executed", "execution_cached", "execution_error", "execution_start", "execution_success",
+            "execution_interrupted", "progress", "progress_state", "status",
+        ):  # fmt: skip
+            for data in (
+                {"value": 1}, {"node": 5, "nodes": 3, "output": []}, None, "text", 5, [1], {"node": "2", "output": [1]},
+                {"node": "2", "output": {"images": [{"filename": ["x"], "type": "output"}, 5], "x": 5}},
+                {"nodes": [{}, None]}, {"nodes": ["1", "2", "none"]}, {"exception_type": "ExecutionBlock"},
+            ):  # fmt: skip
                 server.PromptServer.instance.send_sync(name, data)
+        return (image,)
+
+
+class SendsFrames(SendsMessages):
+    """Sends binary messages of its own, which would end a stock server's loop."""
+
+    def run(self, image: Any) -> tuple[Any]:
+        for number in (*range(1, 5), 99):
+            for data in (None, "text", 5, (), (1,), [1, 2], ((1, 2), 3), ((1, 2, 3), 4), {"node": 1}, b""):
+                server.PromptServer.instance.send_sync(number, data)
+        for name in (None, ["x"], object()):
+            server.PromptServer.instance.send_sync(name, {"node": "2"})  # type: ignore[arg-type]
         return (image,)
 
 
@@ -367,6 +425,8 @@ NODE_CLASS_MAPPINGS = {
         ShowsEditorData,
         ShowsText,
         SavesFile,
+        SavesInEachFolder,
+        Shows,
         Blocks,
         CountsRuns,
         MakesNoise,
@@ -377,6 +437,7 @@ NODE_CLASS_MAPPINGS = {
         UsesSaveImage,
         AfterSaving,
         SavesPicture,
+        SendsFrames,
         SendsMessages,
         InheritsSaveImage,
         MakesVoxels,

@@ -89,6 +89,10 @@ class Returns(_OnImage):
             return ("no image",)
         if kind == "nothing":
             return ()
+        if kind == "circle":
+            circle: list[Any] = [image]
+            circle.append(circle)
+            return (image, circle)
         return None
 
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import io
+import json
 import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any
 
 import pybase64
-from PIL import Image
 
+from worker.answer.conversion import convert
 from worker.answer.kinds import answer_key
 from worker.answer.reply import MB, Answer
 from worker.answer.result import Artifact, Result
 from worker.answer.uploader import Uploader, UploadFailed
 from worker.errors import AnswerTooLarge, ErrorType, JobInterrupted, failure
-from worker.images.formats import ImageFormat
-from worker.images.webp_jpeg import AlphaLost, encode_webp_jpeg
 from worker.redact import encodable, masked
 
 GIVE_UP_S = 180.0  # Seconds for all uploads of a job, from the end of its graph.
+_AROUND_ENTRY = 200  # Bytes of an entry beside its file and its folder.
+_LINE = 300  # Bytes of the line about a file that could not be stored.
 
 
 @dataclass(frozen=True)
@@ -48,21 +48,20 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
         AnswerTooLarge: the files do not fit into the answer.
     """
     errors = [encodable(masked(error, delivery.secrets)) for error in result.errors]
-    names = {(artifact.subfolder, artifact.filename.lower()) for artifact in result.artifacts}
-    artifacts = [_converted(artifact, result.image_format, names, errors) for artifact in result.artifacts]
+    warnings = [encodable(masked(line, delivery.secrets)) for line in result.warnings]
+    texts = [{"node_id": encodable(text.node_id), "text": _public(text.text, delivery)} for text in result.texts]
+    artifacts = convert(result.artifacts, result.image_format, warnings)
     if delivery.uploader is None:
-        entries = _inline(artifacts, delivery.limit_mb)
+        entries = _inline(artifacts, delivery.limit_mb, errors)
     else:
-        entries = _uploaded(artifacts, delivery.uploader, delivery.limit_mb, errors)
+        entries = _uploaded(artifacts, delivery.uploader, delivery.limit_mb, errors, [texts, warnings])
     images = [entry for artifact, entry in entries if answer_key(artifact.key) == "images"]
     files = [entry for artifact, entry in entries if answer_key(artifact.key) == "files"]
-    texts = [{"node_id": encodable(text.node_id), "text": _public(text.text, delivery)} for text in result.texts]
     if errors and not (images or files or texts):
-        return _failed(result, errors)
+        return _failed(result, errors) | ({"warnings": warnings} if warnings else {})
     answer: Answer = {"images": images}
     if not images and not errors:
         answer = {"status": "success_no_images", **answer}
-    warnings = [encodable(line) for line in result.warnings]
     optional = {"files": files, "text": texts, "errors": errors, "warnings": warnings}
     if result.error is not None:
         optional["error_type"] = result.error.error_type
@@ -86,92 +85,94 @@ def _public(text: str, delivery: Delivery) -> str:
     return masked(text, delivery.secrets)
 
 
-_Entries = list[tuple[Artifact, dict[str, str]]]
+_Entry = dict[str, str]
+_Entries = list[tuple[Artifact, _Entry]]
 
 
-def _inline(artifacts: list[Artifact], limit_mb: float | None) -> _Entries:
+def _inline(artifacts: list[Artifact], limit_mb: float | None, errors: list[str]) -> _Entries:
     size = sum(map(_inline_size, artifacts))
     if limit_mb is not None and size > limit_mb * MB:
         raise AnswerTooLarge(size / MB, limit_mb)
-    return [(artifact, _entry(artifact, "base64", _base64(artifact))) for artifact in artifacts]
+    read = [(artifact, _read(artifact, errors)) for artifact in artifacts]
+    return [(artifact, entry) for artifact, entry in read if entry is not None]
 
 
-def _uploaded(artifacts: list[Artifact], uploader: Uploader, limit_mb: float | None, errors: list[str]) -> _Entries:
-    """Entries with URLs for files that could be stored. The others hold the file itself, as long as there is room."""
-    uploads = [(artifact, uploader.prepare(artifact)) for artifact in artifacts]
+def _uploaded(
+    artifacts: list[Artifact], uploader: Uploader, limit_mb: float | None, errors: list[str], beside: Any
+) -> _Entries:
+    """Entries with URLs for files that could be stored. The others hold the file itself, as long as there is room.
+
+    ``beside``: what else is in the answer.
+    """
+    uploads = [_begun(uploader, artifact) for artifact in artifacts]
     deadline = time.monotonic() + GIVE_UP_S
-    room = float("inf") if limit_mb is None else limit_mb * MB
-    entries: _Entries = []
-    for artifact, upload in uploads:
+    entries: list[_Entry | None] = [None] * len(artifacts)
+    unstored: list[tuple[int, str]] = []
+    for index, upload in enumerate(uploads):
         try:
-            entries.append((artifact, _entry(artifact, "s3_url", _url(upload, deadline))))
-            continue
+            entries[index] = _entry(artifacts[index], "s3_url", _url(upload, deadline))
         except UploadFailed as failed:
-            name, reason = encodable(artifact.filename), str(failed)
-        room -= _inline_size(artifact)
-        if room < 0:
-            room += _inline_size(artifact)
-            size = artifact.path.stat().st_size / MB
-            errors.append(f"{name} could not be stored in the bucket ({reason}), and {size:.1f} MB do not fit in here")
-        else:
-            errors.append(f"{name} could not be stored in the bucket ({reason}): it is sent as base64 instead")
-            entries.append((artifact, _entry(artifact, "base64", _base64(artifact))))
-    return entries
+            unstored.append((index, str(failed)))
+    left = float("inf")
+    if unstored and limit_mb is not None:
+        left = limit_mb * MB - _json_size([entries, errors, beside]) - len(unstored) * _LINE
+    for index, reason in unstored:
+        artifact, size = artifacts[index], _inline_size(artifacts[index])
+        said = f"{encodable(artifact.filename)} could not be stored in the bucket ({reason})"
+        if size > left:
+            errors.append(f"{said}, and {artifact.size / MB:.1f} MB do not fit in here")
+        elif (entry := _read(artifact, errors)) is not None:
+            errors.append(f"{said}: it is sent as base64 instead")
+            entries[index] = entry
+            left -= size
+    return [(artifact, entry) for artifact, entry in zip(artifacts, entries, strict=True) if entry is not None]
+
+
+def _begun(uploader: Uploader, artifact: Artifact) -> Future[str]:
+    try:
+        return uploader.prepare(artifact)
+    except Exception as error:  # noqa: BLE001 - such as no further thread. The file can still be sent as base64.
+        failed: Future[str] = Future()
+        failed.set_exception(error)
+        return failed
 
 
 def _url(upload: Future[str], deadline: float) -> str:
     try:
         return upload.result(max(0.0, deadline - time.monotonic()))
+    except UploadFailed:
+        raise
     except FutureTimeout:
         raise UploadFailed(f"no answer in {GIVE_UP_S:g} s") from None
+    except Exception as error:  # noqa: BLE001 - one file's upload must not cost the others.
+        raise UploadFailed(type(error).__name__) from None
 
 
-def _entry(artifact: Artifact, kind: str, data: str) -> dict[str, str]:
-    return {
+def _read(artifact: Artifact, errors: list[str]) -> _Entry | None:
+    """The entry with the file itself. None, with a line in ``errors``, if the file is not there any more."""
+    try:
+        return _entry(artifact, "base64", pybase64.b64encode_as_string(artifact.read()))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        errors.append(f"{encodable(artifact.filename)} could not be read ({reason}), and is not sent")
+        return None
+
+
+def _entry(artifact: Artifact, kind: str, data: str) -> _Entry:
+    entry = {
         "filename": encodable(artifact.filename),
         "type": kind,
         "data": data,
         "node_id": encodable(artifact.node_id),
         "media_type": artifact.media_type,
     }
-
-
-def _base64(artifact: Artifact) -> str:
-    return pybase64.b64encode_as_string(artifact.read())
+    return {**entry, "subfolder": encodable(artifact.subfolder)} if artifact.subfolder else entry
 
 
 def _inline_size(artifact: Artifact) -> int:
     """Bytes that ``artifact`` takes in an answer."""
-    return (artifact.path.stat().st_size + 2) // 3 * 4 + 200
+    return (artifact.size + 2) // 3 * 4 + _AROUND_ENTRY
 
 
-def _converted(artifact: Artifact, wanted: ImageFormat, names: set[tuple[str, str]], errors: list[str]) -> Artifact:
-    """``artifact``. A PNG that is not animated is converted to the wanted format."""
-    if wanted.name == "png" or artifact.key != "images" or artifact.media_type != "image/png":
-        return artifact
-    try:
-        with Image.open(io.BytesIO(artifact.read())) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                return artifact
-            content = encode_webp_jpeg(image, wanted)
-    except AlphaLost as error:
-        errors.append(f"{encodable(artifact.filename)} is sent as PNG: {error}")
-        return artifact
-    except Exception as error:  # noqa: BLE001 - Pillow may raise anything for a file that is no picture.
-        errors.append(f"{encodable(artifact.filename)} is sent as it is: it is no picture ({type(error).__name__})")
-        return artifact
-    filename = _free_name(artifact, wanted, names)
-    path = artifact.path.with_name(filename)
-    path.write_bytes(content)
-    return replace(artifact, filename=filename, media_type=wanted.media_type, path=path)
-
-
-def _free_name(artifact: Artifact, wanted: ImageFormat, names: set[tuple[str, str]]) -> str:
-    """The file's name with the format's ending, and with a number if another file has that name."""
-    stem, count = Path(artifact.filename).stem, 1
-    filename = stem + wanted.suffix
-    while (artifact.subfolder, filename.lower()) in names:
-        count += 1
-        filename = f"{stem}-{count}{wanted.suffix}"
-    names.add((artifact.subfolder, filename.lower()))
-    return filename
+def _json_size(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,48 +16,103 @@ from worker.engine.workspace import Workspace
 from worker.redact import encodable
 
 _MOST_TEXT = 50_000_000  # Characters in one answer. There are several copies of them before they are sent.
+_MOST_NAMES = 5  # In one line.
 
 
 def collect(ran: RunResult) -> Result:
     """Find the files and texts that ``ran`` names. Previews (``type`` is ``temp``) and very long texts are left out.
 
     The artifacts include files that an output node saved without naming them, as CheckpointSave does. Each file that is
-    named but does not exist gets an error line.
+    named but does not exist gets an error line. A node that saved elsewhere has done its work, so it gets a warning.
     """
     began = time.perf_counter()
-    workspace = ran.run.workspace
-    artifacts: dict[tuple[str, str, str, str], Artifact] = {}
-    texts: list[Text] = []
-    errors = list(ran.errors)
-    room = _MOST_TEXT
+    found = _Found(ran.run.workspace, list(ran.errors))
     for node_id, key, values in _lists(ran):
         for value in values:
             if key == "text":
-                text = str(value)
-                room -= len(text)
-                if room < 0:
-                    room += len(text)
-                    errors.append(f"Node {node_id} showed a text that is too long to be sent: {len(text):,} characters")
-                else:
-                    texts.append(Text(node_id, encodable(text.replace(f"{workspace.state_root}/", ""))))
+                found.text(node_id, value)
             elif isinstance(value, Mapping) and "filename" in value and value.get("type") != "temp":
-                artifact = _artifact(node_id, key, value, workspace)
-                if isinstance(artifact, str):
-                    errors.append(artifact)
-                else:
-                    artifacts[node_id, key, artifact.subfolder, artifact.filename] = artifact
-    named = tuple(artifacts.values())
+                found.file(node_id, key, value)
+    named = tuple(found.artifacts.values())
     return Result(
         ran.status,
         (*named, *_unnamed(ran, named)),
-        tuple(texts),
-        tuple(errors),
+        tuple(found.texts),
+        tuple(found.errors),
         {**ran.seconds, "collect": time.perf_counter() - began},
-        workspace,
+        ran.run.workspace,
         ran.error,
         ran.run.image_format,
-        ran.run.warnings,
+        (*ran.warnings, *found.warnings()),
     )
+
+
+@dataclass
+class _Found:
+    """What has been found so far. ``outside``: names of files that are not in the output folder, by node id."""
+
+    workspace: Workspace
+    errors: list[str]
+    artifacts: dict[tuple[str, str, Path], Artifact] = field(default_factory=dict)
+    texts: list[Text] = field(default_factory=list)
+    outside: dict[str, list[str]] = field(default_factory=dict)
+    room: int = _MOST_TEXT
+
+    def text(self, node_id: str, value: Any) -> None:
+        try:
+            text = str(value)
+        except Exception as error:  # noqa: BLE001 - a node may show any object.
+            self.errors.append(f"Node {node_id} showed what cannot be made a text ({type(error).__name__})")
+            return
+        if len(text) > self.room:
+            self.errors.append(f"Node {node_id} showed a text that is too long to be sent: {len(text):,} characters")
+            return
+        self.room -= len(text)
+        self.texts.append(Text(node_id, encodable(text.replace(f"{self.workspace.state_root}/", ""))))
+
+    def file(self, node_id: str, key: str, entry: Mapping[str, Any]) -> None:
+        filename, subfolder = str(entry["filename"]), str(entry.get("subfolder") or "")
+        if not _is_a_name(filename + subfolder):
+            self.errors.append(f"Node {node_id} named an output that no file can have: {filename!r}")
+            return
+        folder = "input" if entry.get("type") == "input" else "output"
+        base = getattr(self.workspace, folder)
+        inside = _inside(self.workspace.state_root / folder, subfolder, filename)
+        path = base / (filename if inside is None else inside)
+        shown = encodable(path.name[:200])
+        if inside is None or not _is_inside(path, base, has_folders="/" in inside):
+            self.outside.setdefault(node_id, []).append(shown)
+        elif not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names that no file can have.
+            self.errors.append(f"Node {node_id} named an output that is not there: {shown}")
+        else:
+            parent, name = os.path.split(inside)
+            self.artifacts[node_id, key, path] = Artifact(
+                node_id, key, name, parent, media_type(name), path, self.workspace
+            )
+
+    def warnings(self) -> Iterator[str]:
+        """A line for each node that has named files outside of the output folder."""
+        for node_id, names in self.outside.items():
+            shown = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
+            if len(names) == 1:
+                yield f"Node {node_id} named an output outside of the output folder, which is not sent: {shown}"
+            else:
+                many = f"{len(names)} outputs outside of the output folder, which are not sent"
+                yield f"Node {node_id} named {many}: {shown}"
+
+
+def _inside(folder: Path, subfolder: str, filename: str) -> str | None:
+    """The path of a file below ComfyUI's ``folder``, as a node names it; None if it is elsewhere.
+
+    A node may also name the file, or its folder, by its full path.
+    """
+    if not subfolder and "/" not in filename:
+        return filename
+    path = os.path.normpath(os.path.join(folder, subfolder, filename))  # noqa: PTH118
+    for base in (str(folder), os.path.realpath(folder)):
+        if path.startswith(f"{base}/"):
+            return path[len(base) + 1 :]
+    return None
 
 
 def _unnamed(ran: RunResult, named: Iterable[Artifact]) -> Iterator[Artifact]:
@@ -76,21 +132,6 @@ def _lists(ran: RunResult) -> Iterator[tuple[str, str, list[Any]]]:
             for key, values in output.items():
                 if isinstance(values, list | tuple):
                     yield node_id, key, list(values)
-
-
-def _artifact(node_id: str, key: str, entry: Mapping[str, Any], workspace: Workspace) -> Artifact | str:
-    """The artifact, or an error line that says why there is none."""
-    filename, subfolder = str(entry["filename"]), str(entry.get("subfolder") or "")
-    if not _is_a_name(filename + subfolder):
-        return f"Node {node_id} named an output that no file can have: {filename!r}"
-    base = workspace.input if entry.get("type") == "input" else workspace.output
-    path = base / subfolder / filename
-    if not _is_inside(path, base, has_folders=bool(subfolder) or "/" in filename):
-        return f"Node {node_id} named an output outside of the output folder: {encodable(path.name[:200])}"
-    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names that no file can have.
-        return f"Node {node_id} named an output that is not there: {encodable(path.name[:200])}"
-    inside = os.path.relpath(path, base) if subfolder or "/" in filename else filename
-    return Artifact(node_id, key, filename, os.path.dirname(inside), media_type(filename), path, workspace)  # noqa: PTH120
 
 
 def _is_a_name(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,8 +45,31 @@ class Artifact:
         """Whether the file is in the job's input folder. A file in the output folder may have the same name."""
         return self.path.is_relative_to(self._workspace.input)
 
+    @property
+    def place(self) -> str:
+        """The file's path among all of the job's files. Those of the input folder are below ``input/``."""
+        inside = os.path.normpath(f"{self.subfolder}/{self.filename}".lstrip("/"))
+        if not self.is_input:
+            return inside
+        folder = "input"
+        while os.path.lexists(self._workspace.output / folder / inside):  # An output may have this path.
+            folder += "_"
+        return f"{folder}/{inside}"
+
+    @property
+    def size(self) -> int:
+        """The file's bytes; 0 if it is not there any more."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
     def read(self) -> bytes:
-        """The file's bytes."""
+        """The file's bytes.
+
+        Raises:
+            OSError: the file is not there any more, or cannot be read.
+        """
         return self.path.read_bytes()
 
 
@@ -93,17 +117,21 @@ class Result:
     @cached_property
     def size(self) -> int:
         """Bytes of all files together."""
-        return sum(artifact.path.stat().st_size for artifact in self.artifacts)
+        return sum(artifact.size for artifact in self.artifacts)
 
     @cached_property
     def images(self) -> list[Image]:
         """The saved images, decoded, in order. Other files, such as videos, are in ``files``."""
-        return [_open(artifact) for artifact in self.artifacts if artifact.media_type.startswith("image/")]
+        return [image for image in self._decoded if image is not None]
 
     @property
     def files(self) -> list[Artifact]:
-        """Every saved file that is no image. ``artifact.read()`` returns its bytes."""
-        return [artifact for artifact in self.artifacts if not artifact.media_type.startswith("image/")]
+        """Every saved file that is no image, or that Pillow cannot decode. ``artifact.read()`` returns its bytes."""
+        return [artifact for artifact, image in zip(self.artifacts, self._decoded, strict=True) if image is None]
+
+    @cached_property
+    def _decoded(self) -> list[Image | None]:
+        return [_open(artifact) if artifact.media_type.startswith("image/") else None for artifact in self.artifacts]
 
     @property
     def text(self) -> list[str]:
@@ -136,11 +164,15 @@ class Result:
         return mime_bundle(self)
 
 
-def _open(artifact: Artifact) -> Image:
+def _open(artifact: Artifact) -> Image | None:
+    """The decoded image; None if Pillow cannot decode it, such as a drawing in SVG."""
     from PIL import Image
 
-    image = Image.open(artifact.path)
-    image.load()
+    try:
+        image = Image.open(artifact.path)
+        image.load()
+    except Exception:  # noqa: BLE001 - Pillow raises many kinds. The file is there, whatever it is.
+        return None
     return image
 
 

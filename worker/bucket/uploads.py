@@ -70,8 +70,7 @@ class Uploads:
 
     def prepare(self, artifact: Artifact) -> Future[str]:
         """Upload ``artifact`` as it is now, unless that has begun already. Returns the future of its URL."""
-        name = os.path.normpath(f"{artifact.subfolder}/{artifact.filename}".lstrip("/"))
-        return self._begin(f"input/{name}" if artifact.is_input else name, artifact.path)
+        return self._begin(artifact.place, artifact.path)
 
     def close(self) -> None:
         """Drop the uploads that have not begun, since nobody waits for them any more."""

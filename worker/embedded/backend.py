@@ -228,8 +228,8 @@ class _Messages:
         if name == "execution_start" and self._turn.interrupted:
             # The executor has just cleared the flag that an earlier interrupt had set.
             self._runtime.prompts.interrupt()
-        if name == "execution_error" and data.get("exception_type") == "ExecutionBlocked":
-            self.blocked.append(blocked(data))
+        if (outcome := blocked(name, data)) is not None:
+            self.blocked.append(outcome)
         if threading.get_ident() == self._thread:  # A pack's monitor tells nothing of the node that runs.
             self._on_message()
         if self._turn.run.on_event is not None:

@@ -22,12 +22,8 @@ def translate_inner(name: Any, data: Any, graph: Mapping[str, Any]) -> Event | N
         return translate(name, data, graph)
     try:
         return _binary(name, data)
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ):  # A node pack sent its own data under one of ComfyUI's numbers.
+    except (AttributeError, LookupError, TypeError, ValueError):
+        # A node pack sent its own data under one of ComfyUI's numbers.
         return Message(str(name), data)
 
 

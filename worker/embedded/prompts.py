@@ -97,16 +97,20 @@ class PromptRunner:
         taken = self._server.prompt_queue.get(timeout=0)
         if taken is None:
             return None
-        (_, prompt_id, graph, extra_data, outputs, sensitive), item_id = taken
+        item, item_id = taken
+        # An item that a node has queued may lack the last part, which older versions of ComfyUI did not have.
+        _, prompt_id, graph, extra_data, outputs = item[:5]
+        sensitive: dict[str, Any] = item[5] if len(item) > 5 else {}
         # The queue keeps a copy of what it gave, which every node finds. The caller's key does not stay in it.
-        self._server.prompt_queue.currently_running[item_id] = (*taken[0][:5], {})
+        self._server.prompt_queue.currently_running[item_id] = (*item[:5], {})
         self._server.last_prompt_id = prompt_id
         files.begin_prompt()
         self._client.listener = lambda name, data: on_message(name, files.hear(graph, name, data))
         with versions.running(self._server, extra_data):
             try:
                 # Validation returns a set. Its order differs between processes, and names of files depend on the order.
-                ordered = sorted(outputs, key=list(graph).index)
+                order = {node_id: index for index, node_id in enumerate(graph)}
+                ordered = sorted(outputs, key=lambda node_id: order.get(node_id, len(order)))
                 outcome = self._execute(prompt_id, graph, {**extra_data, **sensitive}, ordered)
                 return files.end_prompt(outcome, graph)
             finally:

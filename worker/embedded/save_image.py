@@ -19,8 +19,8 @@ import numpy as np
 from worker.embedded import versions
 from worker.embedded.files.job_files import JobFiles
 from worker.images.formats import PNG
-from worker.images.metadata import image_texts
 from worker.images.png import Pixels
+from worker.images.webp_jpeg import fits
 
 _ROWS_AT_ONCE = 64  # So many rows fit into a core's cache.
 
@@ -85,22 +85,22 @@ def _save(
     folder, name, counter, subfolder, _ = main.folder_paths.get_save_image_path(
         filename_prefix, node.output_dir, width, height
     )
-    texts = {} if main.args.disable_metadata else image_texts(prompt, extra_pnginfo)
-    wanted = files.image_format
-    if max(height, width) > wanted.largest_side:
-        wanted = PNG
+    texts = {} if main.args.disable_metadata else files.images.texts(prompt, extra_pnginfo)
     entries, gives_size = [], versions.reads_saved_media(main)
     for index, image in enumerate(images):
         numbered = name.replace("%batch_num%", str(index))
+        pixels = to_pixels(image.cpu().numpy())
+        wanted = files.image_format if fits(pixels, files.image_format) else PNG
         filename = f"{numbered}_{counter + index:05}_{wanted.suffix}"
-        files.images.add(Path(folder, filename), to_pixels(image.cpu().numpy()), texts, wanted)
+        files.images.add(Path(folder, filename), pixels, texts, wanted)
         entry = {"filename": filename, "subfolder": subfolder, "type": "output"}
         # ComfyUI leaves an entry alone that has this already. Otherwise it would open the file, which is still empty.
         media = {"metadata": {"kind": "image", "width": width, "height": height}} if gives_size else {}
         entries.append(entry | media)
     # If another node calls this one, or another node is running, that node may read the files. So wait for them.
     if not files.runs_save_image or _others_run() or versions.has_assets(main):
-        files.images.complete(len(entries))
+        for entry, path in zip(entries, files.images.complete(len(entries)), strict=True):
+            entry["filename"] = path.name
     answer: dict[str, Any] = {"ui": {"images": entries}}
     return {**answer, "result": (images,)} if versions.hands_images_on(node) else answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 from worker.embedded import versions
 
 MessageListener = Callable[[Any, Any], None]
+_log = logging.getLogger("worker")
 
 
 def make_server(prompt_server: Any, loop: Any, asset_manager: Any = None) -> Any:
@@ -69,8 +71,12 @@ class Client:
         if to is not None and to not in (self.id, self._server.client_id):
             return
         with self._lock:
-            if self.listener is not None:
+            if self.listener is None:
+                return
+            try:
                 self.listener(event, data)
+            except Exception:  # noqa: BLE001 - on a stock server, no message fails the node that sends it.
+                _log.exception("A message of ComfyUI or of a node pack (%.80r) cannot be handled", event)
 
     def close(self) -> None:
         """Receive nothing more."""

@@ -91,6 +91,7 @@ class RunResult:
         outputs: ui dicts of each node that has any, by node id, in the order of the workflow's nodes. Nodes of an
             expanded subgraph have the id of the node that the user sees.
         errors: one readable line for each thing that went wrong.
+        warnings: lines for the caller that change nothing else: those of the run, and what the files lack.
         unnamed: files in the output folder that no ui dict names, by the id of the output node that saved them.
         error: the error that ended the run, if no node raised it; its text is in ``errors``, too.
         seconds: how long each part took, by the part's name.
@@ -100,6 +101,7 @@ class RunResult:
     status: Status
     outputs: Mapping[str, list[dict[str, Any]]]
     errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     unnamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     error: WorkerError | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)

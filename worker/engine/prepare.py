@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 from worker.engine.graph_run import GraphRun, TimeLimit
@@ -13,6 +14,7 @@ from worker.images.formats import ImageFormat
 from worker.job.files.staging import InputLimits, stage
 from worker.job.job import Job
 from worker.job.notices import notices
+from worker.job.prefixes import expand_prefixes
 from worker.settings import Settings
 
 
@@ -37,8 +39,10 @@ def prepare_run(
         workspace.close()
         raise
     time_limit = _time_limit(job, settings)
+    # Here, so that validation, the metadata and the marks for ComfyUI's cache have the names that are used.
+    workflow = expand_prefixes(job.workflow, job.extra_pnginfo, datetime.now().astimezone())
     return GraphRun(
-        job.workflow, workspace, staged.hashes, key or None, on_event, image_format, on_file, time_limit,
+        workflow, workspace, staged.hashes, key or None, on_event, image_format, on_file, time_limit,
         extra_pnginfo=job.extra_pnginfo,
         save_metadata=settings.save_metadata if job.save_metadata is None else job.save_metadata,
         warnings=(*notices(job), *staged.warnings, *_without_effect(job, settings)),

@@ -58,6 +58,7 @@ def make_result(
         cast(Status, status),
         dict(sorted(outputs.items(), key=lambda item: order.get(item[0], len(order)))),
         tuple(lines),
+        (*run.warnings, *(run.public(line) for outcome in outcomes for line in outcome.warnings)),
         {node_id: paths for outcome in outcomes for node_id, paths in outcome.unnamed.items()},
     )
 

@@ -99,6 +99,10 @@ class Turns:
         if turn is not None:
             turn.future.set_exception(JobInterrupted())
 
+    def graph_ended(self) -> None:
+        """Note that the current turn only brings its files now, which no limit of time should cost."""
+        self._watchdog.end()
+
     def _stop_current(self) -> None:
         if self.current is not None:
             now = time.monotonic()

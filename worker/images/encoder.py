@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import math
 import os
 import threading
@@ -11,11 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-from worker.images.formats import ImageFormat
-from worker.images.metadata import LARGEST_EXIF, exif, png_chunks, png_info
+from worker.images.formats import PNG, ImageFormat
+from worker.images.metadata import exif, image_texts, png_chunks, png_info
 from worker.images.png import Chunk, Pixels, Strip, assemble, encode_strip, strip_rows
 from worker.images.webp_jpeg import encode_webp_jpeg
 
@@ -28,29 +30,45 @@ _SMALL_BYTES = 32 * 1024
 
 @dataclass(frozen=True)
 class EncodeFailure:
-    """A file that could not be made."""
+    """A file that could not be made. ``instead``: the PNG that was made in its place; None if there is none."""
 
     path: Path
     error: Exception
+    instead: Path | None = None
 
 
 @dataclass
 class Encoding:
-    """One file that is being made. ``strips`` are its PNG strips, None until encoded. ``done`` ends with the file."""
+    """One file that is being made. ``strips`` are its PNG strips, None until encoded. ``done`` ends with the file.
+
+    ``bare``: whether the file lacks the metadata, since its format does not take them.
+    """
 
     path: Path
     shape: tuple[int, int, int]
     chunks: tuple[Chunk, ...]
     strips: list[Strip | None]
     on_file: OnFile | None
-    done: Future[None] = field(default_factory=Future)
+    done: Future[EncodeFailure | None] = field(default_factory=Future)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    bare: bool = False
 
     def write(self, content: bytes) -> None:
         self.path.write_bytes(content)
-        if self.on_file is not None:
-            self.on_file(self.path)
+        self._tell(self.path)
         self.done.set_result(None)
+
+    def write_instead(self, content: bytes, suffix: str, reason: Exception) -> None:
+        """Write a file with another suffix, since this one cannot be made."""
+        instead = _new_file(self.path.with_suffix(suffix))
+        instead.write_bytes(content)
+        self.path.unlink(missing_ok=True)
+        self._tell(instead)
+        self.done.set_result(EncodeFailure(self.path, reason, instead))
+
+    def _tell(self, path: Path) -> None:
+        if self.on_file is not None:
+            self.on_file(path)
 
     def fail(self, error: BaseException) -> None:
         with self.lock:
@@ -84,12 +102,22 @@ class JobImages:
     Args:
         encoder: the threads.
         on_file: called with each file that is complete, on any thread.
+
+    Attributes:
+        warnings: a line for each thing that a file lacks.
     """
 
     def __init__(self, encoder: ImageEncoder, on_file: OnFile | None) -> None:
         self._encoder = encoder
         self._on_file = on_file
         self._encodings: list[Encoding] = []
+        self.warnings: list[str] = []
+
+    def texts(self, prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> dict[str, str]:
+        """The metadata for the job's images, by name. What no file can hold is left out, with a warning."""
+        texts, left_out = image_texts(prompt, extra_pnginfo)
+        self.warnings += [f"The images have no metadata '{name[:100]}': no file can hold it" for name in left_out]
+        return texts
 
     def add(self, path: Path, pixels: Pixels, texts: Mapping[str, str], wanted: ImageFormat) -> None:
         """Begin to encode ``pixels`` (H×W×C uint8, C 3 or 4) into ``path``.
@@ -121,27 +149,47 @@ class JobImages:
         """Wait until every file has its content."""
         wait([encoding.done for encoding in self._encodings])
 
-    def complete(self, count: int) -> None:
-        """Wait for the last ``count`` files, and raise the error of the first one that could not be made."""
+    def complete(self, count: int) -> list[Path]:
+        """Wait for the last ``count`` files. Returns their paths; a PNG may have taken a file's place.
+
+        Raises the error of the first file that could not be made.
+        """
         own, self._encodings = self._encodings[-count:], self._encodings[:-count]
-        for failure in _failures(own):
-            raise failure.error
+        made = {encoding.path: encoding.path for encoding in own}
+        for failure in self._failures(own):
+            if failure.instead is None:
+                raise failure.error
+            made[failure.path] = failure.instead
+        return [made[encoding.path] for encoding in own]
 
     def finish(self) -> list[EncodeFailure]:
         """Wait for all files. Remove and return those that could not be made."""
         encodings, self._encodings = self._encodings, []
-        return _failures(encodings)
+        return self._failures(encodings)
+
+    def _failures(self, encodings: Iterable[Encoding]) -> list[EncodeFailure]:
+        failures = []
+        for encoding in encodings:
+            error = encoding.done.exception()
+            if error is not None:
+                with contextlib.suppress(OSError, ValueError):  # The file is not there, or no file can have this name.
+                    encoding.path.unlink()
+                failures.append(EncodeFailure(encoding.path, error if isinstance(error, Exception) else RuntimeError()))
+            elif (failure := encoding.done.result()) is not None:
+                failures.append(failure)
+            if encoding.bare:
+                self.warnings.append(f"{encoding.path.name} has no metadata: the workflow is too long for its format")
+        return failures
 
 
-def _failures(encodings: Iterable[Encoding]) -> list[EncodeFailure]:
-    failures = []
-    for encoding in encodings:
-        error = encoding.done.exception()
-        if error is not None:
-            with contextlib.suppress(OSError, ValueError):  # The file is not there, or no file can have this name.
-                encoding.path.unlink()
-            failures.append(EncodeFailure(encoding.path, error if isinstance(error, Exception) else RuntimeError()))
-    return failures
+def _new_file(path: Path) -> Path:
+    """Make an empty file at ``path``, or at the first of ``path-2``, ``path-3``, … where there is none."""
+    for count in itertools.count(1):
+        candidate = path if count == 1 else path.with_stem(f"{path.stem}-{count}")
+        with contextlib.suppress(FileExistsError):
+            candidate.touch(exist_ok=False)
+            break
+    return candidate
 
 
 def _encode_strip(encoding: Encoding, pixels: Pixels, index: int, rows: range) -> None:
@@ -157,24 +205,36 @@ def _encode_strip(encoding: Encoding, pixels: Pixels, index: int, rows: range) -
 
 
 def _encode_webp_jpeg(encoding: Encoding, pixels: Pixels, texts: Mapping[str, str], wanted: ImageFormat) -> None:
+    """Encode into ``wanted``; without the metadata if that fails; and as PNG if that fails, too."""
     try:
-        image, block = Image.fromarray(pixels), exif(texts)
+        image = Image.fromarray(pixels)
         try:
-            content = encode_webp_jpeg(image, wanted, block)
-        except ValueError:
-            if block is None or len(block.tobytes()) < LARGEST_EXIF:
-                raise
-            content = encode_webp_jpeg(image, wanted)  # The workflow is too long for this format.
-        encoding.write(content)
+            content, encoding.bare = _with_metadata(image, texts, wanted)
+        except Exception as error:  # noqa: BLE001 - such as a picture that is too complex for WebP.
+            encoding.write_instead(_png(image, texts), PNG.suffix, error)
+        else:
+            encoding.write(content)
     except BaseException as error:  # noqa: BLE001 - ``finish`` returns it.
         encoding.fail(error)
+
+
+def _with_metadata(image: Image.Image, texts: Mapping[str, str], wanted: ImageFormat) -> tuple[bytes, bool]:
+    """The file's content, and whether it lacks the metadata, which the format does not take."""
+    if texts:
+        with contextlib.suppress(Exception):
+            return encode_webp_jpeg(image, wanted, exif(texts)), False
+    return encode_webp_jpeg(image, wanted), bool(texts)
 
 
 def _encode_small(encoding: Encoding, pixels: Pixels, texts: Mapping[str, str]) -> None:
     """Encode with Pillow, on this thread: for a small image, the choice of a filter or another thread takes longer."""
     try:
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "PNG", pnginfo=png_info(texts), compress_level=4)
-        encoding.write(buffer.getvalue())
+        encoding.write(_png(Image.fromarray(pixels), texts))
     except Exception as error:  # noqa: BLE001 - ``finish`` returns it.
         encoding.fail(error)
+
+
+def _png(image: Image.Image, texts: Mapping[str, str]) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=png_info(texts), compress_level=4)
+    return buffer.getvalue()

@@ -21,6 +21,11 @@ class ImageFormat:
         return ".jpg" if self.name == "jpeg" else f".{self.name}"
 
     @property
+    def shown(self) -> str:
+        """The format's name in messages."""
+        return {"png": "PNG", "webp": "WebP", "jpeg": "JPEG"}[self.name]
+
+    @property
     def media_type(self) -> str:
         """The value for ``Content-Type``."""
         return f"image/{self.name}"

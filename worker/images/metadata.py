@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,15 +12,28 @@ from PIL.PngImagePlugin import PngInfo
 
 from worker.images.png import Chunk
 
-LARGEST_EXIF = 65_000  # Bytes. The Exif block of a JPEG or WebP file holds no more.
 # ComfyUI's own nodes for other formats use the same tags: 0x0110 (Model), and 0x010F (Make) and those below it.
 _EXIF_PROMPT, _EXIF_REST = 0x0110, 0x010F
+_KEYWORD = re.compile("[ -~\xa1-\xff]{1,79}")  # What PNG allows as the name of a text.
 
 
-def image_texts(prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> dict[str, str]:
-    """The JSON texts of ``prompt`` and of each entry of ``extra_pnginfo``, by name."""
+def image_texts(prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> tuple[dict[str, str], list[str]]:
+    """The JSON texts of ``prompt`` and of each entry of ``extra_pnginfo``, by name, and the names that are left out.
+
+    A file can have no text with such a name, or its value is not JSON, since a node has put an object there.
+    """
     given = {} if prompt is None else {"prompt": prompt}
-    return {key: json.dumps(value) for key, value in {**given, **(extra_pnginfo or {})}.items()}
+    texts, left_out = {}, []
+    for key, value in {**given, **(extra_pnginfo or {})}.items():
+        try:
+            text = json.dumps(value)
+        except (TypeError, ValueError, RecursionError):
+            text = None
+        if text is None or not _KEYWORD.fullmatch(str(key)):
+            left_out.append(str(key))
+        else:
+            texts[str(key)] = text
+    return texts, left_out
 
 
 def png_info(texts: Mapping[str, str]) -> PngInfo:

@@ -10,12 +10,35 @@ from worker.images.formats import ImageFormat
 if TYPE_CHECKING:
     from PIL.Image import Exif, Image
 
+    from worker.images.png import Pixels
 
-class AlphaLost(ValueError):
+
+class Unfit(ValueError):
+    """The format cannot hold the image. The text says why, and what to do."""
+
+
+class AlphaLost(Unfit):
     """The image has transparency, and should become a JPEG, which cannot hold it."""
 
     def __init__(self) -> None:
         super().__init__("JPEG has no transparency, and this image has: use output_format png or webp")
+
+
+class SideTooLong(Unfit):
+    """The image is ``width`` × ``height`` pixels, and one of them is more than the format takes."""
+
+    def __init__(self, wanted: ImageFormat, width: int, height: int) -> None:
+        super().__init__(
+            f"{wanted.shown} takes at most {wanted.largest_side} pixels a side, and this image has {width} x {height}"
+        )
+
+
+def fits(pixels: Pixels, wanted: ImageFormat) -> bool:
+    """Whether ``wanted`` can hold ``pixels`` (H×W×C uint8, C 3 or 4)."""
+    height, width, channels = pixels.shape
+    if max(height, width) > wanted.largest_side:
+        return False
+    return wanted.name != "jpeg" or channels == 3 or bool((pixels[..., 3] == 255).all())
 
 
 def encode_webp_jpeg(image: Image, wanted: ImageFormat, exif: Exif | None = None) -> bytes:
@@ -23,7 +46,10 @@ def encode_webp_jpeg(image: Image, wanted: ImageFormat, exif: Exif | None = None
 
     Raises:
         AlphaLost: ``wanted`` is JPEG, and the image has transparency.
+        SideTooLong: the image has too many pixels a side.
     """
+    if max(image.size) > wanted.largest_side:
+        raise SideTooLong(wanted, *image.size)
     if image.mode.startswith("I"):  # 16 bits a pixel. Pillow would cut values off at 255 instead of scaling them.
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if wanted.name == "jpeg":

@@ -46,6 +46,7 @@ class OutputFile(TypedDict):
     data: Annotated[str, Field(description="The file as base64, or its presigned URL in the bucket")]
     node_id: Annotated[str, Field(description="The node of the workflow that saved it")]
     media_type: Annotated[str, Field(description="As in `Content-Type`, such as `image/png`")]
+    subfolder: NotRequired[Annotated[str, Field(description="Its folder below the output folder, if it is in one")]]
 
 
 class OutputText(TypedDict):
@@ -79,7 +80,7 @@ class Failure(TypedDict):
 
     error_type: Annotated[ErrorType, Field(description="The kind of error")]
     details: NotRequired[Annotated[list[str], Field(description="A line for each thing that went wrong")]]
-    warnings: NotRequired[Annotated[list[str], Field(description="Notices about the request, a line for each")]]
+    warnings: NotRequired[Annotated[list[str], Field(description="Notices that change nothing else, a line for each")]]
 
 
 class Progress(TypedDict):

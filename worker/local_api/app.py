@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from fastapi_swagger import patch_fastapi
 from starlette.exceptions import HTTPException
 
+from worker.local_api.connections import ReadsToTheEnd
 from worker.local_api.guard import Guard
 from worker.local_api.jobs import LocalJobs, QueueFull
 from worker.local_api.requests import BadRequest
@@ -40,6 +41,7 @@ def make_app(jobs: LocalJobs, settings: Settings) -> FastAPI:
     patch_fastapi(app, docs_url="/docs")
     token = settings.local_api_token.get_secret_value() if settings.local_api_token else None
     app.add_middleware(Guard, hosts=settings.local_api_hosts, token=token)
+    app.add_middleware(ReadsToTheEnd)
     for kind in (BadRequest, QueueFull, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _explain)
     return app

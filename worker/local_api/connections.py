@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 import h11
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -116,6 +117,44 @@ class BoundedConnection(H11Protocol):
             self.loop.call_later(_LINGER_S, self.transport.abort)
         else:
             self.transport.abort()
+
+
+class ReadsToTheEnd:
+    """Ends no answer before its request is read. What comes after an early answer, such as a refusal, is dropped.
+
+    Many clients send their whole request before they look for the answer. If the connection were closed meanwhile, the
+    system would throw the answer away. ``BoundedConnection`` ends clients that are too slow.
+    """
+
+    most_bytes = 1_000_000_000
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # Such a client sends nothing more if it is refused.
+        is_read = any(name == b"expect" for name, _ in scope["headers"])
+
+        async def receive_on() -> Message:
+            nonlocal is_read
+            message = await receive()
+            is_read = is_read or not message.get("more_body", False)
+            return message
+
+        async def send_on(message: Message) -> None:
+            if is_read or message["type"] != "http.response.body" or message.get("more_body", False):
+                await send(message)
+                return
+            await send({**message, "more_body": True})
+            dropped = 0
+            while not is_read and dropped < self.most_bytes:
+                dropped += len((await receive_on()).get("body", b""))
+            await send({"type": "http.response.body", "body": b""})
+
+        await self._app(scope, receive_on, send_on)
 
 
 def bounds() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from worker.events import Event, Listener, Message, NodeOutput, NodeProgress, No
 _SKIPPED = frozenset(
     {"status", "progress_state", "execution_success", "execution_error", "execution_interrupted", "feature_flags"}
 )
-_MISSHAPEN = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
+_MISSHAPEN = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
 _log = logging.getLogger("worker")
 
 
@@ -37,13 +37,13 @@ def _translated(name: str, data: Any, graph: Mapping[str, Any]) -> Event | None:
     if name == "execution_start":
         return PromptStarted(data["prompt_id"], len(graph))
     if name == "execution_cached":
-        return NodesCached(tuple(data["nodes"]))
+        return NodesCached(tuple(str(node_id) for node_id in data["nodes"]))
     if name == "executing":
         return _node_started(data, graph)
     if name == "progress":
         return NodeProgress(str(data.get("node")), float(data["value"]), float(data["max"]))
     if name == "executed":
-        return NodeOutput(str(data["node"]), data.get("output") or {})
+        return NodeOutput(str(data["node"]), dict(data.get("output") or {}))
     return Message(name, data)
 
 

@@ -35,6 +35,7 @@ class PromptOutcome:
         display_ids: id of the node that the user sees, by the id of the node that ran.
         failure: the node that raised an exception; None if there is none.
         unsaved: a line for each image that could not be encoded.
+        warnings: a line for each thing that the prompt's files lack.
         unnamed: paths in the output folder of files that a node saved and its ui dict does not name, by node id.
     """
 
@@ -44,6 +45,7 @@ class PromptOutcome:
     display_ids: dict[str, str] = field(default_factory=dict)
     failure: NodeFailure | None = None
     unsaved: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     unnamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -63,11 +65,13 @@ def outcome_of(prompt_id: str, history: Mapping[str, Any], messages: Sequence[Se
     return PromptOutcome(prompt_id, status, dict(history["outputs"]), display_ids, failure)
 
 
-def blocked(data: Mapping[str, Any]) -> PromptOutcome:
+def blocked(name: object, data: object) -> PromptOutcome | None:
     """The outcome for a node that an ExecutionBlocker stopped with a message. The rest of the graph goes on.
 
-    ``data``: the data of the ``execution_error`` message that ComfyUI sends for this node.
+    Returns None for all other messages. A node pack may send anything under ComfyUI's ``execution_error``.
     """
+    if name != "execution_error" or not isinstance(data, Mapping) or data.get("exception_type") != "ExecutionBlocked":
+        return None
     return PromptOutcome(str(data.get("prompt_id")), "success", failure=NodeFailure.of(data))
 
 

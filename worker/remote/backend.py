@@ -122,9 +122,8 @@ class WebsocketBackend:
 
         def on_frame(frame: Frame) -> None:
             if isinstance(frame, Text):
-                is_error = frame.name == "execution_error" and isinstance(frame.data, dict)
-                if is_error and frame.data.get("exception_type") == "ExecutionBlocked":
-                    blocks.append(blocked(frame.data))
+                if (outcome := blocked(frame.name, frame.data)) is not None:
+                    blocks.append(outcome)
                 tell(run.on_event, translate(frame.name, frame.data, run.workflow))
             elif run.on_event is not None:
                 tell(run.on_event, frame.event())
@@ -140,7 +139,9 @@ class WebsocketBackend:
         finally:
             if not (outcomes and outcomes[-1].status == "success"):
                 self._abandon(follower.prompt_ids, outcomes)
-        missing = fetch_outputs(self.api, outcomes, run, is_interrupted)
+        self._turns.graph_ended()
+        # Nobody waits for the files of a job that was cancelled. If a limit of time stopped it, they are its answer.
+        missing = fetch_outputs(self.api, outcomes, run, lambda: turn.interrupted and turn.ending is None)
         return make_result(run, [*outcomes, *blocks], [*dropped_lines(node_errors, run, classes), *missing], classes)
 
     def _abandon(self, prompt_ids: Iterable[str], ended: Iterable[PromptOutcome]) -> None:

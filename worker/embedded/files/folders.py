@@ -8,6 +8,7 @@ static file itself. ComfyUI's own nodes write nothing there.)
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -77,8 +78,12 @@ class ComfyFolders:
         self._take_input(workspace)
 
     def copy_outputs(self, workspace: Workspace) -> None:
-        """Copy what the job has saved so far into its workspace, while a node that does not stop still runs."""
-        shutil.copytree(self.state.output, workspace.output, dirs_exist_ok=True)
+        """Copy what the job has saved so far into its workspace, while a node that does not stop still runs.
+
+        Files that cannot be copied, such as one that the node has just removed, are left out.
+        """
+        with contextlib.suppress(shutil.Error):
+            shutil.copytree(self.state.output, workspace.output, copy_function=_copy_whole, dirs_exist_ok=True)
 
     def drop_outputs(self) -> None:
         """Remove what the job has saved so far, since the job is run again."""
@@ -159,6 +164,14 @@ def _move(source: Path, target: Path) -> None:
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
     source.replace(target)
+
+
+def _copy_whole(source: str, target: str) -> None:
+    try:
+        shutil.copyfile(source, target)
+    except OSError:  # For example, the disk is full.
+        Path(target).unlink(missing_ok=True)
+        raise
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,8 @@ from worker.embedded.node_classes import NodeClasses
 from worker.engine.graph_run import GraphRun
 from worker.images.encoder import EncodeFailure, ImageEncoder, JobImages
 from worker.protocol.prompt_outcome import PromptOutcome, file_entries
+
+_log = logging.getLogger("worker")
 
 
 class OutputFiles:
@@ -65,9 +69,11 @@ class JobFiles:
         self._on_file = run.on_file
         self._unnamed = UnnamedFiles(shared.output)
         self._named: dict[str, dict[str, Any]] = {}
+        self._cache_is_read = False
 
     def begin_prompt(self) -> None:
         """Begin to follow a prompt of the job."""
+        self._cache_is_read = False
         self._unnamed.begin()
 
     def hear(self, graph: Mapping[str, Any], name: Any, data: Any) -> Any:
@@ -77,7 +83,8 @@ class JobFiles:
         """
         if not isinstance(data, dict):
             return data
-        if name == "execution_cached" and isinstance(data.get("nodes"), list):
+        if name == "execution_cached" and not self._cache_is_read and _are_ids(data.get("nodes")):
+            self._cache_is_read = True  # ComfyUI sends it once, before the first node. All others are a pack's.
             return {**data, "nodes": self._shared.reuse.before(data["nodes"])}
         node_id = data.get("node")
         if isinstance(node_id, str) and name in ("executing", "executed"):
@@ -111,34 +118,56 @@ class JobFiles:
         """Wait until all files are complete, and add to ``outcome`` which are unnamed or could not be saved."""
         reuse, failures = self._shared.reuse, self.images.finish()
         if failures:
-            complete, outcome = outcome, self._without(outcome, failures)
+            complete, outcome = outcome, self._corrected(outcome, failures)
             reuse.forget([n for n in outcome.outputs if outcome.outputs[n] != complete.outputs[n]])
-        reuse.after(outcome.outputs, graph)
         unnamed = self._unnamed.end()
-        reuse.forget(unnamed)  # Files that these nodes did not name are not kept, so the nodes must run again.
-        if outcome.status != "success":
-            reuse.cache.forget_objects_handed_on(graph)
-        return replace(outcome, unnamed=unnamed)
+        self._note_in_cache(outcome, graph, unnamed)
+        warnings, self.images.warnings = tuple(dict.fromkeys(self.images.warnings)), []
+        return replace(outcome, unnamed=unnamed, warnings=warnings)
+
+    def _note_in_cache(self, outcome: PromptOutcome, graph: Mapping[str, Any], unnamed: Iterable[str]) -> None:
+        """Keep the prompt's files for ComfyUI's cache. If that fails, the nodes run again in the next job."""
+        reuse = self._shared.reuse
+        try:
+            reuse.after(outcome.outputs, graph)
+            reuse.forget(unnamed)  # Files that these nodes did not name are not kept, so the nodes must run again.
+            if outcome.status != "success":
+                reuse.cache.forget_objects_handed_on(graph)
+        except Exception:  # noqa: BLE001 - the results of nodes can be anything, and the job is done.
+            _log.exception("The files of a job cannot be kept for ComfyUI's cache")
+            reuse.forget([*outcome.outputs, *graph])
 
     def named_so_far(self) -> PromptOutcome:
         """What the job's nodes have named so far, for a job that does not stop. Some images may not be encoded yet."""
         return PromptOutcome("", "interrupted", dict(self._named))
 
-    def _without(self, outcome: PromptOutcome, failures: Sequence[EncodeFailure]) -> PromptOutcome:
-        """``outcome`` without the entries of images that could not be saved, and with a line for each of them."""
-        gone = {str(failure.path) for failure in failures}
+    def _corrected(self, outcome: PromptOutcome, failures: Sequence[EncodeFailure]) -> PromptOutcome:
+        """``outcome`` with the names of the PNGs that were made instead of other images.
 
-        def is_kept(entry: Any) -> bool:
-            return not (isinstance(entry, dict) and "filename" in entry and str(self._path(entry)) in gone)
+        Images that could not be saved at all have no entry, and a line in ``unsaved``.
+        """
+        known = {str(failure.path): failure.instead for failure in failures}
+
+        def corrected(entry: Any) -> list[Any]:
+            path = str(self._path(entry)) if isinstance(entry, dict) and "filename" in entry else None
+            if path not in known:
+                return [entry]
+            instead = known[path]
+            return [] if instead is None else [{**entry, "filename": instead.name}]
 
         outputs = {
             node_id: {
-                key: list(filter(is_kept, value)) if isinstance(value, list) else value for key, value in shown.items()
+                key: list(itertools.chain.from_iterable(map(corrected, value))) if isinstance(value, list) else value
+                for key, value in shown.items()
             }
             for node_id, shown in outcome.outputs.items()
         }
-        lines = tuple(f"{failure.path.name}: {failure.error}" for failure in failures)
+        lines = tuple(f"{failure.path.name}: {failure.error}" for failure in failures if failure.instead is None)
         return replace(outcome, outputs=outputs, unsaved=lines)
 
     def _path(self, entry: Mapping[str, Any]) -> Path:
         return self._shared.output / str(entry.get("subfolder") or "") / str(entry["filename"])
+
+
+def _are_ids(nodes: Any) -> bool:
+    return isinstance(nodes, list) and all(isinstance(node_id, str) for node_id in nodes)
