@@ -12,6 +12,8 @@ ON_OTHER_PAGES = {
     "worker/local_api/answers.py": "docs/api.md",
     "worker/local_api/schema.py": "docs/api.md",
     "worker/cli/options.py": "--help",
+    "worker/answer/rich_display.py": "docs/python.md",
+    "worker/progress/notebook.py": "docs/python.md",
 }
 MARKS_IN_ERRORS_OF_OTHERS = {
     "out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory",
@@ -20,7 +22,7 @@ MARKS_IN_ERRORS_OF_OTHERS = {
 NAMES = {
     "Google Cloud Storage", "DigitalOcean Spaces", "RunPod network volume", "Alibaba Cloud OSS", "Tencent COS",
     "Huawei OBS", "Volcengine TOS", "Baidu BOS", "IBM Cloud", "Oracle Cloud", "Yandex Cloud", "Impossible Cloud",
-    "packaged copy", "POST /upload", "POST /prompt", "Key prefix",
+    "packaged copy", "POST /upload", "POST /prompt", "Key prefix", "Node name for S&R",
     "Base directory", "Network volume", "State folder", "RAM there", "Read from", "Node pack", "Node classes:",
     "…, a server at …", "…, … free of …", "… free of …", "…(not set)…",
 }  # fmt: skip
