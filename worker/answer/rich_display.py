@@ -71,7 +71,8 @@ def _figure(artifact: Artifact, side: int) -> str | None:
     return (
         '<figure style="display: inline-block; margin: 0 8px 8px 0; vertical-align: top">'
         f'<img src="{source}" width="{width}" height="{height}" alt="{name}">'
-        f"<figcaption>{name}, {size}, node {html.escape(artifact.node_id)}</figcaption></figure>"
+        f'<figcaption style="max-width: {max(width, 160)}px">{name}, {size}, node {html.escape(artifact.node_id)}'
+        "</figcaption></figure>"
     )
 
 
