@@ -146,11 +146,22 @@ def test_what_cannot_be_a_text_costs_no_picture(ask: Ask) -> None:
     assert len(answer["images"]) == 1
 
 
-def test_results_that_are_circles_cost_no_job(ask: Ask) -> None:
+def test_results_that_are_circles_cost_no_job(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
     """ComfyUI's cache has them, and their files are looked for in it."""
     for _ in range(2):
         answer = ask(graphs.through("TestReturns", kind="circle"))
         assert (len(answer["images"]), "errors" in answer) == (1, False)
+    assert "cannot be kept" not in caplog.text
+
+
+def test_files_that_cannot_be_kept_for_the_cache_cost_no_job(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("nobody foresaw it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.embedded.cache.reuse.FileReuse.after", broken)
+        assert set(ask(graphs.solid(0x232425))) == {"images"}
+    assert set(ask(graphs.solid(0x232425))) == {"images"}, "and the next job has its files, too"
 
 
 def test_a_picture_that_pillow_cannot_open_is_a_file(worker: Worker) -> None:

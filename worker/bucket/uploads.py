@@ -60,7 +60,7 @@ class Uploads:
         It raises nothing; the future of ``prepare`` raises what fails here. The file is opened now, since it is moved
         when the graph has ended. If many uploads are under way, nothing begins here, and ``prepare`` begins this one.
         """
-        with contextlib.suppress(OSError, ValueError, RuntimeError):
+        with contextlib.suppress(Exception):
             real = os.path.realpath(path)
             inside = os.path.relpath(real, self._root)
             with self._lock:
@@ -88,7 +88,12 @@ class Uploads:
             if before is not None and before[0] == stamp:
                 return before[1]
             file = path.open("rb") if open_now else None
-            upload = self._pool.submit(self._store, name, path, file, before and before[1])
+            try:
+                upload = self._pool.submit(self._store, name, path, file, before and before[1])
+            except RuntimeError:  # The system gives no further thread.
+                if file is not None:
+                    file.close()
+                raise
             self._begun[name] = stamp, upload
         return upload
 

@@ -196,12 +196,15 @@ class FileReuse:
 
     def _paths(self, value: Any) -> Iterator[str]:
         """Paths in ``value`` that lead into the output or temp folder, which are emptied after the job."""
-        if isinstance(value, str):
-            if value.startswith(self._folders):
-                yield value
-        elif isinstance(value, dict | list | tuple):
-            for inner in value.values() if isinstance(value, dict) else value:
-                yield from self._paths(inner)
+        waiting, seen = [value], set[int]()
+        while waiting:
+            found = waiting.pop()
+            if isinstance(found, str):
+                if found.startswith(self._folders):
+                    yield found
+            elif isinstance(found, dict | list | tuple) and id(found) not in seen:  # A node's result may hold itself.
+                seen.add(id(found))
+                waiting += found.values() if isinstance(found, dict) else found
 
 
 def _stamp(path: Path) -> tuple[int, int]:
