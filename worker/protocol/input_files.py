@@ -14,7 +14,7 @@ _INVALID = re.compile(r"\bInvalid (?:[\w ]+ )?(?:file|path):")
 _ANNOTATION = re.compile(r"\s*\[(input|output|temp)\]\s*$")
 _URL = re.compile(r"\s*https?://", re.IGNORECASE)
 _DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/=_\s-]{100,}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/=_\r\n-]{100,}")
 _LOOKED_AT, _SHOWN, _MOST = 4096, 200, 5  # Characters of a value, of a value in a message; names of files.
 
 
@@ -87,6 +87,8 @@ def file_inputs(node: Mapping[str, Any], staged: Collection[str], installed: Ins
 def _advice(value: Any, details: str, staged: Collection[str]) -> str:
     if not isinstance(value, str):
         return f"this input takes the name of a file, as a string; {brings(staged)}"
+    if not value.strip():
+        return f"this input takes the name of a file, and is empty; {brings(staged)}"
     if _URL.match(value):
         return (
             f"{_short(value)} is a URL, and this input takes the name of a file: "
@@ -100,8 +102,6 @@ def _advice(value: Any, details: str, staged: Collection[str]) -> str:
         )
     if len(value) > _LOOKED_AT:
         return f"this input takes the name of a file, and {_short(value)} is too long for one; {brings(staged)}"
-    if not value.strip():
-        return f"this input takes the name of a file, and is empty; {brings(staged)}"
     said = _INVALID.search(details[:_SHOWN])
     name = usual_name(_ANNOTATION.sub("", value)).strip()
     text = f"{details[said.start() : said.end()]} {_short(value)}" if said else f"there is no file {_short(value)}"

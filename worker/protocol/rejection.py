@@ -59,9 +59,11 @@ def explain_nodes(
     """A line for each problem: node id, class, input, what is wrong. The arguments are those of explain_rejection."""
     lines = []
     for node_id, entry in node_errors.items():
-        node = workflow.get(node_id) or {"class_type": str(entry.get("class_type", "unknown")), "inputs": {}}
+        graph = workflow
+        if node_id not in workflow:  # A handler of a node pack has added it.
+            graph = {**workflow, node_id: {"class_type": str(entry.get("class_type", "unknown")), "inputs": {}}}
         problems = [problem for problem in entry.get("errors") or [] if isinstance(problem, Mapping)]
-        found = _problems(problems, node_id, {**workflow, node_id: node}, staged, installed)
+        found = _problems(problems, node_id, graph, staged, installed)
         label = f"Node {node_id} ({entry.get('class_type', 'unknown')})"
         lines += [f"{label} {name}: {text}" if name else f"{label}: {text}" for name, text in found]
     return lines
