@@ -196,6 +196,10 @@ TEXTS = {
     "rows.tsv": "a\tb\n",
     "data.json": json.dumps({"a": [1, "<svg>", "#EXTM3U"]}),
     "film.srt": "1\n00:00:01,000 --> 00:00:02,000\nHello\n",
+    "run.log": "done",
+    "rows.jsonl": '{"a": 1}\n\n[2]\n',
+    "pack.yaml": "a: 1\n",
+    "film.ass": "[Script Info]\nTitle: x\n",
     "film.vtt": "WEBVTT\n\n00:01.000 --> 00:02.000\nHello\n",
     "look.cube": 'TITLE "x"\nLUT_3D_SIZE 2\n' + "0.0 0.5 1\n" * 8,
 }
@@ -218,7 +222,7 @@ def test_a_node_reads_a_text(worker: Worker) -> None:
     ("name", "data"),
     [
         ("data.json", b"{"), ("prompt.txt", b"\x00\x01\x02"), ("prompt.txt", "é".encode("latin-1")),
-        ("film.srt", b"Hello"),
+        ("film.srt", b"Hello"), ("film.ass", b"Hello"), ("rows.jsonl", b'{"a": 1}\n{'),
         ("film.vtt", b"Hello"), ("film.vtt", b"WEBVTTX"), ("look.cube", b"0 0 0"), ("a.json", b"[" * 100_000),
     ],
 )  # fmt: skip

@@ -49,9 +49,14 @@ _TEXTS: dict[str, tuple[str, Callable[[str], object]]] = {
     ".md": ("text/markdown", _any_text),
     ".csv": ("text/csv", _any_text),
     ".tsv": ("text/tab-separated-values", _any_text),
+    ".log": ("text/plain", _any_text),
     ".json": ("application/json", _is_json),
+    ".jsonl": ("application/jsonl", lambda text: all(map(_is_json, filter(str.strip, text.splitlines())))),
+    ".yaml": ("application/yaml", _any_text),
+    ".yml": ("application/yaml", _any_text),
     ".srt": ("application/x-subrip", re.compile(r"\d\d:\d\d[,.]\d{3}\s*-->").search),
     ".vtt": ("text/vtt", re.compile(r"\s*WEBVTT(?!\S)").match),
+    ".ass": ("text/x-ssa", re.compile(r"\s*\[Script Info\]", re.IGNORECASE).match),
     ".cube": ("text/x-cube", lambda text: re.search(r"LUT_[13]D_SIZE\s+\d", text) and _NUMBERS.search(text)),
 }
 
