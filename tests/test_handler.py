@@ -91,8 +91,24 @@ def test_a_text_names_no_folder_of_the_machine(answer: Callable[[object], dict[s
     if worker.runtime is None:
         pytest.skip("the folders of a server elsewhere are not known")
     text = f"<{worker.runtime.source.path}/comfy_extras/nodes_void.VOID at 0x1> {worker.runtime.source.base}/x /etc/x"
+    # The request does not have the folders whole: a node makes them.
+    halves = {"string_a": text.replace("/", "/|"), "string_b": "", "delimiter": ""}
+    graph = {
+        "1": graphs.node("StringConcatenate", **halves),
+        "2": graphs.node("StringReplace", string=["1", 0], find="|", replace=""),
+        "3": graphs.node("PreviewAny", source=["2", 0]),
+    }
+    assert answer({"workflow": graph})["text"] == [
+        {"node_id": "3", "text": "<comfy_extras/nodes_void.VOID at 0x1> x /etc/x"}
+    ]
+
+
+def test_a_folder_that_the_caller_has_written_stays(answer: Callable[[object], dict[str, Any]], worker: Worker) -> None:
+    if worker.runtime is None:
+        pytest.skip("the folders of a server elsewhere are not known")
+    text = f"see {worker.runtime.source.base}/models/checkpoints/a.safetensors"
     given = answer({"workflow": {"1": graphs.node("TestShowsText", text=text)}})
-    assert given["text"] == [{"node_id": "1", "text": "<comfy_extras/nodes_void.VOID at 0x1> x /etc/x"}]
+    assert given["text"] == [{"node_id": "1", "text": text}]
 
 
 def test_an_input_picture_goes_through(answer: Callable[[object], dict[str, Any]], png: Callable[..., bytes]) -> None:

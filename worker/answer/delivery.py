@@ -17,7 +17,7 @@ from worker.answer.reply import MB, Answer
 from worker.answer.result import Artifact, Result
 from worker.answer.uploader import Uploader, UploadFailed
 from worker.errors import AnswerTooLarge, ErrorType, JobInterrupted, failure
-from worker.redact import encodable, masked
+from worker.redact import Sent, encodable, masked
 
 GIVE_UP_S = 180.0  # Seconds for all uploads of a job, from the end of its graph.
 _AROUND_ENTRY = 200  # Bytes of an entry beside its file and its folder.
@@ -49,7 +49,9 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
     """
     errors = [encodable(masked(error, delivery.secrets)) for error in result.errors]
     warnings = [encodable(masked(line, delivery.secrets)) for line in result.warnings]
-    texts = [{"node_id": encodable(text.node_id), "text": _public(text.text, delivery)} for text in result.texts]
+    texts = [
+        {"node_id": encodable(each.node_id), "text": _public(each.text, delivery, result.sent)} for each in result.texts
+    ]
     artifacts = convert(result.artifacts, result.image_format, warnings)
     if delivery.uploader is None:
         entries = _inline(artifacts, delivery.limit_mb, errors)
@@ -78,10 +80,11 @@ def _failed(result: Result, errors: list[str]) -> Answer:
     return {**failure("Job processing failed", kind), "details": errors}
 
 
-def _public(text: str, delivery: Delivery) -> str:
-    """A node's text, without folders of this machine. Other paths stay, since the caller may have written them."""
+def _public(text: str, delivery: Delivery, sent: Sent) -> str:
+    """A node's text, without folders of this machine, but with those that the caller has written."""
     for folder in delivery.machine_folders:
-        text = text.replace(f"{folder}/", "")
+        if f"{folder}/" in text and folder not in sent:
+            text = text.replace(f"{folder}/", "")
     return masked(text, delivery.secrets)
 
 

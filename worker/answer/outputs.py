@@ -44,6 +44,7 @@ def collect(ran: RunResult) -> Result:
         ran.error,
         ran.run.image_format,
         (*ran.warnings, *found.warnings()),
+        ran.run.sent,
     )
 
 

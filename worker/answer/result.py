@@ -14,6 +14,7 @@ from worker.engine.graph_run import Status
 from worker.engine.workspace import Workspace
 from worker.errors import WorkerError
 from worker.images.formats import PNG, ImageFormat
+from worker.redact import Sent
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -95,6 +96,7 @@ class Result:
         seconds: how long each part took: ``stage``, ``run`` (including the wait for earlier runs), ``collect``.
         image_format: the format that the job wants its images in.
         warnings: lines that may help, and change nothing else.
+        sent: what the caller has written.
 
     The files live as long as this object or one of its artifacts, or until ``close``.
     """
@@ -108,6 +110,7 @@ class Result:
     error: WorkerError | None = None
     image_format: ImageFormat = PNG
     warnings: tuple[str, ...] = ()
+    sent: Sent = field(default_factory=Sent, repr=False)
 
     @property
     def ok(self) -> bool:

@@ -59,10 +59,11 @@ class GraphRun:
 
     def public(self, text: str, max_length: int = 2000) -> str:
         """``text`` as the caller may read it: see ``public_text``. What the request holds stays, but for its key."""
-        return public_text(text, [self.api_key], max_length, self._sent)
+        return public_text(text, [self.api_key], max_length, self.sent)
 
     @functools.cached_property
-    def _sent(self) -> Sent:
+    def sent(self) -> Sent:
+        """What the caller has written."""
         return Sent(self.workflow, self.extra_pnginfo)
 
 
