@@ -256,3 +256,11 @@ def test_the_bar_counts_nodes_and_steps() -> None:
     assert "KSampler (2)" in text
     assert "7/20" in text
     assert "1/4" in text
+
+
+def test_a_thread_of_a_node_does_not_keep_the_process(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "workflow.json"
+    path.write_text(json.dumps(graphs.through("TestMisbehaves", deed="leaves_thread_that_stays")))
+    done = command("run", path, "--out", tmp_path / "out", timeout=120)
+    assert done.returncode == 0
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["ComfyUI_00001_.png"]

@@ -66,4 +66,9 @@ def _fail(error: object, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if "torch" in sys.modules:
+        from worker.cli.ending import end_process
+
+        end_process(code)
+    sys.exit(code)

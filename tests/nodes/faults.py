@@ -134,6 +134,10 @@ class Misbehaves(_OnImage):
         for _ in range(count):
             threading.Thread(target=threading.Event().wait, daemon=True).start()
 
+    def leaves_thread_that_stays(self, _: int) -> None:
+        """Python waits for such a thread before it ends."""
+        threading.Thread(target=threading.Event().wait).start()
+
     def leaves_talker(self, count: int) -> None:
         """A thread that says every millisecond, also after the job, whose it is: to the job's client, and to all."""
         self._starts_talker(count, server.PromptServer.instance.client_id)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import atexit
 import json
 import logging
-import multiprocessing
-import os
 import signal
-import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from worker.bucket.bucket import configured_bucket
+from worker.cli.ending import end_process
 from worker.cli.exit_code import ExitCode
 from worker.errors import BackendFailed, InvalidJob, StartError
 from worker.handler import make_handler
@@ -60,16 +57,6 @@ def serve(options: argparse.Namespace) -> int:
         _log.error("%s", error)
         return end_process(ExitCode.FAILED)
     return end_process(ExitCode.WORKED)
-
-
-def end_process(code: int) -> NoReturn:
-    """End the process now. Threads that node packs have left running would keep it alive."""
-    for child in multiprocessing.active_children():
-        child.kill()  # Python would send SIGTERM, and wait.
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(code)
 
 
 def _end_start(number: int, _frame: object) -> None:
