@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -168,3 +171,17 @@ def start_either(request: pytest.FixtureRequest, start: Start) -> Start:
 def png() -> Callable[..., bytes]:
     """Makes a PNG of one colour: ``png(color, size)``."""
     return pictures.png
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """A server that takes a connection and says nothing for four seconds; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                time.sleep(4)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -107,20 +105,6 @@ def test_run_ends_also_where_a_node_does_not(command: Command, tmp_path: Path) -
     assert "its limit (JOB_TIMEOUT_S)" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["ComfyUI_00001_.png"]
-
-
-@pytest.fixture
-def silent_server() -> Iterator[str]:
-    """A server that takes connections and says nothing for four seconds; its address."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            connection, _ = server.accept()
-            with connection:
-                time.sleep(4)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Iterator
 
 import graphs
@@ -16,20 +13,6 @@ from runpod_worker import Start, WorkerProcess
 def process(start: Start) -> Iterator[WorkerProcess]:
     with start(PAGE_WAIT_S="1.5") as process:
         yield process
-
-
-@pytest.fixture
-def silent_server() -> Iterator[str]:
-    """A server that takes a connection and says nothing for four seconds; its address."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            connection, _ = server.accept()
-            with connection:
-                time.sleep(4)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
 def ends(process: WorkerProcess, class_type: str, how: str) -> None:
