@@ -27,6 +27,7 @@ with Worker() as worker:
     same = sys.argv == arguments and (sys.stdout, sys.stderr) == streams
     names = "PYTORCH_CUDA_ALLOC_CONF CUDA_VISIBLE_DEVICES CUBLAS_WORKSPACE_CONFIG COMFYUI_PATH".split()
     facts = {"same": same, "flags": worker.runtime.flags, "prestartup": os.environ.get("TEST_NODES_PRESTARTUP")}
+    facts["folders"] = sorted(path.name for path in worker.state.output.rglob("*"))
     print(json.dumps(facts | {name: seen.get(name) for name in names}))
 """
 
@@ -57,10 +58,13 @@ def test_flags_for_the_device_stand_before_torch(base_dir: Path) -> None:
 
 
 def test_defaults_and_their_opposites(base_dir: Path, worker: Worker) -> None:
-    found = start(base_dir, "--cpu --disable-cuda-malloc --default-device 2", SAVE_METADATA="true")
+    found = start(
+        base_dir, "--cpu --disable-cuda-malloc --default-device 2", SAVE_METADATA="true", OUTPUT_FOLDERS="a,b/c"
+    )
     assert found["PYTORCH_CUDA_ALLOC_CONF"] is None
     assert str(found["CUDA_VISIBLE_DEVICES"]).startswith("2,0,1,3,4,")
     assert found["CUBLAS_WORKSPACE_CONFIG"] is None
+    assert found["folders"] == ["a", "b", "c"]
     flags = found["flags"]
     assert isinstance(flags, list)
     assert "--disable-metadata" not in flags

@@ -23,7 +23,7 @@ from worker.answer.uploader import UploadFailed
 from worker.embedded.files.folders import ComfyFolders
 from worker.engine.workspace import open_state
 from worker.handler import make_handler
-from worker.progress import JobProgress
+from worker.progress.job_progress import JobProgress
 
 Ask = Callable[..., Answer]
 both = pytest.mark.backends("embedded", "websocket")
@@ -104,6 +104,15 @@ def test_a_file_named_by_its_full_path_arrives(ask: Ask, worker: Worker, by: str
         ]  # fmt: skip
         assert [content(entry) for entry in answer["files"]] == ["here", "here"]
         assert set(answer) == {"status", "images", "files"}
+
+
+@both
+def test_a_subfolder_that_is_a_full_path_arrives(ask: Ask) -> None:
+    for subfolder in ("", "d/e"):
+        graph = {"1": graphs.node("TestSavesFile", key="files", subfolder=subfolder, filename="f.txt", content="it")}
+        graph["1"]["inputs"]["in_full"] = True
+        (entry,) = ask(graph)["files"]
+        assert (entry["filename"], entry.get("subfolder", ""), content(entry)) == ("f.txt", subfolder, "it")
 
 
 @both

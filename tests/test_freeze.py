@@ -27,8 +27,10 @@ either_process = pytest.mark.parametrize(
 
 
 def after_saving(deed: str, count: int) -> graphs.Graph:
-    """A picture is saved; then a node does ``deed``, with another picture behind it."""
+    """A picture and a file are saved; then a node does ``deed``, with another picture behind it."""
     graph = graphs.solid()
+    graph["0"] = graphs.node("TestSavesFile", key="files", subfolder="d", filename="in_full.txt", content="it")
+    graph["0"]["inputs"]["in_full"] = True
     graph["3"] = graphs.node("TestAfterSaving", image=["1", 0], path="ComfyUI_00001_.png")
     graph["4"] = graphs.node("TestMisbehaves", image=["3", 0], deed=deed, count=count)
     graph["5"] = graphs.node("SaveImage", images=["4", 0], filename_prefix="late")
@@ -46,6 +48,7 @@ def assert_frozen(process: WorkerProcess, job_id: str, timeout: float) -> dict[s
     output: dict[str, Any] = process.api.result(job_id, timeout)["output"]
     assert output["error_type"] == "frozen"
     assert [image["filename"] for image in output["images"]] == ["ComfyUI_00001_.png"]
+    assert [(file["filename"], file["subfolder"]) for file in output["files"]] == [("in_full.txt", "d")]
     assert output["errors"][0].startswith("Node 4 (TestMisbehaves) let nothing else in this worker run")
     return output
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import re
@@ -373,6 +374,27 @@ def test_a_prefix_of_a_dataset_stays_in_its_folder(worker: Worker, tmp_path: Pat
         assert result.status == "error", index
         assert "TestRaises" not in result.errors[0]
     assert not list(tmp_path.iterdir())
+
+
+def test_folders_that_nodes_offer_are_there_for_each_job(worker: Worker) -> None:
+    folders = worker.embedded_runtime().folders
+    graph = {"1": graphs.node("TestChoosesFolder", folder="grids")}
+    with pytest.raises(WorkflowRejected, match="'grids' is not in the list"):
+        worker.run(graph)
+    folders.output_folders = ("grids", "maps/height")
+    folders.make_output_folders()  # As at a start.
+    try:
+        for _ in range(2):
+            with contextlib.closing(worker.run(graph)) as result:
+                assert [(a.subfolder, a.filename, a.read()) for a in result.files] == [
+                    ("grids", "chosen.txt", b"grids")
+                ]
+            assert sorted(path.name for path in folders.state.output.rglob("*")) == ["grids", "height", "maps"]
+        folders.drop_outputs()  # As where a job is run once more.
+        assert (folders.state.output / "maps" / "height").is_dir()
+    finally:
+        folders.output_folders = ()
+        folders.drop_outputs()
 
 
 def test_files_of_a_refused_job_go_at_once(worker: Worker, png: Png) -> None:

@@ -54,6 +54,13 @@ def test_a_job_decides_whether_its_files_carry_the_graph(answer: Callable[..., d
     assert texts_of(given)["number"] == 2
 
 
+def test_a_job_decides_whether_its_files_carry_what_a_node_adds(answer: Callable[..., dict[str, Any]]) -> None:
+    graph = graphs.solid(0x010205)
+    graph["2"] = graphs.node("TestSavesExtraMetadata", images=["1", 0], author="me")
+    for save in (False, True, False, None, True):
+        assert texts_of(answer(workflow=graph, save_metadata=save)) == ({"author": "me"} if save else {})
+
+
 @pytest.mark.parametrize(
     ("field", "value", "text"),
     [

@@ -24,6 +24,7 @@ RUN_BY = {
     "build_image": "test_scripts.py::test_build_image",
     "check": "test_scripts.py::test_check",
     "check_sizes.py": "test_scripts.py::test_check_sizes",
+    "compare_packs": "test_compare_packs.py::test_packs_of_several_kinds",
     "demo": "test_scripts.py::test_demo",
     "install": "test_install.py::test_a_tree_of_one_s_own_wins",
     "install-nodes": "test_install_nodes.py::test_each_kind_of_revision",

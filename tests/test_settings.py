@@ -39,6 +39,7 @@ DEFAULTS: dict[str, object] = {
     "max_response_mb": None,
     "input_files": "media",
     "input_urls": "public",
+    "output_folders": (),
     "warmup_workflow": None,
     "job_timeout_s": 0.0,
     "job_stall_timeout_s": 0.0,
@@ -94,6 +95,7 @@ def test_every_default() -> None:
         ("MAX_INPUT_MB", "2.5", 2.5),
         ("MAX_IMAGE_PIXELS", "1000", 1000),
         ("COMFY_LOG_LEVEL", "", "DEBUG"),
+        ("OUTPUT_FOLDERS", "grids, maps/height/", ("grids", "maps/height")),
     ],
 )
 def test_a_variable_is_read_as_its_type(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
@@ -111,6 +113,8 @@ def test_a_variable_is_read_as_its_type(monkeypatch: pytest.MonkeyPatch, name: s
         ("MAX_INPUT_MB", "0"),
         ("MAX_IMAGE_PIXELS", "-5"),
         ("COMFY_ARGS", "--a 'unclosed"),
+        ("OUTPUT_FOLDERS", "grids,/etc"),
+        ("OUTPUT_FOLDERS", "a/../../b"),
     ],
 )
 def test_what_cannot_be_read_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:

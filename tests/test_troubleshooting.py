@@ -37,6 +37,7 @@ PIECES = {
 ENDINGS_OF_OTHER_TEXTS = {
     "not a boolean",
     "not a choice of nodes",
+    "not a folder below another",
     "not an address",
     "not a host",
 }  # pydantic drops them.

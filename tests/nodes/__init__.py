@@ -115,13 +115,17 @@ class SavesFile:
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
         return {"required": {"key": ("STRING", {}), "subfolder": ("STRING", {}), "filename": ("STRING", {}),
                              "content": ("STRING", {})},
-                "optional": {"named": ("STRING", {"default": ""})}}  # fmt: skip
+                "optional": {"named": ("STRING", {"default": ""}),
+                             "in_full": ("BOOLEAN", {"default": False})}}  # fmt: skip
 
-    def run(self, key: str, subfolder: str, filename: str, content: str, named: str = "") -> dict[str, Any]:
+    def run(
+        self, key: str, subfolder: str, filename: str, content: str, named: str = "", *, in_full: bool = False
+    ) -> dict[str, Any]:
         path = Path(folder_paths.get_output_directory()) / subfolder / filename
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-        return {"ui": {key: [{"filename": named or filename, "subfolder": subfolder, "type": "output"}]}}
+        folder = str(path.parent) if in_full else subfolder
+        return {"ui": {key: [{"filename": named or filename, "subfolder": folder, "type": "output"}]}}
 
 
 class SavesInEachFolder:
@@ -385,6 +389,39 @@ class InheritsSaveImage(nodes.SaveImage):  # type: ignore[misc, name-defined]
         self.prefix_append = "_own"
 
 
+class SavesExtraMetadata(nodes.SaveImage):  # type: ignore[misc, name-defined]
+    """Adds metadata of the caller's to what SaveImage writes into its file."""
+
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"images": ("IMAGE",), "author": ("STRING", {})}}
+
+    FUNCTION = "run"
+
+    def run(self, images: Any, author: str) -> Any:
+        return self.save_images(images, "extra", None, {"author": author})
+
+
+class ChoosesFolder:
+    """Offers the folders in the output folder, and saves a file into the one that is chosen."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        output = Path(folder_paths.get_output_directory())
+        return {"required": {"folder": (sorted(path.name for path in output.iterdir() if path.is_dir()),)}}
+
+    def run(self, folder: str) -> dict[str, Any]:
+        (Path(folder_paths.get_output_directory()) / folder / "chosen.txt").write_text(folder)
+        return {"ui": {"files": [{"filename": "chosen.txt", "subfolder": folder, "type": "output"}]}}
+
+
 class MakesSVG:
     """A drawing."""
 
@@ -440,6 +477,8 @@ NODE_CLASS_MAPPINGS = {
         SendsFrames,
         SendsMessages,
         InheritsSaveImage,
+        SavesExtraMetadata,
+        ChoosesFolder,
         MakesVoxels,
         IgnoresInterrupts,
         *faults.CLASSES,

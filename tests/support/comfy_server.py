@@ -89,6 +89,14 @@ class ComfyServer:
         """What it has printed."""
         return self.root / "log.txt"
 
+    def link_inputs(self) -> None:
+        """Let it read the base directory's input files, since it has an input folder of its own."""
+        folder = self.root / "input"
+        folder.mkdir(exist_ok=True)
+        for entry in (self.base / "input").iterdir():
+            if not (folder / entry.name).exists():
+                (folder / entry.name).symlink_to(entry.resolve())
+
     def wait(self) -> None:
         """Wait until it answers."""
         give_up = time.monotonic() + _START_S

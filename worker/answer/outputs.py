@@ -78,7 +78,7 @@ class _Found:
             return
         folder = "input" if entry.get("type") == "input" else "output"
         base = getattr(self.workspace, folder)
-        inside = _inside(self.workspace.state_root / folder, subfolder, filename)
+        inside = path_inside(self.workspace.state_root / folder, subfolder, filename)
         path = base / (filename if inside is None else inside)
         shown = encodable(path.name[:200])
         if inside is None or not _is_inside(path, base, has_folders="/" in inside):
@@ -102,7 +102,7 @@ class _Found:
                 yield f"Node {node_id} named {many}: {shown}"
 
 
-def _inside(folder: Path, subfolder: str, filename: str) -> str | None:
+def path_inside(folder: Path, subfolder: str, filename: str) -> str | None:
     """The path of a file below ComfyUI's ``folder``, as a node names it; None if it is elsewhere.
 
     A node may also name the file, or its folder, by its full path.

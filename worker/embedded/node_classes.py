@@ -53,6 +53,15 @@ class NodeClasses:
         """Whether the class is ComfyUI's own SaveImage, whose files the worker encodes and reports itself."""
         return self._classes.get(class_type) is self._save_image
 
+    def adds_metadata(self, class_type: str) -> bool:
+        """Whether the class is one of a pack that may write metadata of its own into files.
+
+        ComfyUI's own write the graph alone: see ``hidden_inputs``.
+        """
+        if self.is_builtin(class_type):
+            return False
+        return self.is_output(class_type) or self.hidden_inputs(class_type).graph
+
     def may_read_files(self, class_type: str) -> bool:
         """Whether the class may open files of other nodes. True unless it is one of ComfyUI's own that open none."""
         return self._access_of(class_type).opens

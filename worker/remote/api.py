@@ -116,6 +116,11 @@ class ComfyApi:
         }
         self._http.download(f"/view?{urlencode(query, errors='surrogatepass')}", target)
 
+    def is_inside(self, kind: str, folder: str) -> bool:
+        """Whether ``folder``, an absolute path, is the server's folder of ``kind`` or in it. It need not exist."""
+        query = urlencode({"filename": "-", "type": kind, "subfolder": folder}, errors="surrogatepass")
+        return self._http.request("GET", f"/view?{query}", retry=True, statuses=(200, 403, 404)).status != 403
+
     def about_class(self, class_type: str) -> Mapping[str, Any] | None:
         """What ``/object_info`` tells about a node class. None if it is not installed; empty if it does not tell."""
         try:

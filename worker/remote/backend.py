@@ -29,7 +29,7 @@ from worker.remote.follow import Follower, Reconnecting
 from worker.remote.http import ServerRefused, ServerUnreachable
 from worker.remote.leftovers import Leftovers
 from worker.remote.socket import EventSocket, Frame, SocketClosed, Text, trace_frames
-from worker.remote.transfer import fetch_outputs, upload_inputs
+from worker.remote.transfer import fetch_outputs, upload_inputs, with_relative_names
 from worker.remote.waiting import begun, pause, result_of
 from worker.settings import Settings
 
@@ -141,6 +141,7 @@ class WebsocketBackend:
                 self._abandon(follower.prompt_ids, outcomes)
         self._turns.graph_ended()
         # Nobody waits for the files of a job that was cancelled. If a limit of time stopped it, they are its answer.
+        outcomes = [with_relative_names(self.api, outcome) for outcome in outcomes]
         missing = fetch_outputs(self.api, outcomes, run, lambda: turn.interrupted and turn.ending is None)
         return make_result(run, [*outcomes, *blocks], [*dropped_lines(node_errors, run, classes), *missing], classes)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
+import posixpath
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from worker.remote.names import job_folder, renamed, upload_target
 from worker.remote.waiting import begun, result_of
 
 _FETCHES = 4
+_MOST_FOLDERS = 50  # In a path.
 
 
 def upload_inputs(
@@ -45,6 +49,33 @@ def upload_inputs(
         return names
 
     return renamed(graph, result_of(begun(upload), is_interrupted), there)
+
+
+def with_relative_names(api: ComfyApi, outcome: PromptOutcome) -> PromptOutcome:
+    """``outcome``, where nodes that named files by full paths name them by their places in the server's folders.
+
+    The server gives such files out, but tells nobody where its folders are. So it is asked which folders are in them.
+    Names of files elsewhere stay as they are.
+    """
+    is_inside = functools.cache(api.is_inside)
+
+    def relative(value: Any) -> Any:
+        if not isinstance(value, Mapping) or "filename" not in value:
+            return value
+        place = _full_path(value)
+        base = _folder_above(place, functools.partial(is_inside, _kind(value))) if place else None
+        if not place or base is None:
+            return value
+        subfolder, filename = posixpath.split(posixpath.relpath(place, base))
+        return {**value, "subfolder": subfolder, "filename": filename}
+
+    outputs = {
+        node_id: {
+            key: list(map(relative, values)) if isinstance(values, list) else values for key, values in shown.items()
+        }
+        for node_id, shown in outcome.outputs.items()
+    }
+    return replace(outcome, outputs=outputs)
 
 
 def fetch_outputs(
@@ -96,7 +127,7 @@ def _fetched(api: ComfyApi, target: Path, entry: Mapping[str, Any]) -> str | Non
 
 def _target(entry: Mapping[str, Any], workspace: Workspace) -> Path | None:
     """The file's path in the job's folder. None for a preview, and for a name that leads out of the folder."""
-    kind, filename, subfolder = entry.get("type") or "output", entry["filename"], entry.get("subfolder") or ""
+    kind, filename, subfolder = _kind(entry), entry["filename"], entry.get("subfolder") or ""
     if kind not in ("output", "input") or not isinstance(filename, str) or not isinstance(subfolder, str):
         return None
     parts = [*subfolder.split("/"), *filename.split("/")]
@@ -105,3 +136,25 @@ def _target(entry: Mapping[str, Any], workspace: Workspace) -> Path | None:
     if ".." in parts or "\0" in "".join(parts):
         return None
     return (workspace.input if kind == "input" else workspace.output).joinpath(*filter(None, parts))
+
+
+def _kind(entry: Mapping[str, Any]) -> Any:
+    return entry.get("type") or "output"
+
+
+def _full_path(entry: Mapping[str, Any]) -> str | None:
+    """The file's path on the server, if the node gave a full one."""
+    filename, subfolder = entry["filename"], entry.get("subfolder") or ""
+    if not isinstance(filename, str) or not isinstance(subfolder, str) or _kind(entry) not in ("output", "input"):
+        return None
+    path = posixpath.normpath(posixpath.join(subfolder, filename))
+    return path if path.startswith("/") and path.count("/") <= _MOST_FOLDERS else None
+
+
+def _folder_above(path: str, is_inside: Callable[[str], bool]) -> str | None:
+    """The uppermost folder above ``path`` that ``is_inside`` accepts."""
+    folders = itertools.accumulate(posixpath.dirname(path).split("/"), lambda above, name: f"{above}/{name}")
+    try:
+        return next((folder for folder in folders if folder and is_inside(folder)), None)
+    except (ServerRefused, ServerUnreachable):  # For example, for a name that no folder can have.
+        return None

@@ -18,7 +18,7 @@ from typing import Any
 import requests
 
 from worker.answer.delivery import Delivery, make_answer
-from worker.answer.outputs import collect
+from worker.answer.outputs import collect, path_inside
 from worker.answer.reply import MB, Reply, encode
 from worker.engine.graph_run import GraphRun, RunResult
 from worker.engine.workspace import StateFolder, Workspace
@@ -131,7 +131,8 @@ class LastWord:
         left_out = []
         output = self._state.output.resolve()
         for node_id, key, entry in job.files:
-            inside = Path(entry["subfolder"]) / entry["filename"]
+            # A node may name its file by a full path.
+            inside = Path(path_inside(self._state.output, entry["subfolder"], entry["filename"]) or "")
             source, target = (output / inside).resolve(), workspace.output / inside
             # A file that is still being encoded is empty.
             if not (source.is_relative_to(output) and source.is_file() and (size := source.stat().st_size)):

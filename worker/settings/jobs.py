@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from worker.settings.field import setting
-from worker.settings.readers import CommaList, Megabytes, SafeNodes
+from worker.settings.readers import CommaList, FolderNames, Megabytes, SafeNodes
 
 
 class JobSettings(BaseModel):
@@ -50,6 +50,12 @@ class JobSettings(BaseModel):
         "public",
         "public or off",
         "Whether `images` may be given as URLs: of public addresses alone, or not at all.",
+    )
+    output_folders: FolderNames = setting(
+        (),
+        "names of folders with commas between them",
+        "Folders that ComfyUI's output folder has before each job. Some nodes offer the folders in it as choices, and "
+        "refuse others; between jobs it is empty otherwise.",
     )
     warmup_workflow: Path | None = setting(
         None,

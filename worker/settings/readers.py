@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from worker.images.formats import FormatName
 
 _HOST = re.compile(r"(?!.*\.\.)[A-Za-z0-9_]([A-Za-z0-9._-]{0,252}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+")
+
+_MOST_NAME = 255  # Bytes of a name, on Linux.
 
 
 def _boolean(value: object) -> object:
@@ -37,6 +40,14 @@ def _split_flags(value: object) -> object:
 
 def _split_commas(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _folders_inside(names: tuple[str, ...]) -> tuple[str, ...]:
+    plain = tuple(name.rstrip("/") for name in names)
+    parts = [part for name in plain for part in name.split("/")]
+    if any(part in ("", ".", "..") or len(os.fsencode(part)) > _MOST_NAME for part in parts):
+        raise ValueError("not a folder below another")
+    return plain
 
 
 def _safe_nodes(value: object) -> object:
@@ -72,6 +83,7 @@ def _absolute(path: Path) -> Path:
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Flags = Annotated[tuple[str, ...], BeforeValidator(_split_flags)]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+FolderNames = Annotated[CommaList, AfterValidator(_folders_inside)]
 SafeNodes = Annotated[str, BeforeValidator(_safe_nodes)]
 ServerAddress = Annotated[str, BeforeValidator(_server_address)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]

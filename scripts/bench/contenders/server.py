@@ -20,7 +20,7 @@ def main() -> None:
     base, port, *flags = sys.argv[1:]
     server = ComfyServer(Path(base), flags, int(port))
     try:
-        _link_inputs(Path(base) / "input", server.root / "input")
+        server.link_inputs()
         pipe.send({})
         if pipe.receive() is None:
             return
@@ -35,13 +35,6 @@ def main() -> None:
         pipe.receive()
     finally:
         server.close()
-
-
-def _link_inputs(base: Path, folder: Path) -> None:
-    """Link the base directory's input files into ``folder``, since the server has an input folder of its own."""
-    folder.mkdir()
-    for entry in base.iterdir():
-        (folder / entry.name).symlink_to(entry)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ class JobContent:
         workflow: the graph.
         image_format: format of the images that SaveImage saves.
         extra_pnginfo: what the editor adds to the graph.
+        save_metadata: whether nodes may write metadata into files.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class JobContent:
     workflow: Mapping[str, Any] = field(default_factory=dict, repr=False)
     image_format: ImageFormat = PNG
     extra_pnginfo: Mapping[str, Any] | None = field(default=None, repr=False)
+    save_metadata: bool = False
 
     @cached_property
     def files_digest(self) -> str:
@@ -91,6 +93,8 @@ def _marks(dynprompt: Any, node_id: str, classes: NodeClasses, content: JobConte
         marks.append(content.key_digest)
     if hidden.graph:
         marks.append(content.graph_digest)
+    if content.save_metadata and classes.adds_metadata(class_type):
+        marks.append("metadata")
     if classes.may_read_files(class_type):
         marks += _of_reader(dynprompt, node, classes, content)
     elif content.files:

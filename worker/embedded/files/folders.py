@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,10 +37,12 @@ class ComfyFolders:
     Args:
         state: ComfyUI's folders.
         static_input: files that every job can read from the input folder.
+        output_folders: folders that the output folder has before each job, for nodes that offer its folders as choices.
     """
 
     state: StateFolder
     static_input: Path
+    output_folders: Sequence[str] = ()
     _mirror: dict[Path, _Mirrored] = field(default_factory=dict)
 
     def mirror_static_input(self) -> None:
@@ -53,6 +56,11 @@ class ComfyFolders:
             place = self.state.input / Path(folder).relative_to(self.static_input)
             self._mirror[place] = _Mirrored(sources, set(folders))
         self._restore_input()
+
+    def make_output_folders(self) -> None:
+        """Make those folders in the output folder that each job begins with."""
+        for name in self.output_folders:
+            (self.state.output / name).mkdir(parents=True, exist_ok=True)
 
     def bring_in(self, workspace: Workspace) -> None:
         """Move the job's input files into the input folder. For this job, they replace static files of their names."""
@@ -75,6 +83,7 @@ class ComfyFolders:
         """Move everything that the job left into its workspace, and restore the folders for the next job."""
         _move_content(self.state.output, workspace.output)
         _move_content(self.state.temp, workspace.temp)
+        self.make_output_folders()
         self._take_input(workspace)
 
     def copy_outputs(self, workspace: Workspace) -> None:
@@ -90,6 +99,7 @@ class ComfyFolders:
         for folder in (self.state.output, self.state.temp):
             for entry in _entries(folder):
                 shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else Path(entry.path).unlink()
+        self.make_output_folders()
 
     def is_static(self, path: str) -> bool:
         """Whether ``path`` is the link to a static file."""

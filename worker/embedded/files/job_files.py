@@ -60,7 +60,7 @@ class JobFiles:
 
     def __init__(self, shared: OutputFiles, run: GraphRun) -> None:
         self.content = JobContent(
-            run.staged, digest_key(run.api_key), run.workflow, run.image_format, run.extra_pnginfo
+            run.staged, digest_key(run.api_key), run.workflow, run.image_format, run.extra_pnginfo, run.save_metadata
         )
         self.image_format = run.image_format
         self.images = JobImages(shared.encoder, run.on_file)

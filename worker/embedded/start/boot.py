@@ -98,7 +98,8 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     timings: dict[str, float] = {}
     launch = _plan(settings, state, timings, say)
     source, volume = launch.source, launch.volume
-    folders = ComfyFolders(state, source.base / "input")
+    folders = ComfyFolders(state, source.base / "input", settings.output_folders)
+    folders.make_output_folders()  # Before packs are imported, which may look at once.
     sys.path.insert(0, str(source.path))
     # Nothing may be written under the ComfyUI tree. scripts/install has compiled it.
     sys.dont_write_bytecode = True

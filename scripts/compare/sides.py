@@ -1,0 +1,91 @@
+"""Starts each side with packs and settings of its own, and runs all workflows on it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.contenders.setup import EMBEDDED, Setup
+from bench.progress import Progress
+from command_line import ExitCode, Failure
+
+from compare.bases import make_base
+from compare.observed import FAILED, REFUSED, SUCCESS, Seen, Side
+from compare.options import Case, Options
+from compare.server_side import ServerSide
+from compare.worker_side import WorkerSide
+from worker.embedded.start.source import ComfySource
+from worker.settings import Settings
+
+SERVER, WORKER, SECOND_SERVER = "server", "worker", "second-server"
+_SHOWN = {SERVER: "the stock server", WORKER: "the worker", SECOND_SERVER: "a second stock server"}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where everything is.
+
+    Attributes:
+        settings: the settings in the environment.
+        user: the user's ComfyUI tree and base directory.
+        bases: a folder for the base directories of the sides.
+        files: a folder for the files that the sides save, and their logs.
+    """
+
+    settings: Settings
+    user: ComfySource
+    bases: Path
+    files: Path
+
+    def flags(self) -> tuple[str, ...]:
+        """Flags of ComfyUI for all sides."""
+        paths = self.user.base / "extra_model_paths.yaml"
+        return (*self.settings.comfy_args, *(("--extra-model-paths-config", str(paths)) if paths.is_file() else ()))
+
+
+def observe(name: str, options: Options, cases: Sequence[Case], places: Places, progress: Progress) -> Seen:
+    """Start the side ``name``, and run ``cases`` on it, one after the other. If it ends, it is started anew.
+
+    Raises:
+        Failure: it does not start.
+    """
+    progress.begin(f"{_SHOWN[name]}: {len(options.packs)} packs, {len(cases)} workflows", len(cases) + 1)
+    side, seen, waiting = _side(name, options, places), None, list(cases)
+    while seen is None or waiting:
+        try:
+            with side.start() as started:
+                seen = seen or started
+                progress.advance()
+                while waiting:
+                    case = waiting.pop(0)
+                    ran = seen.runs[case.name] = side.run(case, places.files / name / case.name)
+                    progress.advance()
+                    if ran.outcome not in (SUCCESS, FAILED, REFUSED):
+                        break  # It may have ended, or be about to.
+        except RuntimeError as error:
+            words = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")
+            raise Failure(f"{_SHOWN[name]} does not start: {words.strip()}", ExitCode.CANNOT_START) from None
+    return seen
+
+
+def _side(name: str, options: Options, places: Places) -> Side:
+    settings = places.settings
+    base = make_base(places.bases / name, options.packs, places.user.base)
+    log = places.files / name / "log.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if name != WORKER:
+        metadata = () if settings.save_metadata else ("--disable-metadata",)
+        return ServerSide(base, (*metadata, *places.flags()), options.timeout_s, settings.output_folders, log)
+    source = replace(places.user, base=base)
+    environment = Setup(settings, source, None, places.files).environment(
+        EMBEDDED,
+        COMFY_ARGS=shlex.join(places.flags()),
+        MAX_RESPONSE_MB="100000",
+        NETWORK_VOLUME_PATH=str(places.bases / "no-volume"),
+        OUTPUT_FOLDERS=",".join(settings.output_folders),
+        SAVE_METADATA=str(settings.save_metadata).lower(),
+        WARMUP_WORKFLOW="",
+    )
+    return WorkerSide(environment, options.timeout_s, log)
