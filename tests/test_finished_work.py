@@ -23,7 +23,7 @@ from worker.answer.uploader import UploadFailed
 from worker.embedded.files.folders import ComfyFolders
 from worker.engine.workspace import open_state
 from worker.handler import make_handler
-from worker.progress import JobProgress
+from worker.progress.job_progress import JobProgress
 
 Ask = Callable[..., Answer]
 both = pytest.mark.backends("embedded", "websocket")

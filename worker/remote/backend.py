@@ -15,7 +15,7 @@ from typing import Any
 from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult, own_graph
 from worker.engine.life import Life
-from worker.engine.results import dropped_lines, make_result, refuse_unchecked_links
+from worker.engine.results import dropped_lines, dropped_outputs, make_result, refuse_unchecked_links
 from worker.engine.turn import Turn
 from worker.engine.turns import Turns
 from worker.errors import BackendFailed, JobInterrupted, StartError, WorkflowRejected
@@ -142,7 +142,8 @@ class WebsocketBackend:
         self._turns.graph_ended()
         # Nobody waits for the files of a job that was cancelled. If a limit of time stopped it, they are its answer.
         missing = fetch_outputs(self.api, outcomes, run, lambda: turn.interrupted and turn.ending is None)
-        return make_result(run, [*outcomes, *blocks], [*dropped_lines(node_errors, run, classes), *missing], classes)
+        errors = [*dropped_lines(node_errors, run, classes), *missing]
+        return make_result(run, [*outcomes, *blocks], errors, classes, dropped_outputs(node_errors))
 
     def _abandon(self, prompt_ids: Iterable[str], ended: Iterable[PromptOutcome]) -> None:
         """Note the prompts that may still run, and change the client id: the next job must not get their events."""
