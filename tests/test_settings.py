@@ -37,6 +37,7 @@ DEFAULTS: dict[str, object] = {
     "max_input_mb": 100.0,
     "max_image_pixels": 178_956_970,
     "max_response_mb": None,
+    "report_ui": False,
     "input_files": "media",
     "input_urls": "public",
     "output_folders": (),

@@ -21,7 +21,7 @@ from PIL import Image
 
 import nodes
 
-from . import faults, page, readers, stock
+from . import faults, packs, page, readers, stock
 
 
 class Raises:
@@ -484,6 +484,7 @@ NODE_CLASS_MAPPINGS = {
         *faults.CLASSES,
         page.WaitsForPage,
         page.AwaitsPage,
+        *packs.CLASSES,
         *readers.CLASSES,
         *stock.CLASSES,
     )

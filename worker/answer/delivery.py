@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -13,14 +12,14 @@ import pybase64
 
 from worker.answer.conversion import convert
 from worker.answer.kinds import answer_key
-from worker.answer.reply import MB, Answer
-from worker.answer.result import Artifact, Result
+from worker.answer.reply import MB, Answer, plain
+from worker.answer.result import Artifact, Result, Text
+from worker.answer.room import Content, inline_size, json_size, make_room
 from worker.answer.uploader import Uploader, UploadFailed
 from worker.errors import AnswerTooLarge, ErrorType, JobInterrupted, failure
 from worker.redact import Sent, encodable, masked
 
 GIVE_UP_S = 180.0  # Seconds for all uploads of a job, from the end of its graph.
-_AROUND_ENTRY = 200  # Bytes of an entry beside its file and its folder.
 _LINE = 300  # Bytes of the line about a file that could not be stored.
 
 
@@ -49,14 +48,19 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
     """
     errors = [encodable(masked(error, delivery.secrets)) for error in result.errors]
     warnings = [encodable(masked(line, delivery.secrets)) for line in result.warnings]
-    texts = [
-        {"node_id": encodable(each.node_id), "text": _public(each.text, delivery, result.sent)} for each in result.texts
-    ]
-    artifacts = convert(result.artifacts, result.image_format, warnings)
+    content = Content(
+        convert(result.artifacts, result.image_format, warnings),
+        [_text(text, delivery, result.sent) for text in result.texts],
+        plain(result.ui, lambda text: _public(text, delivery, result.sent)) if result.ui else {},
+    )
+    is_inline, limit_mb = delivery.uploader is None, delivery.limit_mb
+    warnings += make_room(content, limit_mb, [*errors, *warnings], inline=is_inline)
+    texts = content.texts
     if delivery.uploader is None:
-        entries = _inline(artifacts, delivery.limit_mb, errors)
+        entries = _inline(content.artifacts, limit_mb, errors)
     else:
-        entries = _uploaded(artifacts, delivery.uploader, delivery.limit_mb, errors, [texts, warnings])
+        beside = [texts, warnings, content.report]
+        entries = _uploaded(content.artifacts, delivery.uploader, limit_mb, errors, beside)
     images = [entry for artifact, entry in entries if answer_key(artifact.key) == "images"]
     files = [entry for artifact, entry in entries if answer_key(artifact.key) == "files"]
     if errors and not (images or files or texts):
@@ -64,7 +68,7 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
     answer: Answer = {"images": images}
     if not images and not errors:
         answer = {"status": "success_no_images", **answer}
-    optional = {"files": files, "text": texts, "errors": errors, "warnings": warnings}
+    optional: Answer = {"files": files, "text": texts, "ui": content.report, "errors": errors, "warnings": warnings}
     if result.error is not None:
         optional["error_type"] = result.error.error_type
     return answer | {key: value for key, value in optional.items() if value}
@@ -80,6 +84,11 @@ def _failed(result: Result, errors: list[str]) -> Answer:
     return {**failure("Job processing failed", kind), "details": errors}
 
 
+def _text(text: Text, delivery: Delivery, sent: Sent) -> dict[str, str]:
+    entry = {"node_id": encodable(text.node_id), "text": _public(text.text, delivery, sent)}
+    return entry if text.key == "text" else {**entry, "key": _public(text.key, delivery, sent)}
+
+
 def _public(text: str, delivery: Delivery, sent: Sent) -> str:
     """A node's text, without folders of this machine, but with those that the caller has written."""
     for folder in delivery.machine_folders:
@@ -93,7 +102,7 @@ _Entries = list[tuple[Artifact, _Entry]]
 
 
 def _inline(artifacts: list[Artifact], limit_mb: float | None, errors: list[str]) -> _Entries:
-    size = sum(map(_inline_size, artifacts))
+    size = sum(map(inline_size, artifacts))
     if limit_mb is not None and size > limit_mb * MB:
         raise AnswerTooLarge(size / MB, limit_mb)
     read = [(artifact, _read(artifact, errors)) for artifact in artifacts]
@@ -118,9 +127,9 @@ def _uploaded(
             unstored.append((index, str(failed)))
     left = float("inf")
     if unstored and limit_mb is not None:
-        left = limit_mb * MB - _json_size([entries, errors, beside]) - len(unstored) * _LINE
+        left = limit_mb * MB - json_size([entries, errors, beside]) - len(unstored) * _LINE
     for index, reason in unstored:
-        artifact, size = artifacts[index], _inline_size(artifacts[index])
+        artifact, size = artifacts[index], inline_size(artifacts[index])
         said = f"{encodable(artifact.filename)} could not be stored in the bucket ({reason})"
         if size > left:
             errors.append(f"{said}, and {artifact.size / MB:.1f} MB do not fit in here")
@@ -170,12 +179,3 @@ def _entry(artifact: Artifact, kind: str, data: str) -> _Entry:
         "media_type": artifact.media_type,
     }
     return {**entry, "subfolder": encodable(artifact.subfolder)} if artifact.subfolder else entry
-
-
-def _inline_size(artifact: Artifact) -> int:
-    """Bytes that ``artifact`` takes in an answer."""
-    return (artifact.size + 2) // 3 * 4 + _AROUND_ENTRY
-
-
-def _json_size(value: Any) -> int:
-    return len(json.dumps(value, ensure_ascii=False).encode())

@@ -1,4 +1,4 @@
-"""Collects a run's ``Result``: files and texts that its nodes named, and files that they saved without naming them."""
+"""Collects a run's ``Result``: what its nodes saved and showed, and a line for each that gave nothing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from worker.answer.kinds import media_type
+from worker.answer.reply import plain
 from worker.answer.result import Artifact, Result, Text
+from worker.answer.silent import silent_nodes
 from worker.engine.graph_run import RunResult
 from worker.engine.workspace import Workspace
 from worker.redact import encodable
@@ -22,54 +25,74 @@ _MOST_NAMES = 5  # In one line.
 def collect(ran: RunResult) -> Result:
     """Find the files and texts that ``ran`` names. Previews (``type`` is ``temp``) and very long texts are left out.
 
-    The artifacts include files that an output node saved without naming them, as CheckpointSave does. Each file that is
+    The artifacts include files that a node saved without naming them, as CheckpointSave does. Each file that is
     named but does not exist gets an error line. A node that saved elsewhere has done its work, so it gets a warning.
     """
     began = time.perf_counter()
     found = _Found(ran.run.workspace, list(ran.errors))
     for node_id, key, values in _lists(ran):
         for value in values:
-            if key == "text":
-                found.text(node_id, value)
-            elif isinstance(value, Mapping) and "filename" in value and value.get("type") != "temp":
-                found.file(node_id, key, value)
+            found.value(node_id, key, value)
     named = tuple(found.artifacts.values())
+    artifacts = (*named, *_unnamed(ran, named))
     return Result(
         ran.status,
-        (*named, *_unnamed(ran, named)),
+        artifacts,
         tuple(found.texts),
         tuple(found.errors),
         {**ran.seconds, "collect": time.perf_counter() - began},
         ran.run.workspace,
         ran.error,
         ran.run.image_format,
-        (*ran.warnings, *found.warnings()),
+        (*ran.warnings, *found.warnings(), *silent_nodes(ran, found.heard.union(a.node_id for a in artifacts))),
+        plain(ran.ui, found.shown) if ran.run.report_ui else {},
         ran.run.sent,
     )
 
 
 @dataclass
 class _Found:
-    """What has been found so far. ``outside``: names of files that are not in the output folder, by node id."""
+    """What has been found so far.
+
+    ``outside``: names of files that are not in the output folder, by node id. ``heard``: the nodes that the caller gets
+    something of, or a line about, or that have only shown a preview.
+    """
 
     workspace: Workspace
     errors: list[str]
+    lines: list[str] = field(default_factory=list)
+    heard: set[str] = field(default_factory=set)
     artifacts: dict[tuple[str, str, Path], Artifact] = field(default_factory=dict)
     texts: list[Text] = field(default_factory=list)
     outside: dict[str, list[str]] = field(default_factory=dict)
     room: int = _MOST_TEXT
 
-    def text(self, node_id: str, value: Any) -> None:
+    def value(self, node_id: str, key: str, value: Any) -> None:
+        """Take one value of a list in a node's ui dict: a file, a text or a number, or what is none of these."""
+        if key != "text" and isinstance(value, Mapping) and "filename" in value:
+            self.heard.add(node_id)
+            if value.get("type") != "temp":
+                self.file(node_id, key, value)
+        elif key == "text" or (isinstance(value, str | Real) and not isinstance(value, bool)):
+            self.heard.add(node_id)
+            self.text(node_id, key, value)
+
+    def text(self, node_id: str, key: str, value: Any) -> None:
+        lines = self.errors if key == "text" else self.lines  # No job fails for a text that few look for.
         try:
             text = str(value)
         except Exception as error:  # noqa: BLE001 - a node may show any object.
-            self.errors.append(f"Node {node_id} showed what cannot be made a text ({type(error).__name__})")
+            lines.append(f"Node {node_id} showed what cannot be made a text ({type(error).__name__})")
             return
         if len(text) > self.room:
-            self.errors.append(f"Node {node_id} showed a text that is too long to be sent: {len(text):,} characters")
+            lines.append(f"Node {node_id} showed a text that is too long to be sent: {len(text):,} characters")
             return
         self.room -= len(text)
-        self.texts.append(Text(node_id, encodable(text.replace(f"{self.workspace.state_root}/", ""))))
+        self.texts.append(Text(node_id, self.shown(text), self.shown(key)))
+
+    def shown(self, text: str) -> str:
+        """``text`` without the folder of all jobs' files."""
+        return encodable(text.replace(f"{self.workspace.state_root}/", ""))
 
     def file(self, node_id: str, key: str, entry: Mapping[str, Any]) -> None:
         filename, subfolder = str(entry["filename"]), str(entry.get("subfolder") or "")
@@ -92,7 +115,8 @@ class _Found:
             )
 
     def warnings(self) -> Iterator[str]:
-        """A line for each node that has named files outside of the output folder."""
+        """A line for each text that is left out, and for each node that has named files outside the output folder."""
+        yield from self.lines
         for node_id, names in self.outside.items():
             shown = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
             if len(names) == 1:
@@ -124,7 +148,8 @@ def _unnamed(ran: RunResult, named: Iterable[Artifact]) -> Iterator[Artifact]:
             path = workspace.output / inside
             subfolder = "" if inside.parent == Path() else str(inside.parent)
             if os.path.normpath(path) not in known and path.is_file() and not path.is_symlink():
-                yield Artifact(node_id, "files", path.name, subfolder, media_type(path.name), path, workspace)
+                kind = media_type(path.name)
+                yield Artifact(node_id, "files", path.name, subfolder, kind, path, workspace, is_named=False)
 
 
 def _lists(ran: RunResult) -> Iterator[tuple[str, str, list[Any]]]:

@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,7 @@ def encode(answer: Answer, limit_mb: float | None = None) -> Reply:
     try:
         output, error = _dumped(answer)
     except (TypeError, ValueError, RecursionError):  # Bytes, NaN, a lone surrogate, a circle.
-        output, error = _dumped(_plain(answer))
+        output, error = _dumped(plain(answer))
     if limit_mb is not None and len(output) + _AROUND > limit_mb * MB:
         raise AnswerTooLarge(len(output) / MB, limit_mb)
     return Reply(output, error)
@@ -86,18 +86,24 @@ def _is_plain(data: object) -> bool:
     return isinstance(data, str) and data.isascii() and '"' not in data and "\\" not in data and "\n" not in data
 
 
-def _plain(value: Any, depth: int = 50) -> Any:
-    """``value`` in types of JSON: NaN and infinities become null, bytes become base64, other objects their text."""
+def plain(value: Any, show: Callable[[str], str] = encodable, depth: int = 50) -> Any:
+    """``value`` in types of JSON: NaN and infinities become null, bytes become base64, other objects their text.
+
+    ``show``: applied to each text.
+    """
     if depth == 0:
         return "…"
     if isinstance(value, Mapping):
-        return {encodable(str(key)): _plain(inner, depth - 1) for key, inner in value.items()}
+        return {show(str(key)): plain(inner, show, depth - 1) for key, inner in value.items()}
     if isinstance(value, list | tuple | set):
-        return [_plain(inner, depth - 1) for inner in value]
+        return [plain(inner, show, depth - 1) for inner in value]
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode("ascii")
-    return encodable(str(value))
+    try:
+        return show(str(value))
+    except Exception:  # noqa: BLE001 - a node may show any object.
+        return type(value).__name__

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worker.engine.graph_run import Status
 from worker.engine.workspace import Workspace
@@ -31,6 +31,7 @@ class Artifact:
         subfolder: the file's folder, below the output folder.
         media_type: the value for ``Content-Type``.
         path: where the file is.
+        is_named: whether a node has named it.
     """
 
     node_id: str
@@ -40,6 +41,7 @@ class Artifact:
     media_type: str
     path: Path
     _workspace: Workspace = field(repr=False)
+    is_named: bool = True
 
     @property
     def is_input(self) -> bool:
@@ -76,10 +78,11 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Text:
-    """A text that a node showed."""
+    """A text or a number that a node showed. ``key``: its key in the node's ui dict."""
 
     node_id: str
     text: str
+    key: str = "text"
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Result:
         seconds: how long each part took: ``stage``, ``run`` (including the wait for earlier runs), ``collect``.
         image_format: the format that the job wants its images in.
         warnings: lines that may help, and change nothing else.
+        ui: the ui dict of each node that has one, by node id, in types of JSON; empty unless the job asks for it.
         sent: what the caller has written.
 
     The files live as long as this object or one of its artifacts, or until ``close``.
@@ -110,6 +114,7 @@ class Result:
     error: WorkerError | None = None
     image_format: ImageFormat = PNG
     warnings: tuple[str, ...] = ()
+    ui: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sent: Sent = field(default_factory=Sent, repr=False)
 
     @property

@@ -146,7 +146,8 @@ def _as_json(result: Result, paths: list[Path], seconds: Mapping[str, float]) ->
     return {
         "status": result.status,
         "files": files,
-        "text": [{"node_id": text.node_id, "text": text.text} for text in result.texts],
+        "text": [{"node_id": text.node_id, "text": text.text, "key": text.key} for text in result.texts],
+        "ui": result.ui,
         "errors": list(result.errors),
         "warnings": list(result.warnings),
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
@@ -157,7 +158,7 @@ def _print_result(result: Result, paths: list[Path], seconds: Mapping[str, float
     for path in paths:
         print(path)
     for text in result.texts:
-        print(f"node {text.node_id}: {text.text}")
+        print(f"node {text.node_id}{'' if text.key == 'text' else f', {text.key}'}: {text.text}")
     for error in result.errors:
         print(f"worker: {error}", file=sys.stderr)
     for warning in result.warnings:

@@ -22,7 +22,7 @@ from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult, own_graph
 from worker.engine.life import Life
 from worker.engine.memory_limits import MemoryLimits
-from worker.engine.results import dropped_lines, make_result, refuse_unchecked_links
+from worker.engine.results import dropped_lines, dropped_outputs, make_result, refuse_unchecked_links
 from worker.engine.time_limits import Patience, Signs
 from worker.engine.turn import Turn
 from worker.engine.turns import Turns
@@ -147,7 +147,8 @@ class EmbeddedBackend:
         outcomes = self._run_queue(turn, files)
         failure = next((outcome.failure for outcome in outcomes if outcome.status == "error"), None)
         self._job_memory.judge(failure)
-        return make_result(run, outcomes, dropped_lines(queued.node_errors, run, self._runtime), self._runtime), failure
+        errors, dropped = dropped_lines(queued.node_errors, run, self._runtime), dropped_outputs(queued.node_errors)
+        return make_result(run, outcomes, errors, self._runtime, dropped), failure
 
     def _run_queue(self, turn: Turn, files: JobFiles) -> list[PromptOutcome]:
         """Run the job's prompt, and the prompts that its nodes put into the server's queue meanwhile."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,7 @@ class GraphRun:
         extra_pnginfo: what the editor adds to the graph, for nodes and for the metadata of files.
         save_metadata: whether image files carry the graph.
         warnings: lines for the caller that change nothing else.
+        report_ui: whether the answer has the ui dict of every node.
     """
 
     workflow: Workflow = field(repr=False)
@@ -56,6 +57,7 @@ class GraphRun:
     extra_pnginfo: Mapping[str, Any] | None = field(default=None, repr=False)
     save_metadata: bool = True
     warnings: tuple[str, ...] = ()
+    report_ui: bool = False
 
     def public(self, text: str, max_length: int = 2000) -> str:
         """``text`` as the caller may read it: see ``public_text``. What the request holds stays, but for its key."""
@@ -93,9 +95,11 @@ class RunResult:
             expanded subgraph have the id of the node that the user sees.
         errors: one readable line for each thing that went wrong.
         warnings: lines for the caller that change nothing else: those of the run, and what the files lack.
-        unnamed: files in the output folder that no ui dict names, by the id of the output node that saved them.
+        unnamed: paths in the output folder of files that no ui dict names, by the id of the node that saved them.
         error: the error that ended the run, if no node raised it; its text is in ``errors``, too.
         seconds: how long each part took, by the part's name.
+        shows: the class of each output node that ran, by node id. Empty unless the run was a success.
+        ui: the ui dict of each node that has one, by its own id, also in an expanded subgraph.
     """
 
     run: GraphRun
@@ -103,9 +107,11 @@ class RunResult:
     outputs: Mapping[str, list[dict[str, Any]]]
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    unnamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unnamed: Mapping[str, Sequence[str]] = field(default_factory=dict)
     error: WorkerError | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    shows: Mapping[str, str] = field(default_factory=dict)
+    ui: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Backend(Protocol):

@@ -46,6 +46,7 @@ def prepare_run(
         extra_pnginfo=job.extra_pnginfo,
         save_metadata=settings.save_metadata if job.save_metadata is None else job.save_metadata,
         warnings=(*notices(job), *staged.warnings, *_without_effect(job, settings)),
+        report_ui=settings.report_ui if job.report_ui is None else job.report_ui,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from worker.engine.graph_run import GraphRun, RunResult, Status
@@ -33,19 +33,35 @@ def refuse_unchecked_links(run: GraphRun, installed: Installed) -> None:
         raise WorkflowRejected(run.public(text, max_length=20_000))
 
 
-def make_result(
-    run: GraphRun, outcomes: Sequence[PromptOutcome], errors: Iterable[str], installed: Installed | None = None
-) -> RunResult:
-    """Build a job's result from the outcomes of its prompts. Its error lines begin with ``errors``.
+def dropped_outputs(node_errors: Mapping[str, Any]) -> set[str]:
+    """The output nodes that validation dropped, by its errors for each node."""
+    dependent = (error.get("dependent_outputs") for error in node_errors.values() if isinstance(error, Mapping))
+    return {str(node_id) for node_ids in dependent if isinstance(node_ids, list) for node_id in node_ids}
 
-    ``installed``: what this ComfyUI has, to tell why a node may have raised.
+
+def make_result(
+    run: GraphRun,
+    outcomes: Sequence[PromptOutcome],
+    errors: Iterable[str],
+    installed: Installed | None = None,
+    dropped: Collection[str] = (),
+) -> RunResult:
+    """Build a job's result from the outcomes of its prompts.
+
+    Args:
+        run: the job's run.
+        outcomes: those of its prompts.
+        errors: the first lines of the result's errors.
+        installed: what this ComfyUI has, to tell why a node may have raised, and which nodes should give something.
+        dropped: output nodes that validation dropped.
     """
     outputs: dict[str, list[dict[str, Any]]] = {}
+    unnamed: dict[str, list[str]] = {}
     for outcome in outcomes:
         for node_id, output in outcome.outputs.items():
-            # A node of an expanded subgraph gets the id of the node that the user sees.
-            seen_as = node_id if node_id in run.workflow else outcome.display_ids.get(node_id, node_id)
-            outputs.setdefault(seen_as, []).append(output)
+            outputs.setdefault(_seen_as(node_id, outcome, run), []).append(output)
+        for node_id, paths in outcome.unnamed.items():
+            unnamed.setdefault(_seen_as(node_id, outcome, run), []).extend(paths)
     order = {node_id: index for index, node_id in enumerate(run.workflow)}
     lines = [*errors, *(_failure_line(o.failure, run, installed) for o in outcomes if o.failure)]
     lines += [f"An image could not be saved: {run.public(line)}" for outcome in outcomes for line in outcome.unsaved]
@@ -59,8 +75,23 @@ def make_result(
         dict(sorted(outputs.items(), key=lambda item: order.get(item[0], len(order)))),
         tuple(lines),
         (*run.warnings, *(run.public(line) for outcome in outcomes for line in outcome.warnings)),
-        {node_id: paths for outcome in outcomes for node_id, paths in outcome.unnamed.items()},
+        unnamed,
+        shows=_shows(run, outcomes, installed, dropped) if status == "success" and installed is not None else {},
+        ui={node_id: output for outcome in outcomes for node_id, output in outcome.outputs.items()},
     )
+
+
+def _shows(
+    run: GraphRun, outcomes: Iterable[PromptOutcome], installed: Installed, dropped: Collection[str]
+) -> dict[str, str]:
+    told = {*dropped, *(outcome.failure.node_id for outcome in outcomes if outcome.failure)}
+    classes = {node_id: str(node["class_type"]) for node_id, node in run.workflow.items() if node_id not in told}
+    return {node_id: class_type for node_id, class_type in classes.items() if installed.is_output(class_type)}
+
+
+def _seen_as(node_id: str, outcome: PromptOutcome, run: GraphRun) -> str:
+    """The id of the workflow's node that a node belongs to, which is another one in an expanded subgraph."""
+    return node_id if node_id in run.workflow else outcome.display_ids.get(node_id, node_id)
 
 
 def _failure_line(failure: NodeFailure, run: GraphRun, installed: Installed | None) -> str:

@@ -33,6 +33,7 @@ class Job:
             is in seconds.
         s3_config: the caller's own bucket, as RunPod's ``s3Config`` describes it.
         extra_pnginfo: what the editor adds to a graph, such as its own form of it under ``workflow``.
+        report_ui: whether the answer has the ui dict of every node; None: the settings decide.
         warnings: lines for the caller that change nothing else.
     """
 
@@ -46,4 +47,5 @@ class Job:
     s3_config: Mapping[str, Any] | None = field(default=None, repr=False)
     extra_pnginfo: Mapping[str, Any] | None = field(default=None, repr=False)
     save_metadata: bool | None = None
+    report_ui: bool | None = None
     warnings: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from worker.protocol.links import is_link
 from worker.protocol.spelling import usual_name
 
 _MOST = 20
+_SHORT = 3
 _PARTS = {"extrapnginfo": "extra_data", "workflow": "extra_pnginfo"}  # What belongs into a field.
 _MOST_SEARCHED, _LONGEST_SEARCHED = 100, 1_000_000
 
@@ -24,7 +25,10 @@ def misspelt_fields(given: Mapping[str, Any], known: Iterable[str]) -> Iterator[
     parts = {part: name for part, name in _PARTS.items() if name in known}
     plain = parts | {_letters(name): name for name in known} if others else {}
     for name in others:
-        meant = difflib.get_close_matches(_letters(name[:100]), plain, n=1, cutoff=0.8)
+        letters = _letters(name[:100])
+        # What differs from a short name by one letter is another name: 'uid' is not 'ui'.
+        similar = [part for part in plain if len(part) > _SHORT or part == letters]
+        meant = difflib.get_close_matches(letters, similar, n=1, cutoff=0.8)
         if meant:
             yield f"'{name[:100]}' is no field of a request, and was ignored: is '{plain[meant[0]]}' meant?"
 

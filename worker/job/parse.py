@@ -25,7 +25,7 @@ _PNG_KEYWORD = re.compile(r"[ -~\xa1-\xff]{1,79}")
 _COMFYUI_KEYS = ("client_id", "api_key_comfy_org", "auth_token_comfy_org")  # Of `extra_data`, and not read here.
 INPUT_FIELDS = (
     "workflow", "images", "output_format", "output_quality", "timeout_s", "comfy_org_api_key", "api_key_comfy_org",
-    "extra_data", "save_metadata",
+    "extra_data", "save_metadata", "ui",
 )  # fmt: skip
 
 
@@ -53,6 +53,7 @@ def parse_job(raw: object) -> Job:
         s3_config=_parse_s3_config(raw.get("s3Config")),
         extra_pnginfo=_parse_extra_data(given.get("extra_data")),
         save_metadata=_parse_boolean("save_metadata", given.get("save_metadata")),
+        report_ui=_parse_boolean("ui", given.get("ui")),
         warnings=(
             *misspelt_fields(given, INPUT_FIELDS),
             *misspelt_fields(given.get("extra_data") or {}, ("extra_pnginfo", *_COMFYUI_KEYS)),

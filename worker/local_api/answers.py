@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import (
     Annotated,
+    Any,
     Literal,
     NotRequired,  # TypedDict comes from typing_extensions, since Python 3.11's own forgets what is not required.
 )
@@ -53,7 +54,8 @@ class OutputText(TypedDict):
     """A text that a node showed."""
 
     node_id: Annotated[str, Field(description="The node that showed it")]
-    text: Annotated[str, Field(description="The text")]
+    text: Annotated[str, Field(description="The text, or the number as a text")]
+    key: NotRequired[Annotated[str, Field(description="Its key in the node's ui dict, if that is not `text`")]]
 
 
 class Answer(TypedDict):
@@ -65,6 +67,12 @@ class Answer(TypedDict):
     ]
     files: NotRequired[Annotated[list[OutputFile], Field(description="Every other file, of whatever kind")]]
     text: NotRequired[Annotated[list[OutputText], Field(description="Texts that nodes showed")]]
+    ui: NotRequired[
+        Annotated[
+            dict[str, dict[str, Any]],
+            Field(description="What each node told ComfyUI's page, by node id, if the job asks for it"),
+        ]
+    ]
     errors: NotRequired[Annotated[list[str], Field(description="What went wrong beside what is here, a line for each")]]
     warnings: NotRequired[Annotated[list[str], Field(description="Notices that change nothing else, a line for each")]]
     error_type: NotRequired[

@@ -99,6 +99,10 @@ _INPUT = _object(
         "save_metadata": _optional(
             {"type": "boolean"}, "Whether image files carry the workflow; default: the worker's `SAVE_METADATA`"
         ),
+        "ui": _optional(
+            {"type": "boolean"},
+            "Whether the answer has `ui`, what each node tells ComfyUI's page; default: the worker's `REPORT_UI`",
+        ),
         "extra_data": _optional(
             {"type": "object", "properties": {"extra_pnginfo": {"type": ["object", "null"]}}},
             "`extra_pnginfo`, up to 5 MB: what the editor adds to the workflow, for nodes that read it and for the "

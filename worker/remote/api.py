@@ -52,6 +52,7 @@ class ComfyApi:
     def __init__(self, address: str) -> None:
         self._http = HttpClient(address)
         self.base = self._http.base
+        self._output_classes: dict[str, bool] = {}
 
     def close(self) -> None:
         """Close the connections that are open."""
@@ -130,6 +131,15 @@ class ComfyApi:
         about = found.get(class_type)
         return about if isinstance(about, dict) else {} if class_type in found else None
 
+    def is_output(self, class_type: str) -> bool:
+        """Whether a node class saves or shows something; False if the server does not tell. Raises nothing."""
+        if class_type not in self._output_classes:
+            about = self.about_class(class_type)
+            if not about:
+                return False
+            self._output_classes[class_type] = bool(about.get("output_node"))
+        return self._output_classes[class_type]
+
     def model_folders(self) -> list[str]:
         """The paths of all model folders, on the server's machine. Empty if the request fails."""
         try:
@@ -153,6 +163,7 @@ class ServerClasses:
     def __init__(self, api: ComfyApi) -> None:
         self._about = functools.cache(api.about_class)
         self.model_files = api.model_files
+        self.is_output = api.is_output
 
     def has_node_class(self, class_type: str) -> bool:
         return self._about(class_type) is not None
@@ -166,9 +177,6 @@ class ServerClasses:
         if not isinstance(kinds, list):
             return None
         return ["COMBO" if isinstance(kind, list) else str(kind) for kind in kinds]
-
-    def is_output(self, class_type: str) -> bool:
-        return bool((self._about(class_type) or {}).get("output_node"))
 
     def why_missing(self, class_type: str) -> str | None:  # noqa: ARG002
         return None  # A server says only in its log why a pack failed.

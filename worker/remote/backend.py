@@ -15,7 +15,7 @@ from typing import Any
 from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult, own_graph
 from worker.engine.life import Life
-from worker.engine.results import dropped_lines, make_result, refuse_unchecked_links
+from worker.engine.results import dropped_lines, dropped_outputs, make_result, refuse_unchecked_links
 from worker.engine.turn import Turn
 from worker.engine.turns import Turns
 from worker.errors import BackendFailed, JobInterrupted, StartError, WorkflowRejected
@@ -109,11 +109,8 @@ class WebsocketBackend:
         self._connect(turn)
         if self._leftovers.has_strays:
             self._leftovers.remove()  # Otherwise this job would wait for prompts of earlier jobs.
-        graph = own_graph(run.workflow)
-        folders = functools.cache(self.api.model_folders)
         classes = ServerClasses(self.api)
-        refuse_unchecked_links(run, classes)
-        respell(graph, run.staged, classes.inputs_of, lambda path: names_below(path, folders()))
+        graph = self._graph(run, classes)
         if run.staged:
             graph = upload_inputs(self.api, graph, run.staged, run.workspace.input, is_interrupted)
         prompt_id, node_errors = self._queue(turn, graph, classes)
@@ -143,7 +140,15 @@ class WebsocketBackend:
         # Nobody waits for the files of a job that was cancelled. If a limit of time stopped it, they are its answer.
         outcomes = [with_relative_names(self.api, outcome) for outcome in outcomes]
         missing = fetch_outputs(self.api, outcomes, run, lambda: turn.interrupted and turn.ending is None)
-        return make_result(run, [*outcomes, *blocks], [*dropped_lines(node_errors, run, classes), *missing], classes)
+        errors = [*dropped_lines(node_errors, run, classes), *missing]
+        return make_result(run, [*outcomes, *blocks], errors, classes, dropped_outputs(node_errors))
+
+    def _graph(self, run: GraphRun, classes: ServerClasses) -> dict[str, Any]:
+        """The graph with all names as the server knows them."""
+        refuse_unchecked_links(run, classes)
+        graph, folders = own_graph(run.workflow), functools.cache(self.api.model_folders)
+        respell(graph, run.staged, classes.inputs_of, lambda path: names_below(path, folders()))
+        return graph
 
     def _abandon(self, prompt_ids: Iterable[str], ended: Iterable[PromptOutcome]) -> None:
         """Note the prompts that may still run, and change the client id: the next job must not get their events."""

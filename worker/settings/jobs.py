@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from worker.settings.field import setting
-from worker.settings.readers import CommaList, FolderNames, Megabytes, SafeNodes
+from worker.settings.readers import Boolean, CommaList, FolderNames, Megabytes, SafeNodes
 
 
 class JobSettings(BaseModel):
@@ -37,6 +37,12 @@ class JobSettings(BaseModel):
         "server has no limit.",
         gt=0,
         allow_inf_nan=False,
+    )
+    report_ui: Boolean = setting(
+        False,
+        "true or false",
+        "Whether answers have `ui`: what each node tells ComfyUI's page, as `/history` of a ComfyUI server has it. A "
+        "request's own `ui` wins.",
     )
     input_files: Literal["media", "any"] = setting(
         "media",

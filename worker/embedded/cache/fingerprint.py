@@ -56,6 +56,12 @@ class JobContent:
         """Different for each graph, and for what the editor adds to it."""
         return _digest(json.dumps([self.workflow, self.extra_pnginfo], sort_keys=True, default=repr))
 
+    @cached_property
+    def digest(self) -> str:
+        """Different for each job that asks for something else."""
+        asked = [self.graph_digest, self.files_digest, self.key_digest, self.image_format.name]
+        return _digest(json.dumps([*asked, self.image_format.quality]))
+
 
 def digest_key(api_key: str | None) -> str:
     """A text that is different for each key, and does not reveal the key."""

@@ -32,6 +32,10 @@ class NodeCache:
         """Whether the cache still has an entry for this key."""
         return key in getattr(self.executor.caches.outputs, "cache", {})
 
+    def forget_key(self, key: Hashable) -> None:
+        """Remove the node with this key, so that it runs again."""
+        getattr(self.executor.caches.outputs, "cache", {}).pop(key, None)
+
     def linked(self, link: Any) -> Sequence[Any]:
         """The cached values that ``link``, ``[node id, index]``, leads to; empty if ``link`` is no link."""
         if not (isinstance(link, list) and len(link) == 2 and isinstance(link[0], str)):

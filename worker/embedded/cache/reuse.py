@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import shutil
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -17,46 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from worker.embedded.cache.fingerprint import JobContent
+from worker.embedded.cache.kept import Kept, KeptFile, Unlisted, out_of_order, stamp
 from worker.embedded.cache.node_cache import NodeCache
 from worker.protocol.prompt_outcome import file_entries
 
 _KEEP_BYTES = 512 * 1024**2
 _KEEP_NODES = 1000
 _PURGED_AT_ONCE = 4
-_NUMBERED = re.compile(r"(.*?)_(\d{5,})_?\.\w+")
-
-
-@dataclass(frozen=True)
-class _KeptFile:
-    """A second name of a file that a job has saved.
-
-    ``relative``: its path in the output folder. ``second``: its second name, a link or a copy. ``stamp``: its size in
-    bytes and its modification time, to notice a later change.
-    """
-
-    relative: Path
-    second: Path
-    stamp: tuple[int, int]
-
-    @property
-    def size(self) -> int:
-        return self.stamp[0]
-
-    def is_unchanged(self) -> bool:
-        return _stamp(self.second) == self.stamp
-
-    def counter(self) -> tuple[str, int] | None:
-        """The prefix and the number of a name such as ``ComfyUI_00002_.png``."""
-        numbered = _NUMBERED.fullmatch(str(self.relative))
-        return (numbered[1], int(numbered[2])) if numbered else None
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """A node's files. ``only_saves``: the node returns the same objects that it was given, so it computes nothing."""
-
-    files: tuple[_KeptFile, ...]
-    only_saves: bool
 
 
 @dataclass
@@ -76,37 +43,49 @@ class FileReuse:
     temp: Path
     keep: Path
     limit_bytes: int = _KEEP_BYTES
-    _kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[Hashable, Kept] = field(default_factory=OrderedDict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
-    _brought_back: set[str] = field(default_factory=set)
+    _brought_back: dict[str, Kept] = field(default_factory=dict)
     _size: int = 0
 
     def __post_init__(self) -> None:
         self._real_output = os.path.realpath(self.output) + "/"
         self._folders = (f"{self.output}/", f"{self.temp}/")
 
-    def before(self, cached_nodes: Sequence[str]) -> list[str]:
+    def before(self, cached_nodes: Sequence[str], content: JobContent) -> list[str]:
         """Bring back the files of ``cached_nodes``; a node whose files cannot be brought back runs again.
 
-        Call it after ComfyUI has looked into its cache and before the first node runs. Returns the nodes that stay
-        cached.
+        Call it after ComfyUI has looked into its cache and before the first node runs. ``content``: of the job that
+        runs. Returns the nodes that stay cached.
         """
         saved = {node_id: self._kept.get(self.cache.key(node_id)) for node_id in cached_nodes if self._saved(node_id)}
-        gone = {node_id for node_id, kept in saved.items() if kept is None}
-        found = {node_id: kept for node_id, kept in saved.items() if kept is not None}
-        for node_id in gone | _out_of_order(found):
+        found = {node_id: kept for node_id, kept in saved.items() if kept is not None and kept.is_for(content)}
+        for node_id in (saved.keys() - found.keys()) | out_of_order(found):
             self.cache.forget(node_id)
             found.pop(node_id, None)
-        self._brought_back = {node_id for node_id, kept in found.items() if self._bring_back(node_id, kept)}
+        self._brought_back = {node_id: kept for node_id, kept in found.items() if self._bring_back(node_id, kept)}
         return [node_id for node_id in cached_nodes if node_id in self._brought_back or node_id not in saved]
 
-    def after(self, outputs: Mapping[str, Mapping[str, Any]], graph: Mapping[str, Any]) -> None:
-        """Keep the files of the nodes that a prompt left in the cache. The files must still be in ComfyUI's folders."""
-        for node_id in dict.fromkeys([*outputs, *graph]):
+    @property
+    def brought_back(self) -> Mapping[str, Kept]:
+        """The files that the last call of ``before`` has brought back, by the id of their node."""
+        return self._brought_back
+
+    def after(
+        self, outputs: Mapping[str, Mapping[str, Any]], graph: Mapping[str, Any], unlisted: Mapping[str, Unlisted]
+    ) -> None:
+        """Keep the files of the nodes that a prompt left in the cache. The files must still be in ComfyUI's folders.
+
+        Args:
+            outputs: the ui dict of each node that has one.
+            graph: the prompt's.
+            unlisted: the files that no ui dict names, by the id of their node.
+        """
+        for node_id in dict.fromkeys([*outputs, *unlisted, *graph]):
             if node_id in self._brought_back:
                 continue  # Its files are kept already, and the copies in ComfyUI's folders may have been overwritten.
-            files = self._files(node_id, outputs.get(node_id, {}))
-            if files and (node_id not in graph or not self._keep(node_id, files, graph)):
+            files = self._files(node_id, outputs.get(node_id, {})) | self._full(unlisted.get(node_id))
+            if files and (node_id not in graph or not self._keep(node_id, files, graph, unlisted.get(node_id))):
                 self.cache.forget(node_id)
         self._purge()
 
@@ -125,11 +104,17 @@ class FileReuse:
         }
         return named | set(self._paths(getattr(self.cache.entry(node_id), "outputs", None)))
 
+    def _full(self, unlisted: Unlisted | None) -> set[str]:
+        return {os.path.join(self.output, path) for path in unlisted.unnamed} if unlisted else set()  # noqa: PTH118
+
     def _saved(self, node_id: str) -> bool:
         ui = getattr(self.cache.entry(node_id), "ui", None) or {}
-        return bool(self._files(node_id, ui.get("output", {})))
+        if self._files(node_id, ui.get("output", {})):
+            return True
+        kept = self._kept.get(self.cache.key(node_id))
+        return kept is not None and kept.unlisted is not None
 
-    def _bring_back(self, node_id: str, kept: _Kept) -> bool:
+    def _bring_back(self, node_id: str, kept: Kept) -> bool:
         try:
             if not all(file.is_unchanged() for file in kept.files):
                 self.cache.forget(node_id)
@@ -151,25 +136,28 @@ class FileReuse:
         given = {id(item) for link in graph[node_id]["inputs"].values() for item in self.cache.linked(link)}
         return all(id(item) in given for slot in entry.outputs for item in slot)
 
-    def _keep(self, node_id: str, files: Iterable[str], graph: Mapping[str, Any]) -> bool:
-        """Keep ``files``; False if that fails: the cache has no entry, a file is gone, the disk is full."""
+    def _keep(self, node_id: str, files: Iterable[str], graph: Mapping[str, Any], unlisted: Unlisted | None) -> bool:
+        """Keep ``files``; False if that fails: the cache has no entry, a file is gone, too large, the disk is full."""
         key = self.cache.key(node_id)
         self._drop(key)
         if self.cache.entry(node_id) is None:
             return False
-        kept: list[_KeptFile] = []
+        kept: list[KeptFile] = []
         try:
             for source in files:
                 kept.append(self._second(source))
+            fits = sum(file.size for file in kept) <= self.limit_bytes  # What does not would only drop all others.
         except (OSError, ValueError):  # A name with a NUL is a ValueError.
+            fits = False
+        if not fits:
             for file in kept:
                 file.second.unlink(missing_ok=True)
             return False
-        self._kept[key] = _Kept(tuple(kept), self._only_saves(node_id, graph))
+        self._kept[key] = Kept(tuple(kept), self._only_saves(node_id, graph), unlisted)
         self._size += sum(file.size for file in kept)
         return True
 
-    def _second(self, source: str) -> _KeptFile:
+    def _second(self, source: str) -> KeptFile:
         real = os.path.realpath(source)
         if not real.startswith(self._real_output):
             raise FileNotFoundError(source)
@@ -178,7 +166,7 @@ class FileReuse:
             os.link(real, second)
         except OSError:  # Not every file system has links.
             shutil.copyfile(real, second)
-        return _KeptFile(Path(source).relative_to(self.output), second, _stamp(second))
+        return KeptFile(Path(source).relative_to(self.output), second, stamp(second))
 
     def _purge(self) -> None:
         """Drop the files of nodes that are no longer cached, a few per call, and the oldest files above the limits."""
@@ -186,7 +174,10 @@ class FileReuse:
             if not self.cache.holds(key):
                 self._drop(key)
         while self._size > self.limit_bytes or len(self._kept) > _KEEP_NODES:
-            self._drop(next(iter(self._kept)))
+            key, kept = next(iter(self._kept.items()))
+            self._drop(key)
+            if kept.unlisted is not None:  # Nothing else would tell that the node has files.
+                self.cache.forget_key(key)
 
     def _drop(self, key: Hashable) -> None:
         kept = self._kept.pop(key, None)
@@ -205,25 +196,6 @@ class FileReuse:
             elif isinstance(found, dict | list | tuple) and id(found) not in seen:  # A node's result may hold itself.
                 seen.add(id(found))
                 waiting += found.values() if isinstance(found, dict) else found
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def _out_of_order(found: Mapping[str, _Kept]) -> set[str]:
-    """Nodes that only save, and whose kept files have higher numbers than this job would give them."""
-    numbers: dict[str, set[int]] = {}
-    counters = {node_id: [c for file in kept.files if (c := file.counter())] for node_id, kept in found.items()}
-    for prefix, number in itertools.chain.from_iterable(counters.values()):
-        numbers.setdefault(prefix, set()).add(number)
-    first_gap = {prefix: next(n for n in itertools.count(1) if n not in used) for prefix, used in numbers.items()}
-    return {
-        node_id
-        for node_id, used in counters.items()
-        if found[node_id].only_saves and any(number > first_gap[prefix] for prefix, number in used)
-    }
 
 
 def _saved_entries(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:

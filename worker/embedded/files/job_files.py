@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from worker.embedded.cache.fingerprint import JobContent, digest_key
+from worker.embedded.cache.kept import Unlisted
 from worker.embedded.cache.reuse import FileReuse
 from worker.embedded.files.unnamed import UnnamedFiles
 from worker.embedded.node_classes import NodeClasses
@@ -69,6 +71,7 @@ class JobFiles:
         self._on_file = run.on_file
         self._unnamed = UnnamedFiles(shared.output)
         self._named: dict[str, dict[str, Any]] = {}
+        self._displays: dict[str, str] = {}
         self._cache_is_read = False
 
     def begin_prompt(self) -> None:
@@ -85,26 +88,34 @@ class JobFiles:
             return data
         if name == "execution_cached" and not self._cache_is_read and _are_ids(data.get("nodes")):
             self._cache_is_read = True  # ComfyUI sends it once, before the first node. All others are a pack's.
-            return {**data, "nodes": self._shared.reuse.before(data["nodes"])}
+            return {**data, "nodes": self._serve_from_cache(data["nodes"])}
         node_id = data.get("node")
         if isinstance(node_id, str) and name in ("executing", "executed"):
             class_type = str(graph.get(node_id, {}).get("class_type"))
             if name == "executing":
+                self._displays[node_id] = str(data.get("display_node", node_id))
                 self._node_starts(node_id, class_type)
             else:
                 self._node_names(node_id, class_type, data.get("output"))
         return data
 
+    def _serve_from_cache(self, node_ids: Sequence[str]) -> list[str]:
+        """Bring back the files of nodes that ComfyUI serves from its cache. Returns the nodes that stay cached."""
+        reuse = self._shared.reuse
+        cached = reuse.before(node_ids, self.content)
+        self._unnamed.bring_back(str(file.relative) for kept in reuse.brought_back.values() for file in kept.files)
+        return cached
+
     def _node_starts(self, node_id: str, class_type: str) -> None:
         self.runs_save_image = self._classes.is_save_image(class_type)
         if self._classes.may_read_files(class_type):
             self.images.wait()
-        watched = self._classes.is_output(class_type) and not self.runs_save_image
-        self._unnamed.node_starts(node_id if watched else None)
+        is_output = self._classes.is_output(class_type)
+        may_save = (is_output or not self._classes.is_builtin(class_type)) and not self.runs_save_image
+        self._unnamed.node_starts(node_id, may_save=may_save, is_output=is_output)
 
     def _node_names(self, node_id: str, class_type: str, output: Any) -> None:
         """Note what a node has saved or shown, and report the files."""
-        self._unnamed.node_names(node_id)
         if not isinstance(output, dict):
             return
         self._named[node_id] = output
@@ -120,26 +131,36 @@ class JobFiles:
         if failures:
             complete, outcome = outcome, self._corrected(outcome, failures)
             reuse.forget([n for n in outcome.outputs if outcome.outputs[n] != complete.outputs[n]])
-        unnamed = self._unnamed.end()
+        unnamed = self._unnamed.end(self._names(outcome.outputs))
         self._note_in_cache(outcome, graph, unnamed)
+        again = {n: kept.unlisted.unnamed for n, kept in reuse.brought_back.items() if kept.unlisted is not None}
         warnings, self.images.warnings = tuple(dict.fromkeys(self.images.warnings)), []
-        return replace(outcome, unnamed=unnamed, warnings=warnings)
+        display_ids = {**self._displays, **outcome.display_ids}
+        return replace(outcome, unnamed={**again, **unnamed}, display_ids=display_ids, warnings=warnings)
 
-    def _note_in_cache(self, outcome: PromptOutcome, graph: Mapping[str, Any], unnamed: Iterable[str]) -> None:
+    def _names(self, outputs: Mapping[str, Mapping[str, Any]]) -> set[str]:
+        """Paths in the output folder of the files that ui dicts name."""
+        root, entries = f"{self._shared.output}/", (e for output in outputs.values() for e in file_entries(output))
+        return {os.path.normpath(self._path(entry)).removeprefix(root) for entry in entries}
+
+    def _note_in_cache(
+        self, outcome: PromptOutcome, graph: Mapping[str, Any], unnamed: Mapping[str, tuple[str, ...]]
+    ) -> None:
         """Keep the prompt's files for ComfyUI's cache. If that fails, the nodes run again in the next job."""
         reuse = self._shared.reuse
         try:
-            reuse.after(outcome.outputs, graph)
-            reuse.forget(unnamed)  # Files that these nodes did not name are not kept, so the nodes must run again.
+            reuse.after(outcome.outputs, graph, {n: Unlisted(self.content.digest, p) for n, p in unnamed.items()})
             if outcome.status != "success":
                 reuse.cache.forget_objects_handed_on(graph)
         except Exception:  # noqa: BLE001 - the results of nodes can be anything, and the job is done.
             _log.exception("The files of a job cannot be kept for ComfyUI's cache")
-            reuse.forget([*outcome.outputs, *graph])
+            reuse.forget([*outcome.outputs, *unnamed, *graph])
 
     def named_so_far(self) -> PromptOutcome:
         """What the job's nodes have named so far, for a job that does not stop. Some images may not be encoded yet."""
-        return PromptOutcome("", "interrupted", dict(self._named))
+        named = dict(self._named)
+        unnamed = self._unnamed.end(self._names(named))
+        return PromptOutcome("", "interrupted", named, dict(self._displays), unnamed=unnamed)
 
     def _corrected(self, outcome: PromptOutcome, failures: Sequence[EncodeFailure]) -> PromptOutcome:
         """``outcome`` with the names of the PNGs that were made instead of other images.

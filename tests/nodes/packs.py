@@ -1,0 +1,122 @@
+"""Nodes that save, show and send as nodes of well-known packs do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import folder_paths
+import numpy as np
+from comfy_execution.graph_utils import GraphBuilder
+from PIL import Image
+
+
+def _picture(image: Any) -> Image.Image:
+    return Image.fromarray(np.clip(255.0 * image.cpu().numpy(), 0, 255).astype(np.uint8))
+
+
+class _Output:
+    RETURN_TYPES: ClassVar[tuple[str, ...]] = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "test"
+
+
+class SavesWithTags(_Output):
+    """Saves a picture and its tags, and names only a preview, as LayerStyle's ImageTaggerSave."""
+
+    runs: ClassVar[list[int]] = []
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",), "tags": ("STRING", {})}}
+
+    def run(self, image: Any, tags: str) -> dict[str, Any]:
+        self.runs.append(1)
+        folder, name, counter, _, _ = folder_paths.get_save_image_path("tagged", folder_paths.get_output_directory())
+        _picture(image[0]).save(Path(folder, f"{name}_{counter:08}.png"))
+        Path(folder, f"{name}_{counter:08}.txt").write_text(tags)
+        preview = Path(folder_paths.get_temp_directory(), "_savepreview_x")
+        preview.mkdir(parents=True, exist_ok=True)
+        _picture(image[0]).save(preview / "p.png")
+        return {"ui": {"images": [{"filename": "p.png", "subfolder": "_savepreview_x", "type": "temp"}]}}
+
+
+class SavesWithCaption(_Output):
+    """Saves a picture, which it names, and a caption of ``size`` bytes beside it, which it does not."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",), "size": ("INT", {"max": 10**9})}}
+
+    def run(self, image: Any, size: int) -> dict[str, Any]:
+        output = Path(folder_paths.get_output_directory(), "captioned")
+        output.mkdir(exist_ok=True)
+        _picture(image[0]).save(output / "a.png")
+        (output / "a.caption").write_text("c" * size)
+        return {"ui": {"images": [{"filename": "a.png", "subfolder": "captioned", "type": "output"}]}}
+
+
+class SavesUnnamed(_Output):
+    """Saves ``content`` and says nothing."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",), "filename": ("STRING", {}), "content": ("STRING", {})}}
+
+    def run(self, image: Any, filename: str, content: str) -> dict[str, Any]:
+        Path(folder_paths.get_output_directory(), filename).write_text(content)
+        return {}
+
+
+class SavesInPassing(SavesUnnamed):
+    """The same, as a node that hands its image on and is no output node."""
+
+    RETURN_TYPES = ("IMAGE",)
+    OUTPUT_NODE = False
+
+    def run(self, image: Any, filename: str, content: str) -> Any:
+        super().run(image, filename, content)
+        return (image,)
+
+
+class SavesLater(SavesUnnamed):
+    """The same, on a thread, while later nodes run."""
+
+    def run(self, image: Any, filename: str, content: str) -> dict[str, Any]:
+        threading.Timer(0.3, super().run, (image, filename, content)).start()
+        return {}
+
+
+class ExpandsIntoUnnamed(_Output):
+    """Becomes a subgraph with a node that saves without naming."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",)}}
+
+    def run(self, image: Any) -> dict[str, Any]:
+        builder = GraphBuilder()
+        builder.node("TestSavesUnnamed", image=image, filename="inner.txt", content="x")
+        return {"result": (), "expand": builder.finalize()}
+
+
+class TakesASecond:
+    """Hands its image on after a second."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",)}}
+
+    def run(self, image: Any) -> tuple[Any]:
+        time.sleep(1)
+        return (image,)
+
+
+CLASSES = (SavesWithTags, SavesWithCaption, SavesUnnamed, SavesInPassing, SavesLater, TakesASecond, ExpandsIntoUnnamed)
