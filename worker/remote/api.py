@@ -117,6 +117,10 @@ class ComfyApi:
         }
         self._http.download(f"/view?{urlencode(query, errors='surrogatepass')}", target)
 
+    def content(self, path: str) -> bytes:
+        """The content at ``path``."""
+        return bytes(self._http.request("GET", path, retry=True).data)
+
     def about_class(self, class_type: str) -> Mapping[str, Any] | None:
         """What ``/object_info`` tells about a node class. None if it is not installed; empty if it does not tell."""
         try:
