@@ -489,3 +489,4 @@ NODE_CLASS_MAPPINGS = {
         *stock.CLASSES,
     )
 }
+NODE_CLASS_MAPPINGS["SaveImageWebsocket"] = packs.SAVE_IMAGE_WEBSOCKET

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import threading
 import time
+import uuid
 from pathlib import Path
 from typing import Any, ClassVar
 
 import folder_paths
 import numpy as np
+from aiohttp import web
 from comfy_execution.graph_utils import GraphBuilder
 from PIL import Image
+from server import BinaryEventTypes, PromptServer
+
+import nodes
 
 
 def _picture(image: Any) -> Image.Image:
@@ -119,4 +126,104 @@ class TakesASecond:
         return (image,)
 
 
-CLASSES = (SavesWithTags, SavesWithCaption, SavesUnnamed, SavesInPassing, SavesLater, TakesASecond, ExpandsIntoUnnamed)
+class SendsPictures(_Output):
+    """Sends its images to the page and names them, as nodes of tooling-nodes and Comfyroll."""
+
+    runs: ClassVar[list[int]] = []
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"images": ("IMAGE",), "form": (["PNG", "JPEG"],)}}
+
+    def run(self, images: Any, form: str) -> dict[str, Any]:
+        self.runs.append(1)
+        server = PromptServer.instance
+        for image in images:
+            server.send_sync(BinaryEventTypes.UNENCODED_PREVIEW_IMAGE, [form, _picture(image), None], server.client_id)
+        entry = {"source": "websocket", "content-type": f"image/{form.lower()}", "type": "output"}
+        return {"ui": {"images": [entry] * len(images)}}
+
+
+class ClaimsPictures(_Output):
+    """Names a picture that it does not send."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"entry": ("STRING", {})}}
+
+    def run(self, entry: str) -> dict[str, Any]:
+        return {"ui": {"images": [{"source": entry, "id": "none", "type": "output"}]}}
+
+
+class CachesPictures(_Output):
+    """Keeps its images for a route, and names them, as a node of tooling-nodes."""
+
+    images: ClassVar[dict[str, bytes]] = {}
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"images": ("IMAGE",)}}
+
+    def run(self, images: Any) -> dict[str, Any]:
+        entries = []
+        for image in images:
+            key, content = uuid.uuid4().hex, io.BytesIO()
+            _picture(image).save(content, "PNG")
+            self.images[key] = content.getvalue()
+            entries.append({"source": "http", "id": key, "content-type": "image/png", "type": "output"})
+        return {"ui": {"images": entries}}
+
+
+@PromptServer.instance.routes.get("/etn/image/{id}")
+async def cached_picture(request: web.Request) -> web.Response:
+    data = CachesPictures.images.get(request.match_info["id"])
+    if data is None:
+        return web.json_response({"error": "Image not found"}, status=404)
+
+    async def pieces() -> Any:
+        for start in range(0, len(data), 100):
+            yield data[start : start + 100]
+
+    return web.Response(body=pieces(), content_type="image/png", headers={"Content-Length": str(len(data))})
+
+
+class PreviewsAndSaves(_Output):
+    """Sends previews while it works, as samplers that are output nodes, and saves."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"images": ("IMAGE",)}}
+
+    def run(self, images: Any) -> dict[str, Any]:
+        server = PromptServer.instance
+        for limit, name in ((512, "JPEG"), (512, "PNG"), (None, "PNG")):
+            preview = [name, _picture(images[0]), limit]
+            server.send_sync(BinaryEventTypes.UNENCODED_PREVIEW_IMAGE, preview, server.client_id)
+        return dict(nodes.SaveImage().save_images(images, "sampled"))
+
+
+def _core_node() -> Any:
+    """SaveImageWebsocket, which ComfyUI has among its custom nodes."""
+    file = Path(nodes.__file__).parent / "custom_nodes" / "websocket_image_save.py"
+    spec = importlib.util.spec_from_file_location("websocket_image_save", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.SaveImageWebsocket
+
+
+SAVE_IMAGE_WEBSOCKET = _core_node()
+CLASSES = (
+    SendsPictures,
+    ClaimsPictures,
+    CachesPictures,
+    PreviewsAndSaves,
+    SavesWithTags,
+    SavesWithCaption,
+    SavesUnnamed,
+    SavesInPassing,
+    SavesLater,
+    TakesASecond,
+    ExpandsIntoUnnamed,
+)

@@ -73,6 +73,8 @@ class _Found:
             self.heard.add(node_id)
             if value.get("type") != "temp":
                 self.file(node_id, key, value)
+        elif isinstance(value, Mapping) and "source" in value:  # A picture for the page, which is a file by now.
+            self.heard.add(node_id)
         elif key == "text" or (isinstance(value, str | Real) and not isinstance(value, bool)):
             self.heard.add(node_id)
             self.text(node_id, key, value)

@@ -200,8 +200,9 @@ class EmbeddedBackend:
         """The result of what a job has finished, if that job does not stop."""
         files = self._runtime.files.current
         self._job_memory.release()
+        outcome = files.named_so_far() if files is not None else None  # It writes files itself, before all are copied.
         self._runtime.folders.copy_outputs(turn.run.workspace)
-        return make_result(turn.run, [files.named_so_far()], []) if files is not None else None
+        return make_result(turn.run, [outcome], []) if outcome is not None else None
 
     def _explain(self, rejection: Rejection, run: GraphRun) -> str:
         error, node_errors = rejection.error, rejection.node_errors

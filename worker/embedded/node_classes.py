@@ -45,6 +45,10 @@ class NodeClasses:
         self._access: dict[Any, FileAccess] = {}
         self._types: dict[Any, Mapping[str, Any]] = {}
 
+    def find(self, class_type: str) -> Any:
+        """The class itself; None if it is not loaded."""
+        return self._classes.get(class_type)
+
     def is_output(self, class_type: str) -> bool:
         """Whether the class saves or shows something."""
         return bool(getattr(self._classes.get(class_type), "OUTPUT_NODE", False))

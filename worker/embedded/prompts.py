@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from worker.embedded import versions
 from worker.embedded.files.job_files import JobFiles
+from worker.embedded.pack_routes import PackRoutes
 from worker.embedded.server import Client, MessageListener, prompt_route
 from worker.embedded.watch.forced_interrupt import ForcedInterrupt
 from worker.embedded.watch.page_wait import PageWait
@@ -45,13 +46,14 @@ class PromptRunner:
         main: ComfyUI's ``main`` module.
         server: the ``PromptServer`` of ``make_server``. Its loop must be running.
         executor: ComfyUI's ``PromptExecutor``.
+        routes: the routes of ``server``.
     """
 
-    def __init__(self, main: Any, server: Any, executor: Any) -> None:
+    def __init__(self, main: Any, server: Any, executor: Any, routes: PackRoutes) -> None:
         self._main, self._server, self._executor = main, server, executor
         self._post_prompt = prompt_route(server)
         self._loop = asyncio.new_event_loop()
-        self._page_wait = PageWait(server, self._loop, lambda: main.folder_paths.get_folder_paths("custom_nodes"))
+        self._page_wait = PageWait(routes, self._loop)
         self._service: frozenset[threading.Thread] = frozenset()
         self._client: Client
         self._interrupt_error = main.comfy.model_management.InterruptProcessingException

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from worker.engine.graph_run import GraphRun, RunResult, Status
@@ -58,7 +58,7 @@ def make_result(
     outputs: dict[str, list[dict[str, Any]]] = {}
     unnamed: dict[str, list[str]] = {}
     for outcome in outcomes:
-        for node_id, output in outcome.outputs.items():
+        for node_id, output in (*outcome.outputs.items(), *_as_ui(outcome.sent)):
             outputs.setdefault(_seen_as(node_id, outcome, run), []).append(output)
         for node_id, paths in outcome.unnamed.items():
             unnamed.setdefault(_seen_as(node_id, outcome, run), []).extend(paths)
@@ -87,6 +87,10 @@ def _shows(
     told = {*dropped, *(outcome.failure.node_id for outcome in outcomes if outcome.failure)}
     classes = {node_id: str(node["class_type"]) for node_id, node in run.workflow.items() if node_id not in told}
     return {node_id: class_type for node_id, class_type in classes.items() if installed.is_output(class_type)}
+
+
+def _as_ui(sent: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from ((node_id, {"images": list(entries)}) for node_id, entries in sent.items())
 
 
 def _seen_as(node_id: str, outcome: PromptOutcome, run: GraphRun) -> str:

@@ -37,6 +37,7 @@ class PromptOutcome:
         unsaved: a line for each image that could not be encoded.
         warnings: a line for each thing that the prompt's files lack.
         unnamed: paths in the output folder of files that a node saved and its ui dict does not name, by node id.
+        sent: entries as in a ui dict, for the files made of pictures for ComfyUI's page, by node id.
     """
 
     prompt_id: str
@@ -47,6 +48,7 @@ class PromptOutcome:
     unsaved: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     unnamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sent: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def outcome_of(prompt_id: str, history: Mapping[str, Any], messages: Sequence[Sequence[Any]]) -> PromptOutcome:

@@ -122,6 +122,10 @@ class ComfyApi:
         query = urlencode({"filename": "-", "type": kind, "subfolder": folder}, errors="surrogatepass")
         return self._http.request("GET", f"/view?{query}", retry=True, statuses=(200, 403, 404)).status != 403
 
+    def content(self, path: str) -> bytes:
+        """The content at ``path``."""
+        return bytes(self._http.request("GET", path, retry=True).data)
+
     def about_class(self, class_type: str) -> Mapping[str, Any] | None:
         """What ``/object_info`` tells about a node class. None if it is not installed; empty if it does not tell."""
         try:

@@ -28,6 +28,7 @@ from worker.remote.api import ComfyApi, ServerClasses
 from worker.remote.follow import Follower, Reconnecting
 from worker.remote.http import ServerRefused, ServerUnreachable
 from worker.remote.leftovers import Leftovers
+from worker.remote.page_frames import PageFrames
 from worker.remote.socket import EventSocket, Frame, SocketClosed, Text, trace_frames
 from worker.remote.transfer import fetch_outputs, upload_inputs, with_relative_names
 from worker.remote.waiting import begun, pause, result_of
@@ -64,8 +65,7 @@ class WebsocketBackend:
         if self._settings.websocket_trace:
             trace_frames()
         say(Notice(f"looking for ComfyUI at {self._settings.comfy_host}"))
-        said = time.monotonic()
-        reason = ""
+        said, reason = time.monotonic(), ""
         for _ in self._attempts():
             try:
                 self._socket.open()
@@ -110,14 +110,12 @@ class WebsocketBackend:
         if self._leftovers.has_strays:
             self._leftovers.remove()  # Otherwise this job would wait for prompts of earlier jobs.
         classes = ServerClasses(self.api)
-        graph = self._graph(run, classes)
-        if run.staged:
-            graph = upload_inputs(self.api, graph, run.staged, run.workspace.input, is_interrupted)
-        prompt_id, node_errors = self._queue(turn, graph, classes)
-        outcomes: list[PromptOutcome] = []
-        blocks: list[PromptOutcome] = []
+        prompt_id, node_errors = self._queue(turn, self._prepared(turn, classes), classes)
+        outcomes, blocks = list[PromptOutcome](), list[PromptOutcome]()
+        pages = PageFrames(self.api, run)
 
         def on_frame(frame: Frame) -> None:
+            pages.hear(frame)
             if isinstance(frame, Text):
                 if (outcome := blocked(frame.name, frame.data)) is not None:
                     blocks.append(outcome)
@@ -140,14 +138,17 @@ class WebsocketBackend:
         # Nobody waits for the files of a job that was cancelled. If a limit of time stopped it, they are its answer.
         outcomes = [with_relative_names(self.api, outcome) for outcome in outcomes]
         missing = fetch_outputs(self.api, outcomes, run, lambda: turn.interrupted and turn.ending is None)
-        errors = [*dropped_lines(node_errors, run, classes), *missing]
+        outcomes, errors = pages.deliver(outcomes), [*dropped_lines(node_errors, run, classes), *missing]
         return make_result(run, [*outcomes, *blocks], errors, classes, dropped_outputs(node_errors))
 
-    def _graph(self, run: GraphRun, classes: ServerClasses) -> dict[str, Any]:
-        """The graph with all names as the server knows them."""
+    def _prepared(self, turn: Turn, classes: ServerClasses) -> dict[str, Any]:
+        """The graph that is posted. The job's input files are on the server by then."""
+        run, graph = turn.run, own_graph(turn.run.workflow)
+        folders = functools.cache(self.api.model_folders)
         refuse_unchecked_links(run, classes)
-        graph, folders = own_graph(run.workflow), functools.cache(self.api.model_folders)
         respell(graph, run.staged, classes.inputs_of, lambda path: names_below(path, folders()))
+        if run.staged:
+            graph = upload_inputs(self.api, graph, run.staged, run.workspace.input, lambda: turn.interrupted)
         return graph
 
     def _abandon(self, prompt_ids: Iterable[str], ended: Iterable[PromptOutcome]) -> None:

@@ -23,10 +23,12 @@ class Unlisted:
     Attributes:
         job: different for each job that asks for something else (``JobContent.digest``).
         unnamed: files that the node has saved without naming them.
+        sent: names of those that the worker made of pictures for ComfyUI's page.
     """
 
     job: str
     unnamed: tuple[str, ...] = ()
+    sent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,13 @@ class NodeCache:
         outputs = getattr(self.entry(link[0]), "outputs", None)
         return outputs[link[1]] if outputs is not None and link[1] < len(outputs) else ()
 
+    def class_of(self, node_id: str) -> str:
+        """The class of a node of the prompt that runs, also in an expanded subgraph; empty if it is not known."""
+        dynprompt = getattr(self.executor.caches.outputs, "dynprompt", None)
+        if dynprompt is None or not dynprompt.has_node(node_id):
+            return ""
+        return str(dynprompt.get_node(node_id).get("class_type", ""))
+
     def forget(self, node_id: str) -> None:
         """Remove a node, and the nodes whose expansion it belongs to, so that they run again. No other node does."""
         dynprompt = getattr(self.executor.caches.outputs, "dynprompt", None)

@@ -52,6 +52,10 @@ class FileReuse:
         self._real_output = os.path.realpath(self.output) + "/"
         self._folders = (f"{self.output}/", f"{self.temp}/")
 
+    def begin(self) -> None:
+        """Begin a prompt, of which ComfyUI may not even look into its cache."""
+        self._brought_back = {}
+
     def before(self, cached_nodes: Sequence[str], content: JobContent) -> list[str]:
         """Bring back the files of ``cached_nodes``; a node whose files cannot be brought back runs again.
 
@@ -105,7 +109,8 @@ class FileReuse:
         return named | set(self._paths(getattr(self.cache.entry(node_id), "outputs", None)))
 
     def _full(self, unlisted: Unlisted | None) -> set[str]:
-        return {os.path.join(self.output, path) for path in unlisted.unnamed} if unlisted else set()  # noqa: PTH118
+        paths = (*unlisted.unnamed, *unlisted.sent) if unlisted else ()
+        return {os.path.join(self.output, path) for path in paths}  # noqa: PTH118
 
     def _saved(self, node_id: str) -> bool:
         ui = getattr(self.cache.entry(node_id), "ui", None) or {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import Any
 from worker.embedded.cache.fingerprint import JobContent, digest_key
 from worker.embedded.cache.kept import Unlisted
 from worker.embedded.cache.reuse import FileReuse
+from worker.embedded.files.sent_pictures import SentPictures
 from worker.embedded.files.unnamed import UnnamedFiles
 from worker.embedded.node_classes import NodeClasses
+from worker.embedded.pack_routes import PackRoutes
 from worker.engine.graph_run import GraphRun
 from worker.images.encoder import EncodeFailure, ImageEncoder, JobImages
 from worker.protocol.prompt_outcome import PromptOutcome, file_entries
@@ -31,11 +33,12 @@ class OutputFiles:
         encoder: encodes images.
         reuse: keeps the files of nodes that ComfyUI serves from its cache.
         classes: ComfyUI's node classes.
+        routes: the routes of ComfyUI's server.
         current: the files of the job that runs; None between jobs.
     """
 
-    def __init__(self, output: Path, reuse: FileReuse, classes: NodeClasses) -> None:
-        self.output, self.reuse, self.classes = output, reuse, classes
+    def __init__(self, output: Path, reuse: FileReuse, classes: NodeClasses, routes: PackRoutes) -> None:
+        self.output, self.reuse, self.classes, self.routes = output, reuse, classes, routes
         self.encoder = ImageEncoder()
         self.current: JobFiles | None = None
 
@@ -70,6 +73,7 @@ class JobFiles:
         self._shared, self._classes = shared, shared.classes
         self._on_file = run.on_file
         self._unnamed = UnnamedFiles(shared.output)
+        self._sent = SentPictures(shared.output, shared.classes, shared.routes)
         self._named: dict[str, dict[str, Any]] = {}
         self._displays: dict[str, str] = {}
         self._cache_is_read = False
@@ -77,13 +81,17 @@ class JobFiles:
     def begin_prompt(self) -> None:
         """Begin to follow a prompt of the job."""
         self._cache_is_read = False
+        self._shared.reuse.begin()
         self._unnamed.begin()
+        self._sent.begin()
 
     def hear(self, graph: Mapping[str, Any], name: Any, data: Any) -> Any:
         """Handle what a message of ComfyUI means for files. Returns the message's data as listeners should get it.
 
         ``data`` can be anything, since a node pack may send its own data under one of ComfyUI's names.
         """
+        if isinstance(name, int):
+            self._sent.hear(name, data)
         if not isinstance(data, dict):
             return data
         if name == "execution_cached" and not self._cache_is_read and _are_ids(data.get("nodes")):
@@ -91,7 +99,8 @@ class JobFiles:
             return {**data, "nodes": self._serve_from_cache(data["nodes"])}
         node_id = data.get("node")
         if isinstance(node_id, str) and name in ("executing", "executed"):
-            class_type = str(graph.get(node_id, {}).get("class_type"))
+            known = graph.get(node_id)
+            class_type = str(known["class_type"]) if known else self._shared.reuse.cache.class_of(node_id)
             if name == "executing":
                 self._displays[node_id] = str(data.get("display_node", node_id))
                 self._node_starts(node_id, class_type)
@@ -112,6 +121,7 @@ class JobFiles:
             self.images.wait()
         is_output = self._classes.is_output(class_type)
         may_save = (is_output or not self._classes.is_builtin(class_type)) and not self.runs_save_image
+        self._sent.node_starts(node_id, class_type)
         self._unnamed.node_starts(node_id, may_save=may_save, is_output=is_output)
 
     def _node_names(self, node_id: str, class_type: str, output: Any) -> None:
@@ -131,36 +141,55 @@ class JobFiles:
         if failures:
             complete, outcome = outcome, self._corrected(outcome, failures)
             reuse.forget([n for n in outcome.outputs if outcome.outputs[n] != complete.outputs[n]])
-        unnamed = self._unnamed.end(self._names(outcome.outputs))
-        self._note_in_cache(outcome, graph, unnamed)
-        again = {n: kept.unlisted.unnamed for n, kept in reuse.brought_back.items() if kept.unlisted is not None}
         warnings, self.images.warnings = tuple(dict.fromkeys(self.images.warnings)), []
-        display_ids = {**self._displays, **outcome.display_ids}
-        return replace(outcome, unnamed={**again, **unnamed}, display_ids=display_ids, warnings=warnings)
+        outcome = self._with_unlisted(replace(outcome, warnings=warnings))
+        self._note_in_cache(outcome, graph)
+        return outcome
 
-    def _names(self, outputs: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    def _with_unlisted(self, outcome: PromptOutcome) -> PromptOutcome:
+        """``outcome`` with the files that no ui dict names: unnamed ones, and those of pictures for the page."""
+        kept = {n: kept.unlisted for n, kept in self._shared.reuse.brought_back.items() if kept.unlisted is not None}
+        sent, lines = self._sent.end(outcome.outputs, kept)
+        named = self._names([*outcome.outputs.values(), *({"images": entries} for entries in sent.values())])
+        again = {n: [{"filename": name, "type": "output"} for name in unlisted.sent] for n, unlisted in kept.items()}
+        return replace(
+            outcome,
+            unnamed={**{node_id: unlisted.unnamed for node_id, unlisted in kept.items()}, **self._unnamed.end(named)},
+            sent={**again, **sent},
+            display_ids={**self._displays, **outcome.display_ids},
+            warnings=(*outcome.warnings, *lines),
+        )
+
+    def _names(self, outputs: Iterable[Mapping[str, Any]]) -> set[str]:
         """Paths in the output folder of the files that ui dicts name."""
-        root, entries = f"{self._shared.output}/", (e for output in outputs.values() for e in file_entries(output))
+        root, entries = f"{self._shared.output}/", (e for output in outputs for e in file_entries(output))
         return {os.path.normpath(self._path(entry)).removeprefix(root) for entry in entries}
 
-    def _note_in_cache(
-        self, outcome: PromptOutcome, graph: Mapping[str, Any], unnamed: Mapping[str, tuple[str, ...]]
-    ) -> None:
+    def _note_in_cache(self, outcome: PromptOutcome, graph: Mapping[str, Any]) -> None:
         """Keep the prompt's files for ComfyUI's cache. If that fails, the nodes run again in the next job."""
         reuse = self._shared.reuse
         try:
-            reuse.after(outcome.outputs, graph, {n: Unlisted(self.content.digest, p) for n, p in unnamed.items()})
+            reuse.after(outcome.outputs, graph, self._unlisted(outcome))
             if outcome.status != "success":
                 reuse.cache.forget_objects_handed_on(graph)
         except Exception:  # noqa: BLE001 - the results of nodes can be anything, and the job is done.
             _log.exception("The files of a job cannot be kept for ComfyUI's cache")
-            reuse.forget([*outcome.outputs, *unnamed, *graph])
+            reuse.forget([*outcome.outputs, *outcome.unnamed, *outcome.sent, *graph])
+
+    def _unlisted(self, outcome: PromptOutcome) -> dict[str, Unlisted]:
+        """The files of each node that its ui dict does not name."""
+        return {
+            node_id: Unlisted(
+                self.content.digest,
+                outcome.unnamed.get(node_id, ()),
+                tuple(entry["filename"] for entry in outcome.sent.get(node_id, ())),
+            )
+            for node_id in {*outcome.unnamed, *outcome.sent}
+        }
 
     def named_so_far(self) -> PromptOutcome:
         """What the job's nodes have named so far, for a job that does not stop. Some images may not be encoded yet."""
-        named = dict(self._named)
-        unnamed = self._unnamed.end(self._names(named))
-        return PromptOutcome("", "interrupted", named, dict(self._displays), unnamed=unnamed)
+        return self._with_unlisted(PromptOutcome("", "interrupted", dict(self._named)))
 
     def _corrected(self, outcome: PromptOutcome, failures: Sequence[EncodeFailure]) -> PromptOutcome:
         """``outcome`` with the names of the PNGs that were made instead of other images.

@@ -32,6 +32,7 @@ from worker.embedded.guards.readers import guard_readers
 from worker.embedded.memory.device import DeviceMemory
 from worker.embedded.memory.plain_nodes import make_job_memory
 from worker.embedded.node_classes import NodeClasses
+from worker.embedded.pack_routes import PackRoutes
 from worker.embedded.prompts import PromptRunner
 from worker.embedded.runtime import Runtime
 from worker.embedded.save_image import take_over_save_image
@@ -127,9 +128,10 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     _keep_datasets_apart(main.folder_paths, state)
     folders.mirror_static_input()
     executor = build_executor(main, server)
-    files = _care_for_files(main, executor, state)
+    routes = PackRoutes(server, lambda: folder_paths.get_folder_paths("custom_nodes"))
+    files = _care_for_files(main, executor, state, routes)
     memory = DeviceMemory(main.comfy.model_management, importlib.import_module("torch"), executor.reset)
-    prompts = PromptRunner(main, server, executor)
+    prompts = PromptRunner(main, server, executor, routes)
     jobs = make_job_memory(main, server, NodeCache(executor), state.root)
     parts = (main, prompts, files, memory, jobs, admission)
     return Runtime(launch, folders, tuple(packs), timings, *parts)
@@ -152,11 +154,11 @@ def _begin_import() -> None:
     _import_began = True
 
 
-def _care_for_files(main: Any, executor: Any, state: StateFolder) -> OutputFiles:
+def _care_for_files(main: Any, executor: Any, state: StateFolder, routes: PackRoutes) -> OutputFiles:
     """Connect SaveImage and ComfyUI's cache to the files of the job that runs."""
     classes = NodeClasses(main)
     reuse = FileReuse(NodeCache(executor), state.output, state.temp, state.kept)
-    files = OutputFiles(state.output, reuse, classes)
+    files = OutputFiles(state.output, reuse, classes, routes)
     take_over_save_image(main, state.output, lambda: files.current)
     no_job = JobContent()
     install_fingerprints(main.execution, classes, lambda: files.current.content if files.current else no_job)

@@ -1,0 +1,125 @@
+"""Makes files of the pictures that a prompt's nodes send to ComfyUI's page, or give to it by a route."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from worker.embedded.node_classes import NodeClasses
+from worker.embedded.pack_routes import PackRoutes, RouteFailed
+from worker.protocol.page_pictures import PagePicture, claimed, missing_line, read_frame, sources, write_pictures
+
+_UNENCODED, _UNENCODED_WITH_METADATA = 2, 4  # ComfyUI's ``protocol.BinaryEventTypes``.
+_NO_PICTURE = (AttributeError, LookupError, OSError, TypeError, ValueError)
+
+
+class SentPictures:
+    """The pictures of one prompt.
+
+    Args:
+        output: ComfyUI's output folder. The files come there, so that they are kept for ComfyUI's cache as others are.
+        classes: ComfyUI's node classes.
+        routes: the routes of ComfyUI's server.
+    """
+
+    def __init__(self, output: Path, classes: NodeClasses, routes: PackRoutes) -> None:
+        self._output, self._classes, self._routes = output, classes, routes
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a prompt."""
+        self._sent: dict[str, list[PagePicture]] = {}
+        self._class_of: dict[str, str] = {}
+
+    def node_starts(self, node_id: str, class_type: str) -> None:
+        """Note the class of a node that begins."""
+        if self._classes.is_output(class_type):
+            self._class_of[node_id] = class_type
+
+    def hear(self, number: Any, data: Any) -> None:
+        """Take a binary message. Previews of samplers, and other pictures of a limited size, are no results."""
+        if not self._class_of:
+            return
+        context = importlib.import_module("comfy_execution.utils").get_executing_context()
+        node_id = context.node_id if context is not None else next(reversed(self._class_of))
+        try:
+            if number == _UNENCODED_WITH_METADATA:
+                node_id = data[1].get("node_id") or node_id
+            if node_id not in self._class_of or _is_limited(number, data):
+                return
+            picture = read_frame(*_frame(number, data))
+        except _NO_PICTURE:  # A node pack sent its own data under one of ComfyUI's numbers.
+            return
+        if picture is not None:
+            self._sent.setdefault(node_id, []).append(picture)
+
+    def end(
+        self, outputs: Mapping[str, Mapping[str, Any]], kept: Collection[str]
+    ) -> tuple[dict[str, list[dict[str, str]]], list[str]]:
+        """End the prompt. Returns the entries of the files of each node, and a line for each thing that is missing.
+
+        Args:
+            outputs: the ui dict of each node that has one.
+            kept: the nodes whose files are back, since ComfyUI serves the nodes from its cache.
+        """
+        entries: dict[str, list[dict[str, str]]] = {}
+        lines: list[str] = []
+        for node_id in dict.fromkeys([*self._sent, *outputs]):
+            if node_id in kept:
+                continue
+            output = outputs.get(node_id)
+            pictures = [picture.data for picture in claimed(output, self._sent.get(node_id, ()))]
+            missing = len(sources(output, "websocket")) - len(pictures)
+            if missing > 0:
+                lines.append(missing_line(node_id, missing))
+            pictures += self._asked(node_id, output, lines)
+            if pictures:
+                class_type = self._class_of.get(node_id, "")
+                entries[node_id] = write_pictures(self._output, node_id, class_type, pictures, lines)
+        return entries, lines
+
+    def _asked(self, node_id: str, output: Mapping[str, Any] | None, lines: list[str]) -> list[bytes]:
+        """The pictures that the node's pack gives by a route."""
+        found = []
+        for entry in sources(output, "http"):
+            node_class = self._classes.find(self._class_of.get(node_id, ""))
+            try:
+                found.append(self._routes.get(node_class, entry))
+            except RouteFailed as failed:
+                lines.append(f"Node {node_id} named a picture that did not come: {failed}")
+        return found
+
+
+def _is_limited(number: Any, data: Any) -> bool:
+    """Whether a picture is made smaller before it is sent, as previews are."""
+    if number == _UNENCODED_WITH_METADATA:
+        return data[0][2] is not None
+    return number == _UNENCODED and data[2] is not None
+
+
+def _frame(number: Any, data: Any) -> tuple[int, bytes]:
+    """The kind and the payload of the frame that a ComfyUI server sends, made by its own code."""
+    server: Any = importlib.import_module("server").PromptServer
+    frames: list[tuple[int, bytes]] = []
+
+    class Encoder(server):  # type: ignore[misc]  # The base class is known at run time only.
+        def __init__(self) -> None:
+            pass
+
+        async def send_bytes(self, event: Any, data: Any, sid: Any = None) -> None:  # noqa: ARG002
+            frames.append((int(event), bytes(data)))
+
+        async def send_json(self, event: Any, data: Any, sid: Any = None) -> None:
+            pass
+
+    sending = Encoder().send(number, data)
+    try:
+        sending.send(None)  # It awaits nothing but what is above.
+    except StopIteration:
+        pass
+    finally:
+        sending.close()
+    (frame,) = frames
+    return frame
