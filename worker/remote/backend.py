@@ -105,14 +105,13 @@ class WebsocketBackend:
             raise BackendFailed("ComfyUI sent an answer that the worker does not understand") from None
 
     def _run_on_server(self, turn: Turn) -> RunResult:
-        run, is_interrupted = turn.run, lambda: turn.interrupted
+        run = turn.run
         self._connect(turn)
         if self._leftovers.has_strays:
             self._leftovers.remove()  # Otherwise this job would wait for prompts of earlier jobs.
-        classes = ServerClasses(self.api)
+        classes, pages = ServerClasses(self.api), PageFrames(self.api, run)
         prompt_id, node_errors = self._queue(turn, self._prepared(turn, classes), classes)
         outcomes, blocks = list[PromptOutcome](), list[PromptOutcome]()
-        pages = PageFrames(self.api, run)
 
         def on_frame(frame: Frame) -> None:
             pages.hear(frame)
@@ -128,7 +127,7 @@ class WebsocketBackend:
             outcomes.append(outcome)
             tell(run.on_event, PromptEnded(outcome.prompt_id, outcome.status))
 
-        follower = Follower(self.api, self._socket, self._reconnecting, is_interrupted, on_frame)
+        follower = Follower(self.api, self._socket, self._reconnecting, lambda: turn.interrupted, on_frame)
         try:
             follower.follow(prompt_id, on_end)
         finally:
@@ -138,8 +137,8 @@ class WebsocketBackend:
         # Nobody waits for the files of a job that was cancelled. If a limit of time stopped it, they are its answer.
         outcomes = [with_relative_names(self.api, outcome) for outcome in outcomes]
         missing = fetch_outputs(self.api, outcomes, run, lambda: turn.interrupted and turn.ending is None)
-        outcomes, errors = pages.deliver(outcomes), [*dropped_lines(node_errors, run, classes), *missing]
-        return make_result(run, [*outcomes, *blocks], errors, classes, dropped_outputs(node_errors))
+        errors = [*dropped_lines(node_errors, run, classes), *missing]
+        return make_result(run, [*pages.deliver(outcomes), *blocks], errors, classes, dropped_outputs(node_errors))
 
     def _prepared(self, turn: Turn, classes: ServerClasses) -> dict[str, Any]:
         """The graph that is posted. The job's input files are on the server by then."""
@@ -147,9 +146,9 @@ class WebsocketBackend:
         folders = functools.cache(self.api.model_folders)
         refuse_unchecked_links(run, classes)
         respell(graph, run.staged, classes.inputs_of, lambda path: names_below(path, folders()))
-        if run.staged:
-            graph = upload_inputs(self.api, graph, run.staged, run.workspace.input, lambda: turn.interrupted)
-        return graph
+        if not run.staged:
+            return graph
+        return upload_inputs(self.api, graph, run.staged, run.workspace.input, lambda: turn.interrupted)
 
     def _abandon(self, prompt_ids: Iterable[str], ended: Iterable[PromptOutcome]) -> None:
         """Note the prompts that may still run, and change the client id: the next job must not get their events."""

@@ -101,11 +101,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     source, volume = launch.source, launch.volume
     folders = ComfyFolders(state, source.base / "input", settings.output_folders)
     folders.make_output_folders()  # Before packs are imported, which may look at once.
-    sys.path.insert(0, str(source.path))
-    # Nothing may be written under the ComfyUI tree. scripts/install has compiled it.
-    sys.dont_write_bytecode = True
-    # Some packs look for ComfyUI's folder here. Otherwise they would take the folder of __main__.
-    os.environ["COMFYUI_PATH"] = str(source.path)
+    _enter(source)
     with arguments(launch.flags), own_logging(settings), server_loop() as loop:
         with _step("core", timings, say, f"importing ComfyUI {source.version}"):
             _begin_import()
@@ -145,6 +141,15 @@ def _plan(settings: Settings, state: StateFolder, timings: dict[str, float], say
     if warning := versions.untried(launch.source.version):
         say(Notice(warning, is_warning=True))
     return launch
+
+
+def _enter(source: ComfySource) -> None:
+    """Let this process find ComfyUI's modules and folder."""
+    sys.path.insert(0, str(source.path))
+    # Nothing may be written under the ComfyUI tree. scripts/install has compiled it.
+    sys.dont_write_bytecode = True
+    # Some packs look for ComfyUI's folder here. Otherwise they would take the folder of __main__.
+    os.environ["COMFYUI_PATH"] = str(source.path)
 
 
 def _begin_import() -> None:
