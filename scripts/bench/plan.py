@@ -66,7 +66,7 @@ class Plan:
 
     @property
     def measures_volume(self) -> bool:
-        """Whether starts with large models on a volume are measured: only where starts alone are, since they take long."""
+        """Whether starts with large models on a volume are measured. They take long, so only where starts alone are."""
         return self.phases == (START,) and EMBEDDED in self.backends
 
     def attempt(self, what: str, contender: str, action: Callable[[], T]) -> T | None:

@@ -51,7 +51,7 @@ def text_to_image(seed: int = 1, steps: int = 2, size: int = 64, checkpoint: str
 
 
 def decoded(checkpoint: str, size: int = 64) -> Graph:
-    """CheckpointLoaderSimple → VAEDecode of an empty latent → SaveImage: the whole file is loaded, little is computed."""
+    """CheckpointLoaderSimple → VAEDecode of an empty latent → SaveImage: all is loaded, and little is computed."""
     return {
         "1": node("CheckpointLoaderSimple", ckpt_name=checkpoint),
         "2": node("EmptyLatentImage", width=size, height=size, batch_size=1),
