@@ -182,7 +182,7 @@ def test_a_job_reads_its_models_ahead(
         link.unlink(missing_ok=True)
     assert result.errors == ()
     assert list(result.seconds) == ["stage", "read_ahead", "run", "collect"]
-    assert "of 1 model file ahead in" in caplog.text
+    assert "of 1 model file(s) ahead in" in caplog.text
     assert asked <= tiny_checkpoint.stat().st_size * 1.1
 
 

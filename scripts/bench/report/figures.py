@@ -29,12 +29,12 @@ class Measured:
     """The measurements so far; empty or None if a phase did not run. ``is_complete``: whether the benchmark is over."""
 
     starts: dict[str, list[Start]] = field(default_factory=dict)
-    waits: Waits = field(default_factory=Waits)
     warm: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
     memory: dict[str, Memory] = field(default_factory=dict)
     outputs: Outputs | None = None
     queue: Queue | None = None
     is_complete: bool = False
+    waits: Waits = field(default_factory=Waits)
 
 
 def make_figures(plan: Plan, measured: Measured) -> Figures:

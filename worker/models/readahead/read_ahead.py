@@ -148,8 +148,9 @@ class ReadAhead:
 
 def _tell(reading: Reading) -> None:
     speed = reading.done / max(reading.seconds, 1e-3) / 1e6
-    files = f"{reading.files} model file{'s' if reading.files != 1 else ''}"
-    cut = ", then the job did not need the rest" if reading.is_cut else ""
-    text = f"Read {size_text(reading.done)} of {files} ahead in {reading.seconds:.2f} s ({speed:.0f} MB/s){cut}"
+    done, seconds = size_text(reading.done), reading.seconds
+    text = f"Read {done} of {reading.files} model file(s) ahead in {seconds:.2f} s ({speed:.0f} MB/s)"
+    if reading.is_cut:
+        text += "; the job ended before the rest was read"
     fields = {"read_ahead": {"bytes": reading.done, "seconds": round(reading.seconds, 4), "files": reading.files}}
     _log.info(text, extra={"fields": fields})
