@@ -23,6 +23,7 @@ from bench.options import counts, parse
 from bench.phases.memory import measure_memory
 from bench.phases.outputs import measure_outputs
 from bench.phases.queue import measure_queue
+from bench.phases.slow_volume import measure_slow_volume
 from bench.phases.start import measure_starts
 from bench.phases.warm import measure_warm
 from bench.plan import MEMORY, OUTPUTS, QUEUE, START, WARM, Plan
@@ -120,6 +121,9 @@ def measure(plan: Plan, measured: Measured) -> Generator[None, None, None]:
         yield
     for starts in measure_starts(plan) if START in phases else ():
         measured.starts = starts
+        yield
+    for waits in measure_slow_volume(plan) if plan.measures_volume else ():
+        measured.waits = waits
         yield
 
 

@@ -21,6 +21,7 @@ from bench.phases.gpu import GpuSample, GpuUse, GpuWatch, gpu_use, parse_sample
 from bench.phases.memory import Memory, sample_memory
 from bench.phases.outputs import Outputs
 from bench.phases.queue import Queue
+from bench.phases.slow_volume import LOCAL, LOCAL_LATER, measure_slow_volume
 from bench.phases.start import Start
 from bench.plan import PHASES, Counts, Plan
 from bench.progress import Progress
@@ -29,9 +30,10 @@ from bench.report.figures import Measured, make_figures
 from bench.report.plots import draw
 from bench.report.tables import report
 from bench.workload.cases import BUILT_IN, Case, file_cases, with_seed
+from bench.workload.models import CHECKPOINT
 from graphs import solid, text_to_image
 
-from worker.embedded.start.source import ComfySource
+from worker.embedded.start.source import ComfySource, find_source
 from worker.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,6 +121,23 @@ def test_outputs_and_the_queue(tmp_path: Path) -> None:
     assert pauses["RunPod's loop"]["median"] > pauses["worker, 1 at once"]["median"]
     assert "RunPod's uploader" in done.stdout
     assert "worker, 2 at once" in done.stdout
+
+
+@pytest.mark.full  # Four starts, and two models.
+def test_models_on_a_slow_volume(tmp_path: Path) -> None:
+    """With small models and a single turn, whose ratios say nothing."""
+    (tmp_path / "base").mkdir()
+    settings = load_settings()
+    setup = Setup(settings, find_source(settings.comfyui_path, tmp_path / "base"), None, tmp_path)
+    plan = Plan(("embedded",), ("start",), (), Counts(1, 1, 1, 1), setup, Progress())
+    assert plan.measures_volume
+    (waits,) = measure_slow_volume(plan, (CHECKPOINT, "checkpoints/other.safetensors"))
+    assert plan.failures == []
+    figures = make_figures(plan, Measured(waits=waits))
+    lanes = {"start-slow-volume", "later-slow-volume"} if waits.seconds.keys() - {LOCAL, LOCAL_LATER} else set()
+    assert figures["ratios"].keys() == lanes | {LOCAL, LOCAL_LATER}
+    assert all(len(modes[mode]["seconds"]) == 1 for modes in figures["volume"].values() for mode in ("auto", "off"))
+    assert "auto ÷ off" in report(figures)
 
 
 def test_a_workflow_that_fails_is_named(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ DEFAULTS: dict[str, object] = {
     "network_volume_path": Path("/runpod-volume"),
     "network_volume_debug": False,
     "volume_custom_nodes": False,
+    "model_readahead": "auto",
     "bucket_endpoint_url": None,
     "bucket_access_key_id": None,
     "bucket_secret_access_key": None,

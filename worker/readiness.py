@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 
@@ -23,6 +24,14 @@ def make_ready(worker: Worker) -> None:
     gc.freeze()
 
 
+def expect_warm_up(worker: Worker) -> None:
+    """Begin to read the models of the warm-up workflow. Call it before ``worker`` is opened, which takes seconds."""
+    path = worker.settings.warmup_workflow
+    if path is not None:
+        with contextlib.suppress(InvalidJob):  # ``make_ready`` raises it, with a text for the operator.
+            worker.models_ahead.expect(make_job(path).workflow)
+
+
 def _warm_up(worker: Worker) -> None:
     """Run ``WARMUP_WORKFLOW``, if there is one. A failure is only a warning, since other workflows may work."""
     path = worker.settings.warmup_workflow
@@ -38,6 +47,7 @@ def _warm_up(worker: Worker) -> None:
         errors = worker.run_job(job).errors
     except WorkerError as error:
         errors = (str(error),)
+    worker.models_ahead.end_expected()
     if errors:
         worker.say(Notice(f"WARMUP_WORKFLOW failed: {'; '.join(errors)}", is_warning=True))
     else:

@@ -16,6 +16,7 @@ from PIL import Image
 from worker.answer.outputs import collect
 from worker.answer.result import Result
 from worker.embedded.backend import EmbeddedBackend
+from worker.embedded.read_ahead import ModelsAhead
 from worker.embedded.reviewed.switch import refuse_for_server, reviewed_nodes, summary, warnings
 from worker.embedded.runtime import Runtime
 from worker.embedded.start.boot import boot
@@ -64,6 +65,7 @@ class Worker:
         self._policy = NodePolicy(self.settings.node_allowlist, self.settings.node_denylist)
         self._backend: Backend | None = None
         self.runtime: Runtime | None = None
+        self.models_ahead = ModelsAhead(self.settings)
         self.life = Life()
         self.freeze = FreezeWatch(self.settings.freeze_timeout_s)
 
@@ -89,7 +91,7 @@ class Worker:
             backend.start(self.say)
             self._backend = backend
         else:
-            self.runtime = self._embed(state)
+            self.runtime = self.models_ahead.runtime = self._embed(state)
             try:
                 self._review(self.runtime)
                 self._advise(self.runtime)
@@ -152,6 +154,7 @@ class Worker:
         Raises:
             BackendFailed: a node does not stop. Then no other Worker can be opened in this process.
         """
+        self.models_ahead.close()
         if self._backend is not None:
             self._backend.close()
             if Worker._open is self._backend and self.life.failure is None:
@@ -240,9 +243,6 @@ class Worker:
             raise StartError("The Worker is not open: use it as 'with Worker() as worker:', or call start()")
         self._policy.check(job.workflow, self.runtime.runs_as if self.runtime else str)
         began = time.perf_counter()
-        run = prepare_run(job, self.settings, self.state, on_event, on_file)
-        try:
-            return PendingRun(run, self._backend, began)
-        except BaseException:
-            run.workspace.close()
-            raise
+        with self.models_ahead.begin(job.workflow) as ahead:
+            run = prepare_run(job, self.settings, self.state, on_event, on_file)
+            return PendingRun(run, self._backend, began, ahead)

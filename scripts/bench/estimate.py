@@ -16,6 +16,7 @@ _RUN_S = {
     "repeat": 0.05,
     "mixed": 1.2,
 }
+_VOLUME_S, _LARGE_MODELS_S = 200.0, 40.0  # A turn of all starts with models on a volume; to make these models.
 _OUTPUTS_S, _QUEUE_S = 3.0, 4.0  # A run of all cases; a round of all workers.
 _WARM_UPS = 2
 
@@ -41,4 +42,5 @@ def seconds(plan: Plan) -> float:
         QUEUE: 3 * _START_S + (counts.queue_rounds + 1) * _QUEUE_S,
         START: contenders * counts.starts * _START_S,
     }
-    return sum(by_phase[phase] for phase in plan.phases)
+    volume = counts.starts * _VOLUME_S + _LARGE_MODELS_S if plan.measures_volume else 0
+    return sum(by_phase[phase] for phase in plan.phases) + volume

@@ -64,6 +64,11 @@ class Plan:
         given = {*self.backends, *(name for name, checkout in checkouts.items() if checkout)}
         return tuple(name for name in (EMBEDDED, AGAINST, WEBSOCKET, KNOWN) if name in given)
 
+    @property
+    def measures_volume(self) -> bool:
+        """Whether starts with large models on a volume are measured. They take long, so only where starts alone are."""
+        return self.phases == (START,) and EMBEDDED in self.backends
+
     def attempt(self, what: str, contender: str, action: Callable[[], T]) -> T | None:
         """Call ``action``, and return its result. If ``contender`` fails in it, note the failure and return None."""
         try:

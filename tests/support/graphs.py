@@ -48,3 +48,13 @@ def text_to_image(seed: int = 1, steps: int = 2, size: int = 64, checkpoint: str
         "8": node("VAEDecode", samples=["3", 0], vae=["4", 2]),
         "9": node("SaveImage", images=["8", 0], filename_prefix="ComfyUI"),
     }  # fmt: skip
+
+
+def decoded(checkpoint: str, size: int = 64) -> Graph:
+    """CheckpointLoaderSimple → VAEDecode of an empty latent → SaveImage: all is loaded, and little is computed."""
+    return {
+        "1": node("CheckpointLoaderSimple", ckpt_name=checkpoint),
+        "2": node("EmptyLatentImage", width=size, height=size, batch_size=1),
+        "3": node("VAEDecode", samples=["2", 0], vae=["1", 2]),
+        "4": node("SaveImage", images=["3", 0], filename_prefix="ComfyUI"),
+    }

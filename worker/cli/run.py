@@ -40,7 +40,9 @@ def run(options: argparse.Namespace) -> int:
     # Standard output is for the result. What nodes print goes to standard error.
     with contextlib.redirect_stdout(sys.stderr), TerminalProgress(console) as progress:
         start = time.perf_counter()
-        with Worker(take_settings().quiet(), say=progress.say) as worker:
+        worker = Worker(take_settings().quiet(), say=progress.say)
+        worker.models_ahead.expect(job.workflow)
+        with worker:
             started = time.perf_counter() - start
             try:
                 result = worker.run_job(job, progress)

@@ -52,8 +52,30 @@ def container_memory() -> int:
     return min([psutil.virtual_memory().total, *_cgroup_limits()])
 
 
+def free_memory() -> int:
+    """Bytes of memory that this container can still take. Pages of files count as free, since the kernel drops them."""
+    return max(0, min([psutil.virtual_memory().available, *_cgroup_rests()]))
+
+
 def _cgroup_limits() -> Iterator[int]:
-    """The limits of the process's control groups and of all groups around them."""
+    return (limit for _, limit in _limited_groups())
+
+
+def _cgroup_rests() -> Iterator[int]:
+    for folder, limit in _limited_groups():
+        is_one_hierarchy = (folder / "memory.current").exists()
+        prefix, used = ("", "memory.current") if is_one_hierarchy else ("total_", "memory.usage_in_bytes")
+        files = (f"{prefix}active_file", f"{prefix}inactive_file")
+        try:
+            taken = int((folder / used).read_text())
+            lines = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):  # It is hidden, such as the groups of the machine.
+            continue
+        yield limit - taken + sum(int(value) for name, value in lines if name in files)
+
+
+def _limited_groups() -> Iterator[tuple[Path, int]]:
+    """The process's control groups and all groups around them that have a limit: the folder, and the limit in bytes."""
     try:
         lines = _CGROUP_OF_PROCESS.read_text().splitlines()
     except OSError:  # This is no Linux.
@@ -74,4 +96,4 @@ def _cgroup_limits() -> Iterator[int]:
             except OSError:
                 continue
             if text.isdecimal():  # Otherwise it is "max".
-                yield int(text)
+                yield root / folder, int(text)

@@ -11,17 +11,26 @@ from dataclasses import replace
 from typing import Any
 
 from worker.engine.graph_run import Backend, GraphRun, RunResult
+from worker.models.readahead.read_ahead import Ahead
 
 
 class PendingRun:
-    """Submits ``run`` to ``backend``. ``began``: when the job began, by ``time.perf_counter``."""
+    """Submits ``run`` to ``backend``. If that raises, the job's files are removed.
 
-    def __init__(self, run: GraphRun, backend: Backend, began: float) -> None:
+    ``began``: when the job began, by ``time.perf_counter``. ``ahead``: what is read ahead for it.
+    """
+
+    def __init__(self, run: GraphRun, backend: Backend, began: float, ahead: Ahead) -> None:
         self._run = run
         self._backend = backend
+        self._ahead = ahead
         self._submitted = time.perf_counter()
         self._stage_s = self._submitted - began
-        self._future: Future[RunResult] = backend.submit(run)
+        try:
+            self._future: Future[RunResult] = backend.submit(run)
+        except BaseException:
+            run.workspace.close()
+            raise
 
     def wait(self) -> RunResult:
         """Wait for the run's result.
@@ -55,16 +64,23 @@ class PendingRun:
 
     def stop(self) -> None:
         """Interrupt the run, wait until it has ended, and remove its files."""
+        self._ahead.stop()
         self._backend.interrupt(self._run)
         self._future.exception()
         self._discard()
 
     def _discard(self) -> None:
+        self._ahead.stop()
         self._run.workspace.close()
 
     def _timed(self, result: RunResult) -> RunResult:
-        """Add the seconds of ``stage`` and of ``run``, which ends now and includes the wait for its turn."""
-        return replace(result, seconds={"stage": self._stage_s, "run": time.perf_counter() - self._submitted})
+        """Add the seconds of ``stage`` and of ``run``, which ends now and includes the wait for its turn.
+
+        Beside them goes ``read_ahead``, if models were read ahead.
+        """
+        run_s = time.perf_counter() - self._submitted
+        self._ahead.stop(were_loaded=result.status == "success")
+        return replace(result, seconds={"stage": self._stage_s, **self._ahead.seconds(), "run": run_s})
 
 
 async def stop_when_staged(staging: asyncio.Future[PendingRun]) -> None:

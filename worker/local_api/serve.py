@@ -24,7 +24,7 @@ from worker.local_api.job import LocalJob
 from worker.local_api.jobs import LocalJobs, Run
 from worker.local_api.routes import status_body
 from worker.local_api.webhooks import Webhooks
-from worker.readiness import make_ready
+from worker.readiness import expect_warm_up, make_ready
 from worker.settings import Settings
 from worker.worker import Worker
 
@@ -45,11 +45,14 @@ def serve_local(settings: Settings) -> None:
         StartError: the worker cannot listen at the address, or ComfyUI cannot start.
         BackendFailed: the worker is defunct, or a node that was stopped does not end.
     """
-    with _listen(settings.local_api_host, settings.local_api_port) as listener, Worker(settings) as worker:
-        make_ready(worker)
-        worker.freeze.run(serve(worker, listener))
-        if worker.life.failure is not None:
-            raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}")
+    worker = Worker(settings)
+    with _listen(settings.local_api_host, settings.local_api_port) as listener:
+        expect_warm_up(worker)
+        with worker:
+            make_ready(worker)
+            worker.freeze.run(serve(worker, listener))
+            if worker.life.failure is not None:
+                raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}")
 
 
 async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | None = None) -> None:

@@ -8,7 +8,7 @@ import logging
 
 from worker.errors import BackendFailed
 from worker.logs import job_lines
-from worker.readiness import make_ready
+from worker.readiness import expect_warm_up, make_ready
 from worker.runpod.board import Board
 from worker.runpod.heartbeat import start_heartbeat
 from worker.runpod.last_word import LastWord
@@ -44,6 +44,7 @@ def serve_runpod(settings: Settings) -> None:
     worker = Worker(settings)
     board = Board(settings.worker_concurrency)
     start_heartbeat(LastWord(board, settings, worker.state).watch if settings.freeze_timeout_s else None)
+    expect_warm_up(worker)
     with worker:
         make_ready(worker)
         asyncio.run(run_fitness_checks())

@@ -7,6 +7,7 @@ in docs/source/configuration.id.toml. Then run scripts/make_docs.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel
 
@@ -30,4 +31,10 @@ class VolumeSettings(BaseModel):
     )
     volume_custom_nodes: Boolean = setting(
         False, "true or false", "Load the node packs in `custom_nodes/` of the network volume as well."
+    )
+    model_readahead: Literal["auto", "off"] = setting(
+        "auto",
+        "auto or off",
+        "Read the model files of a job, and of `WARMUP_WORKFLOW`, from the volume or disk with many threads, before "
+        "ComfyUI asks for them.",
     )

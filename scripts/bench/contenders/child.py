@@ -1,8 +1,8 @@
 """Runs a contender's jobs in a process of its own: ``python -m bench.contenders.child [DIR]``.
 
 Without DIR it uses the ``worker`` that PYTHONPATH finds. This may be from an older checkout, so use only ``Worker``,
-``make_handler``, ``make_ready`` and public attributes of it. With DIR it uses the handler of a checkout of the public
-worker-comfyui.
+``make_handler``, ``make_ready`` and public attributes of it, and ask whether it has what is newer. With DIR it uses the
+handler of a checkout of the public worker-comfyui.
 """
 
 from __future__ import annotations
@@ -66,13 +66,16 @@ def measured(run: Run, jobs: list[dict[str, Any]]) -> Message:
 def open_worker() -> tuple[dict[str, Run], Message]:
     """Open the worker, with the backend that the environment names. If it is embedded, add the bare executor."""
     import worker as package
-    from worker import Worker
+    from worker import Worker, readiness
     from worker.handler import make_handler
-    from worker.readiness import make_ready
 
     imported = time.monotonic()
-    worker = Worker().start()
-    make_ready(worker)  # As a worker that serves does.
+    worker = Worker()
+    expect_warm_up = getattr(readiness, "expect_warm_up", None)
+    if expect_warm_up is not None:  # An older checkout does not have it.
+        expect_warm_up(worker)
+    worker.start()
+    readiness.make_ready(worker)  # As a worker that serves does.
     handle, loop = make_handler(worker), asyncio.new_event_loop()
     ways: dict[str, Run] = {"handler": lambda job: loop.run_until_complete(handle(job))}
     opened = {"imported": imported, "worker": str(Path(package.__file__ or "").resolve().parent)}

@@ -51,11 +51,13 @@ class Contender:
     Args:
         name: ``EMBEDDED``, ``WEBSOCKET``, ``AGAINST`` or ``KNOWN``.
         setup: what all contenders share.
+        variables: further variables of its processes' environment.
     """
 
-    def __init__(self, name: str, setup: Setup) -> None:
+    def __init__(self, name: str, setup: Setup, **variables: str) -> None:
         self.name = name
         self._setup = setup
+        self._variables = variables
         self._project = setup.against if name == AGAINST and setup.against else PROJECT
         self._server: Child | None = None
         self._child: Child | None = None
@@ -82,7 +84,7 @@ class Contender:
 
     def begin(self) -> Self:
         """Start its processes, all at the same moment, and return at once."""
-        setup, environment = self._setup, self._setup.environment(EMBEDDED)
+        setup, environment = self._setup, self._setup.environment(EMBEDDED, **self._variables)
         if self.name in (WEBSOCKET, KNOWN):
             port = _known_port() if self.name == KNOWN else free_port()
             environment = setup.environment(WEBSOCKET, COMFY_HOST=f"127.0.0.1:{port}")

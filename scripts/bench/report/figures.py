@@ -13,6 +13,7 @@ from bench.machine import machine, versions
 from bench.phases.memory import Memory
 from bench.phases.outputs import CASES, Outputs
 from bench.phases.queue import Queue
+from bench.phases.slow_volume import OFF, ON, Waits
 from bench.phases.start import Start
 from bench.plan import MEMORY, START, Plan
 from bench.report.comparison import Change, Ratio, difference, ratio, spread
@@ -33,6 +34,7 @@ class Measured:
     outputs: Outputs | None = None
     queue: Queue | None = None
     is_complete: bool = False
+    waits: Waits = field(default_factory=Waits)
 
 
 def make_figures(plan: Plan, measured: Measured) -> Figures:
@@ -44,6 +46,7 @@ def make_figures(plan: Plan, measured: Measured) -> Figures:
         "versions": versions(plan.setup.comfyui.version),
         "settings": _settings(plan),
         "start": {name: _start(runs) for name, runs in measured.starts.items() if runs},
+        "volume": {lane: _waits(modes) for lane, modes in measured.waits.pairs()},
         "warm": {case: _case(runs) for case, runs in measured.warm.items()},
         "memory": {name: _memory(taken) for name, taken in measured.memory.items()},
         "outputs": _outputs(measured.outputs) if measured.outputs else {},
@@ -75,6 +78,10 @@ def _start(starts: Sequence[Start]) -> Figures:
     seconds = [start.seconds for start in starts]
     steps = {name: statistics.median(start.steps[name] for start in starts) for name in starts[0].steps}
     return {"seconds": seconds, **asdict(spread(seconds)), "steps": steps}
+
+
+def _waits(modes: Mapping[str, Sequence[float]]) -> Figures:
+    return {mode: {"seconds": list(seconds), **asdict(spread(seconds))} for mode, seconds in modes.items()}
 
 
 def _case(runs: Mapping[str, Sequence[Run]]) -> Figures:
@@ -146,6 +153,9 @@ def _pairs(figures: Figures, other: str) -> dict[str, tuple[list[float], list[fl
         for case, lanes in figures["warm"].items()
         if EMBEDDED in lanes and other in lanes
     }
+    if other == WEBSOCKET:  # These are embedded's own: with and without MODEL_READAHEAD.
+        volume = figures["volume"].items()
+        found |= {lane: (modes[ON]["seconds"], modes[OFF]["seconds"]) for lane, modes in volume}
     starts = figures["start"]
     if EMBEDDED in starts and other in starts:
         seconds = zip(starts[EMBEDDED]["seconds"], starts[other]["seconds"], strict=False)  # One may have failed.

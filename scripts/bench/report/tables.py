@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.contenders.contender import AGAINST, BARE, KNOWN
+from bench.contenders.setup import WEBSOCKET
+from bench.phases.slow_volume import ON
 from bench.plan import MEMORY, START
 from bench.report.comparison import LIMIT_MS, LIMIT_RATIO
 from bench.report.figures import SUFFIXES, Figures
@@ -20,6 +22,8 @@ def report(figures: Figures) -> str:
         parts.append(_table(_WARM_HEAD, _warm_rows(figures)))
     if figures["start"]:
         parts.append(_table(_START_HEAD, _start_rows(figures)))
+    if figures["volume"]:
+        parts.append(_table(_VOLUME_HEAD, _volume_rows(figures)))
     if figures["memory"]:
         parts.append(_table(_MEMORY_HEAD, _memory_rows(figures)))
     if figures["outputs"]:
@@ -64,6 +68,16 @@ def _start_rows(figures: Figures) -> Iterator[Sequence[str]]:
             _NAMES.get(name, name), f"{start['median']:.2f}", f"{start['minimum']:.2f}", steps,
             *_ratio(figures, START, name),
         )  # fmt: skip
+
+
+_VOLUME_HEAD = ("models, s", "MODEL_READAHEAD", "median", "min", "auto ÷ off", "")
+
+
+def _volume_rows(figures: Figures) -> Iterator[Sequence[str]]:
+    for lane, modes in figures["volume"].items():
+        for mode, waits in modes.items():
+            ratio = _ratio(figures, lane, WEBSOCKET) if mode == ON else ("", "")  # The ratios without a suffix.
+            yield (lane if mode == ON else "", mode, f"{waits['median']:.2f}", f"{waits['minimum']:.2f}", *ratio)
 
 
 _MEMORY_HEAD = ("memory, MB", "idle PSS", "idle RSS", "peak PSS", "peak RSS", "peak VRAM", "GPU s", "ratio", "")

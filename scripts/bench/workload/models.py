@@ -12,19 +12,21 @@ from safetensors.numpy import save_file
 
 CHECKPOINT = "checkpoints/tiny-sd.safetensors"
 UPSCALER = "upscale_models/tiny-esrgan.safetensors"
+LARGE = ("checkpoints/first.safetensors", "checkpoints/second.safetensors")
 _FEATURES, _CONVOLUTIONS, _SCALE = 16, 4, 4
 _PROGRAM = Path(__file__).resolve().parents[2] / "tiny_checkpoint.py"
 
 
 def make_models(folder: Path, names: Iterable[str]) -> None:
-    """Write the models ``names`` (``CHECKPOINT``, ``UPSCALER``) below ``folder``."""
+    """Write the models ``names`` below ``folder``: ``CHECKPOINT``, ``UPSCALER`` or those of ``LARGE``, 2 GB each."""
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if name == UPSCALER:
             _write_upscaler(path)
         else:  # Use a process of its own, since the program loads ComfyUI's modules.
-            subprocess.run([sys.executable, _PROGRAM, "--out", path], check=True, capture_output=True)
+            size = ("--large", "--seed", str(LARGE.index(name))) if name in LARGE else ()
+            subprocess.run([sys.executable, _PROGRAM, "--out", path, *size], check=True, capture_output=True)
 
 
 def _write_upscaler(path: Path) -> None:

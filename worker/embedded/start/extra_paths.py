@@ -36,6 +36,24 @@ def extra_paths_flags(source: ComfySource, comfy_args: Sequence[str] = ()) -> tu
     return (_FLAG, str(in_base))
 
 
+def extra_folders(source: ComfySource, comfy_args: Sequence[str] = ()) -> list[tuple[str, Path, bool]]:
+    """Each model folder of these files, in their order: its kind, its path, and whether it comes before all others.
+
+    Raises: as ``extra_paths_flags``.
+    """
+    in_tree, in_base = _found(source, source.path), _found(source, source.base)
+    files = dict.fromkeys((in_tree, in_base, *_named(comfy_args)))
+    return [
+        (kind, Path(os.path.normpath(_base(file, folders) / line)), bool(folders.get("is_default")))
+        for file in files
+        if file is not None and file.is_file()
+        for folders in _read(file).values()
+        for kind, lines in folders.items()
+        if kind not in ("base_path", "is_default") and isinstance(lines, str)
+        for line in filter(None, lines.split("\n"))
+    ]
+
+
 def _found(source: ComfySource, folder: Path) -> Path | None:
     files = (folder / name for name in versions.extra_paths_files(source.path))
     return next(filter(Path.is_file, files), None)
@@ -82,8 +100,7 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
 def _check_packs(file: Path, groups: dict[str, dict[str, Any]]) -> None:
     """ComfyUI looks into each folder of node packs when it starts. Other folders may be missing."""
     for group, folders in groups.items():
-        # As ComfyUI's ``load_extra_path_config`` does it.
-        base = file.parent / os.path.expandvars(os.path.expanduser(folders.get("base_path", "")))  # noqa: PTH111
+        base = _base(file, folders)
         for line in filter(None, str(folders.get("custom_nodes", "")).split("\n")):
             folder = os.path.normpath(base / line)
             try:
@@ -93,3 +110,8 @@ def _check_packs(file: Path, groups: dict[str, dict[str, Any]]) -> None:
                     f"{file}: the folder {folder} that 'custom_nodes' of {group!r} names cannot be read "
                     f"({error.strerror}): make it, or take it out of the file"
                 ) from None
+
+
+def _base(file: Path, folders: dict[str, Any]) -> Path:
+    """The folder to which a group's folders are relative, as ComfyUI's ``load_extra_path_config`` finds it."""
+    return file.parent / os.path.expandvars(os.path.expanduser(str(folders.get("base_path", ""))))  # noqa: PTH111

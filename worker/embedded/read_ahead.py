@@ -1,0 +1,67 @@
+"""Reads the models of workflows ahead for ComfyUI in this process: ``MODEL_READAHEAD``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from worker.embedded.runtime import Runtime
+from worker.embedded.start.extra_paths import extra_folders
+from worker.embedded.start.source import ComfySource, find_source
+from worker.engine.memory_limits import free_memory
+from worker.models.readahead.assumed import AssumedModels
+from worker.models.readahead.known import KnownModels
+from worker.models.readahead.names import Workflow
+from worker.models.readahead.read_ahead import Ahead, Models, ReadAhead
+from worker.settings import Settings
+
+_FLAG = "--models-directory"
+
+
+class ModelsAhead:
+    """Reads models ahead, unless ``settings`` say otherwise.
+
+    Attributes:
+        runtime: ComfyUI, once it runs. Before, files are looked for where it will most likely look.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.runtime: Runtime | None = None
+        self._settings = settings
+        # The models of a server elsewhere are its own business.
+        is_on = settings.model_readahead == "auto" and settings.comfy_backend == "embedded"
+        self._read_ahead = ReadAhead(free_memory) if is_on else None
+        self._expected = Ahead()
+
+    def begin(self, workflow: Workflow) -> Ahead:
+        """Begin to read the models of ``workflow``, which may run. The caller does not wait, and nothing is raised."""
+        return self._read_ahead.begin(workflow, self._models) if self._read_ahead else Ahead()
+
+    def expect(self, workflow: Workflow) -> None:
+        """``begin`` for the workflow that runs first, while ComfyUI is not loaded yet."""
+        self._expected = self.begin(workflow)
+
+    def end_expected(self) -> None:
+        """Stop what ``expect`` began, since that workflow has run."""
+        self._expected.stop()
+
+    def close(self) -> None:
+        """Stop all that is read."""
+        if self._read_ahead:
+            self._read_ahead.close()
+
+    def _models(self) -> Models:
+        if self.runtime is not None:
+            return KnownModels(self.runtime)
+        source = find_source(self._settings.comfyui_path, self._settings.comfy_base_dir)
+        arguments = self._settings.comfy_args
+        folders = [_models_folder(source, arguments), self._settings.network_volume_path / "models"]
+        return AssumedModels(folders, extra_folders(source, arguments))
+
+
+def _models_folder(source: ComfySource, comfy_args: Sequence[str]) -> Path:
+    """The folder of models, which newer versions of ComfyUI let the operator choose."""
+    given = [word for argument in comfy_args for word in argument.split("=", 1)]
+    if _FLAG in given[:-1]:
+        return Path(given[given.index(_FLAG) + 1]).absolute()
+    return source.base / "models"
