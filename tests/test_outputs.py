@@ -21,6 +21,7 @@ from safetensors.torch import load as load_safetensors
 from worker import Worker
 from worker.answer.reply import Answer
 from worker.handler import make_handler
+from worker.remote.api import ServerClasses
 
 Ask = Callable[..., Answer]
 
@@ -47,7 +48,7 @@ def ask(worker: Worker) -> Ask:
 
 def needs(worker: Worker, *class_types: str) -> None:
     """Skip where this version of ComfyUI lacks a node."""
-    source: Any = worker.runtime or getattr(worker._backend, "api", None)
+    source: Any = worker.runtime or ServerClasses(getattr(worker._backend, "api"))  # noqa: B009 - no other backend has it.
     for class_type in class_types:
         if not source.has_node_class(class_type):
             pytest.skip(f"this version of ComfyUI has no {class_type}")

@@ -32,9 +32,11 @@ class SentPictures:
         """Begin a prompt."""
         self._sent: dict[str, list[PagePicture]] = {}
         self._class_of: dict[str, str] = {}
+        self._current = ""
 
     def node_starts(self, node_id: str, class_type: str) -> None:
-        """Note the class of a node that begins."""
+        """Note a node that begins."""
+        self._current = node_id
         if self._classes.is_output(class_type):
             self._class_of[node_id] = class_type
 
@@ -43,7 +45,7 @@ class SentPictures:
         if not self._class_of:
             return
         context = importlib.import_module("comfy_execution.utils").get_executing_context()
-        node_id = context.node_id if context is not None else next(reversed(self._class_of))
+        node_id = context.node_id if context is not None else self._current
         try:
             if number == _UNENCODED_WITH_METADATA:
                 node_id = data[1].get("node_id") or node_id
