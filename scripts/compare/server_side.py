@@ -24,8 +24,9 @@ from worker.remote.api import ComfyApi
 from worker.remote.http import ServerRefused, ServerUnreachable
 from worker.remote.socket import Binary, EventSocket, SocketClosed
 
-_IMPORTED = re.compile(r"^\s*(\d+\.\d+) seconds( \(IMPORT FAILED\))?: (.+)$", re.MULTILINE)
-_REASON = re.compile(r"Cannot import (\S+) module for custom nodes: (.*)")
+# Newer versions of ComfyUI begin a line with its level, in colours.
+_IMPORTED = re.compile(r"(\d+\.\d+) seconds( \(IMPORT FAILED\))?: (/[^\n\x1b]+)")
+_REASON = re.compile(r"Cannot import (/.*?) module for custom nodes: ([^\n\x1b]*)")
 _ALL = InputLimits(10**12, 10**12, urls=True, any_kind=True)
 _PREVIEW, _PREVIEW_WITH_METADATA = 1, 4  # ComfyUI's ``protocol.BinaryEventTypes``.
 
