@@ -98,7 +98,7 @@ def compare_packs(*arguments: str | Path, **environment: str) -> subprocess.Comp
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
         check=False,
     )
 
@@ -119,7 +119,7 @@ def user_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(1000)
 def test_packs_of_several_kinds(tmp_path: Path, user_base: Path) -> None:
     """One run finds each thing that differs, and nothing else."""
     honest, two_faced = make_pack(tmp_path, "honest", HONEST), make_pack(tmp_path, "two_faced", TWO_FACED)
@@ -164,7 +164,7 @@ def test_packs_of_several_kinds(tmp_path: Path, user_base: Path) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(1000)
 def test_exit_codes_for_scripts(tmp_path: Path, user_base: Path) -> None:
     workflow = tmp_path / "solid.json"
     workflow.write_text(json.dumps(solid()))

@@ -122,8 +122,11 @@ def _of_texts(name: str, server: Ran, worker: Ran) -> Iterator[Difference]:
     there, here = Counter(server.texts), Counter(worker.texts)
     for (node_id, text), _ in sorted((there - here).items()):
         yield Difference(name, "texts", f"node {node_id}", f"it does not arrive in the worker's answer: {short(text)}")
+    values = (value for dicts in server.ui.values() for shown in dicts for value in shown.get("text") or ())
+    shown_too = set(map(str, values))  # Such as True, which the worker sends as well, and need not.
     for (node_id, text), _ in sorted((here - there).items()):
-        yield Difference(name, "texts", f"node {node_id}", f"only the worker's answer has it: {short(text)}")
+        if text not in shown_too:
+            yield Difference(name, "texts", f"node {node_id}", f"only the worker's answer has it: {short(text)}")
 
 
 def _first_apart(one: Any, other: Any, path: str = "") -> str | None:

@@ -73,6 +73,12 @@ def texts_of(ui: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[tuple[st
                     yield node_id, str(value)
 
 
+def names_of(*folders: Path) -> tuple[str, ...]:
+    """Each folder as texts may name it, for ``plain``: with its links and without, the longest name first."""
+    names = {text for folder in folders for path in (folder, folder.resolve()) for text in (f"{path}/", f"{path}")}
+    return tuple(sorted(names, key=len, reverse=True))
+
+
 def plain(value: Any, folders: Sequence[str]) -> Any:
     """``value`` as JSON has it, without paths of ``folders`` and without the names of previews."""
     if isinstance(value, Mapping):

@@ -15,7 +15,7 @@ from typing import Any
 import requests
 from comfy_server import ComfyServer
 
-from compare.observed import ENDED, FAILED, LATE, REFUSED, SUCCESS, Pack, Ran, Seen, plain, texts_of
+from compare.observed import ENDED, FAILED, LATE, REFUSED, SUCCESS, Pack, Ran, Seen, names_of, plain, texts_of
 from compare.options import Case
 from worker.job.files.staging import InputLimits, stage
 from worker.job.prefixes import expand_prefixes
@@ -24,8 +24,9 @@ from worker.remote.api import ComfyApi
 from worker.remote.http import ServerRefused, ServerUnreachable
 from worker.remote.socket import Binary, EventSocket, SocketClosed
 
-_IMPORTED = re.compile(r"^\s*(\d+\.\d+) seconds( \(IMPORT FAILED\))?: (.+)$", re.MULTILINE)
-_REASON = re.compile(r"Cannot import (\S+) module for custom nodes: (.*)")
+# Newer versions of ComfyUI begin a line with its level, in colours.
+_IMPORTED = re.compile(r"(\d+\.\d+) seconds( \(IMPORT FAILED\))?: (/[^\n\x1b]+)")
+_REASON = re.compile(r"Cannot import (/.*?) module for custom nodes: ([^\n\x1b]*)")
 _ALL = InputLimits(10**12, 10**12, urls=True, any_kind=True)
 _PREVIEW, _PREVIEW_WITH_METADATA = 1, 4  # ComfyUI's ``protocol.BinaryEventTypes``.
 
@@ -34,6 +35,7 @@ class ServerSide:
     """A stock server in a process of its own.
 
     Args:
+        tree: the ComfyUI tree.
         base: its base directory.
         flags: further ones for ComfyUI.
         timeout_s: of each workflow.
@@ -42,9 +44,15 @@ class ServerSide:
     """
 
     def __init__(
-        self, base: Path, flags: tuple[str, ...], timeout_s: float, output_folders: tuple[str, ...], log: Path
+        self,
+        tree: Path,
+        base: Path,
+        flags: tuple[str, ...],
+        timeout_s: float,
+        output_folders: tuple[str, ...],
+        log: Path,
     ) -> None:
-        self._base, self._flags, self._timeout_s = base, flags, timeout_s
+        self._tree, self._base, self._flags, self._timeout_s = tree, base, flags, timeout_s
         self._folders, self._log = output_folders, log
 
     @contextlib.contextmanager
@@ -54,7 +62,7 @@ class ServerSide:
         self._server.link_inputs()
         self._output, self._api = self._server.root / "output", ComfyApi(self._server.host)
         self._empty_output()
-        self._hidden = (f"{self._server.root}/", f"{self._base}/", str(self._server.root), str(self._base))
+        self._hidden = names_of(self._server.root, self._base, self._tree)
         self._socket = EventSocket(self._api.base)
         try:
             self._server.start()

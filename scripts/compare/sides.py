@@ -77,7 +77,8 @@ def _side(name: str, options: Options, places: Places) -> Side:
     log.parent.mkdir(parents=True, exist_ok=True)
     if name != WORKER:
         metadata = () if settings.save_metadata else ("--disable-metadata",)
-        return ServerSide(base, (*metadata, *places.flags()), options.timeout_s, settings.output_folders, log)
+        flags = (*metadata, *places.flags())
+        return ServerSide(places.user.path, base, flags, options.timeout_s, settings.output_folders, log)
     source = replace(places.user, base=base)
     environment = Setup(settings, source, None, places.files).environment(
         EMBEDDED,

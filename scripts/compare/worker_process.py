@@ -41,7 +41,7 @@ def _about(worker: Worker) -> Message:
     return {
         "classes": json.loads(classes.text),
         "packs": [[pack.name, pack.seconds, pack.error] for pack in runtime.node_packs],
-        "folders": [str(worker.state.root), str(runtime.source.base)],
+        "folders": [str(worker.state.root), str(runtime.source.base), str(runtime.source.path)],
     }
 
 

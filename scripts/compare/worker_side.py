@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.contenders.process import Child, ContenderFailed
 
-from compare.observed import ENDED, FAILED, LATE, REFUSED, SUCCESS, Pack, Ran, Seen, plain
+from compare.observed import ENDED, FAILED, LATE, REFUSED, SUCCESS, Pack, Ran, Seen, names_of, plain
 from compare.options import Case
 
 _START_S, _GRACE_S = 600, 60
@@ -40,7 +40,7 @@ class WorkerSide:
                 about = self._child.receive(_START_S)
             except ContenderFailed as error:
                 raise RuntimeError(str(error)) from None
-            self._hidden = tuple(text for path in about["folders"] for text in (f"{path}/", path))
+            self._hidden = names_of(*map(Path, about["folders"]))
             packs = {name: Pack(name, seconds, plain(error, self._hidden)) for name, seconds, error in about["packs"]}
             yield Seen(packs, plain(about["classes"], self._hidden))
         finally:
