@@ -71,6 +71,12 @@ class ComfyUiSettings(BaseModel):
         "Where `models/`, `custom_nodes/` and the static `input/` are read from. Default: the ComfyUI tree, "
         "or `comfy_base/` in the project for the packaged copy.",
     )
+    defer_imports: Literal["auto", "off"] = setting(
+        "auto",
+        "auto or off",
+        "`auto` imports what no job needs yet when a job needs it, so that the start is shorter. `off` imports everything "
+        "at the start, as ComfyUI does.",
+    )
     comfy_args: Flags = setting(
         (),
         "ComfyUI's command line flags, quoted as in a shell",

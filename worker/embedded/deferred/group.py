@@ -57,7 +57,7 @@ class Group:
         """
         if self.is_mine():
             return
-        with _import_lock(self.root):
+        with import_lock(self.root):
             if self._thread is None and self._empty:
                 self._thread = threading.get_ident()
                 try:
@@ -97,7 +97,7 @@ class Group:
 
 
 @contextmanager
-def _import_lock(name: str) -> Iterator[None]:
+def import_lock(name: str) -> Iterator[None]:
     """The lock that Python's import takes for this module. It notices if two threads wait for each other."""
     with ExitStack() as stack:
         with suppress(bootstrap._DeadlockError):  # As Python's import does: this thread sees what is there so far.

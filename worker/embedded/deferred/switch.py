@@ -1,0 +1,70 @@
+"""``DEFER_IMPORTS``: whether ComfyUI's start defers what it does not need, and what must be told of what comes late."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from worker.embedded.deferred.classes import deferring_classes
+from worker.embedded.deferred.finder import DeferringFinder
+from worker.embedded.deferred.index import NodeIndex
+from worker.embedded.deferred.mapping import loaded_classes
+from worker.embedded.deferred.node_files import Classes
+from worker.embedded.deferred.packages import MODULES, SUBMODULES, register_torchvision_ops
+
+
+class LateImports:
+    """What is imported after ComfyUI's start, and who hears of it.
+
+    Args:
+        is_on: whether imports are deferred. If not, Python and ComfyUI import everything as they do.
+        tree: ComfyUI's folder.
+    """
+
+    def __init__(self, *, is_on: bool, tree: Path) -> None:
+        self._is_on, self._tree = is_on, tree
+        self._finder = DeferringFinder(MODULES, SUBMODULES) if is_on else DeferringFinder()
+        self._listeners: list[Callable[[Classes], None]] = []
+
+    def begin(self) -> None:
+        """Defer from now on. Call it before ComfyUI and torch are imported."""
+        if self._is_on:
+            sys.meta_path.insert(0, self._finder)
+
+    def end_of_core(self) -> None:
+        """Do what deferred packages would have done for others."""
+        if self._is_on:
+            register_torchvision_ops(importlib.import_module("torch"))
+
+    def when_loaded(self, name: str, listener: Callable[[ModuleType], None]) -> None:
+        """As ``DeferringFinder.when_loaded``."""
+        self._finder.when_loaded(name, listener)
+
+    @contextlib.contextmanager
+    def node_classes(self, main: Any) -> Iterator[None]:
+        """Within this context, ComfyUI's own node files are passed over."""
+        if not self._is_on:
+            yield
+            return
+        index = NodeIndex(Path.home() / ".cache" / "comfy-worker", self._tree)
+        with deferring_classes(main, index, self._tell):
+            yield
+
+    def when_classes(self, nodes: Any, listener: Callable[[Classes], None]) -> None:
+        """Call ``listener`` with the node classes that are loaded, and with those that are loaded later.
+
+        Args:
+            nodes: ComfyUI's ``nodes`` module.
+            listener: it gets classes by their names.
+        """
+        self._listeners.append(listener)
+        listener(dict(loaded_classes(nodes.NODE_CLASS_MAPPINGS)))
+
+    def _tell(self, classes: Classes) -> None:
+        for listener in self._listeners:
+            listener(classes)
