@@ -15,7 +15,8 @@ def shared_state(main: Any) -> tuple[Any, ...]:
     """
     nodes, folder_paths, samplers = main.nodes, main.folder_paths, main.comfy.samplers
     return (
-        dict(os.environ),
+        # torch notes there where its compiler keeps files, as soon as its compiler is imported.
+        {name: value for name, value in os.environ.items() if not name.startswith("TORCH")},
         list(sys.path),
         dict(nodes.EXTENSION_WEB_DIRS),
         {name: list(paths) for name, (paths, *_) in folder_paths.folder_names_and_paths.items()},
