@@ -12,14 +12,14 @@ from typing import Any
 from worker.embedded.deferred.effects import has_effects
 from worker.embedded.deferred.index import NodeFile, NodeIndex
 from worker.embedded.deferred.mapping import NodeClassMappings
-from worker.embedded.deferred.node_files import Classes, NodeFiles
+from worker.embedded.deferred.node_files import NodeFiles
 from worker.embedded.deferred.shared_state import shared_state
 
 _OWN = ("comfy_extras", "comfy_api_nodes")
 
 
 @contextlib.contextmanager
-def deferring_classes(main: Any, index: NodeIndex, loaded: Callable[[Classes], None]) -> Iterator[None]:
+def deferring_classes(main: Any, index: NodeIndex, files: NodeFiles, before_packs: Callable[[], None]) -> Iterator[None]:
     """Within this context, ComfyUI's node files are not loaded if ``index`` knows their classes.
 
     Files that it does not know are loaded, and added to it.
@@ -27,19 +27,17 @@ def deferring_classes(main: Any, index: NodeIndex, loaded: Callable[[Classes], N
     Args:
         main: ComfyUI's ``main`` module, whose nodes are not loaded yet.
         index: of ComfyUI's tree.
-        loaded: called with the classes of each file that is loaded late.
+        files: loads them.
+        before_packs: called before the first node pack is loaded.
     """
     nodes = main.nodes
     original = nodes.load_custom_node
-    if not (isinstance(original, FunctionType) and original.__globals__ is vars(nodes)) or _is_shared(nodes):
-        yield  # A pack's prestart script has changed it, or keeps the mapping as it is now.
-        return
-    files = NodeFiles(nodes, loaded)
     mappings = nodes.NODE_CLASS_MAPPINGS = NodeClassMappings(nodes.NODE_CLASS_MAPPINGS, files)
 
     async def load_custom_node(path: str, *args: Any, **kwargs: Any) -> bool:
         parent = kwargs.get("module_parent")
         if parent not in _OWN or args or len(kwargs) > 1:
+            before_packs()
             return bool(await original(path, *args, **kwargs))
         if (known := index[path]) is not None:
             files.expect(path, parent)
@@ -67,6 +65,11 @@ def _source(path: str) -> str:
     return Path(path).read_text("utf-8")
 
 
-def _is_shared(nodes: Any) -> bool:
-    """Whether something else holds the mapping as it is: it would not see what comes later."""
-    return sys.getrefcount(nodes.NODE_CLASS_MAPPINGS) > 2
+def can_defer(nodes: Any) -> bool:
+    """Whether ``nodes`` is as ComfyUI made it, and nothing holds the mapping as it is: it would not see what comes later.
+
+    A pack's prestart script may have changed it.
+    """
+    load: Any = nodes.load_custom_node
+    is_own = isinstance(load, FunctionType) and load.__globals__ is vars(nodes)
+    return is_own and sys.getrefcount(nodes.NODE_CLASS_MAPPINGS) <= 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader, SourcelessFileLoader
 from types import ModuleType
@@ -22,13 +23,21 @@ class DeferringFinder(MetaPathFinder):
         modules: names of those that are deferred. Modules of a package that is empty are deferred as well. A name that
             ends in ``.*`` stands for all modules below it, each for itself.
         submodules: full names of modules that stay deferred if they are imported from their package.
+        surroundings: a context in which deferred modules run.
     """
 
-    def __init__(self, modules: Collection[str] = (), submodules: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        modules: Collection[str] = (),
+        submodules: Collection[str] = (),
+        surroundings: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._surroundings = surroundings
         self._names = frozenset(name for name in modules if not name.endswith(".*"))
         self._below = tuple(name.removesuffix("*") for name in modules if name.endswith(".*"))
         self._submodules = frozenset(submodules)
         self._groups: dict[str, Group] = {}
+        self._is_over = False
         self._listeners: list[tuple[str, Loaded]] = []
 
     def when_loaded(self, name: str, listener: Loaded) -> None:
@@ -43,13 +52,17 @@ class DeferringFinder(MetaPathFinder):
             if group_of(module) is None:
                 listener(module)
 
+    def defer_no_more(self) -> None:
+        """From now on, only what is deferred already stays so."""
+        self._is_over = True
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Find a module as Python does, and replace its loader if it is deferred or listened to."""
         group = group_of(sys.modules.get(fullname.rpartition(".")[0]))
-        is_deferred = fullname in self._names or fullname.startswith(self._below)
-        if not (is_deferred or group or self._is_heard(fullname)):
+        is_deferred = not self._is_over and (fullname in self._names or fullname.startswith(self._below))
+        if not (is_deferred or group or fullname in self._groups or self._is_heard(fullname)):
             return None
         spec = self._find(fullname, path, target)
         if spec is None or spec.loader is None:
@@ -58,12 +71,13 @@ class DeferringFinder(MetaPathFinder):
             fill(target)
             return spec
         group = group or self._groups.get(fullname)
+        group = None if group is not None and group.is_filled() else group
         made = group.made(fullname) if group is not None and group.is_mine() else None
-        can_wait = isinstance(spec.loader, SourceFileLoader | SourcelessFileLoader) and made is None
+        can_wait = isinstance(spec.loader, SourceFileLoader | SourcelessFileLoader) and not (made or self._is_over)
         if can_wait and group is not None and group.is_empty():
             spec.loader = EmptyLoader(spec.loader, group)
-        elif can_wait and is_deferred and (group is None or not group.is_mine()):
-            group = self._groups[fullname] = Group(fullname, self._submodules, become_plain)
+        elif can_wait and is_deferred and group is None:
+            group = self._groups[fullname] = Group(fullname, self._submodules, self._surroundings, become_plain)
             spec.loader = EmptyLoader(spec.loader, group)
         else:
             if group is not None:  # A package's own code runs before that of its modules.

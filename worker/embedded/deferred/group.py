@@ -11,10 +11,9 @@ import importlib._bootstrap as bootstrap
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from types import ModuleType
 
-from worker.embedded.deferred.torch_state import usual_torch_state
 
 
 class Group:
@@ -23,12 +22,19 @@ class Group:
     Args:
         root: the package's name.
         submodules: full names that its code gives to its modules only. They stay deferred in ``from package import``.
+        surroundings: a context in which the modules run.
         done: called for each module that is filled.
     """
 
-    def __init__(self, root: str, submodules: frozenset[str], done: Callable[[ModuleType], None]) -> None:
+    def __init__(
+        self,
+        root: str,
+        submodules: frozenset[str],
+        surroundings: Callable[[], AbstractContextManager[None]],
+        done: Callable[[ModuleType], None],
+    ) -> None:
         self.root, self.submodules = root, submodules
-        self._done = done
+        self._surroundings, self._done = surroundings, done
         self._empty: dict[str, ModuleType] = {}
         self._given: dict[str, dict[str, object]] = {}
         self._thread: int | None = None
@@ -46,6 +52,10 @@ class Group:
         """Whether nothing has begun to fill it."""
         return self._thread is None
 
+    def is_filled(self) -> bool:
+        """Whether all its modules have run."""
+        return not self._empty
+
     def made(self, name: str) -> ModuleType | None:
         """The module of this name that others hold already, and that is to be filled; None if there is none."""
         return self._empty.get(name)
@@ -61,7 +71,7 @@ class Group:
             if self._thread is None and self._empty:
                 self._thread = threading.get_ident()
                 try:
-                    with usual_torch_state():
+                    with self._surroundings():
                         self._run()
                 finally:
                     self._thread = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from contextlib import suppress
 from typing import Any
 
@@ -136,6 +136,16 @@ class NodeClassMappings(dict[str, Any]):
 
     def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
         return self.__reduce__()
+
+
+def load_classes(mappings: Mapping[str, Any], names: Iterable[Any]) -> None:
+    """Load the classes of these names, where their files can be loaded. Other names are passed over."""
+    for name in names:
+        for _ in range(2):  # A file that failed twice is not asked for again.
+            with suppress(ImportError):
+                if isinstance(name, str):
+                    mappings.get(name)
+                break
 
 
 def loaded_classes(mappings: Mapping[str, Any]) -> list[tuple[str, Any]]:

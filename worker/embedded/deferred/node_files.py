@@ -6,12 +6,12 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextlib import AbstractContextManager
 from types import FunctionType
 from typing import Any
 
 from worker.embedded.deferred.group import import_lock
 from worker.embedded.deferred.module import fill
-from worker.embedded.deferred.torch_state import usual_torch_state
 
 Classes = Mapping[str, Any]
 
@@ -21,11 +21,14 @@ class NodeFiles:
 
     Args:
         nodes: ComfyUI's ``nodes`` module, none of whose functions is replaced yet.
-        loaded: called with the classes of a file that was loaded late, by name.
+        surroundings: a context in which files run that are loaded late.
+        loaded: called with the classes of such a file, by name.
     """
 
-    def __init__(self, nodes: Any, loaded: Callable[[Classes], None]) -> None:
-        self._nodes, self._loaded = nodes, loaded
+    def __init__(
+        self, nodes: Any, surroundings: Callable[[], AbstractContextManager[None]], loaded: Callable[[Classes], None]
+    ) -> None:
+        self._nodes, self._surroundings, self._loaded = nodes, surroundings, loaded
         self._load_custom_node: FunctionType = nodes.load_custom_node
         self._parents: dict[str, str] = {}
         self._classes: dict[str, Classes] = {}
@@ -68,7 +71,7 @@ class NodeFiles:
                 self._loading[path] = threading.get_ident()
                 try:
                     classes: dict[str, Any] = {}
-                    with usual_torch_state():
+                    with self._surroundings():
                         is_loaded = _run(self._into(classes, {})(path, module_parent=self._parents[path]))
                     if is_loaded:
                         _fill_what_it_uses(name)

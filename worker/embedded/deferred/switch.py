@@ -10,12 +10,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from worker.embedded.deferred.classes import deferring_classes
+from worker.embedded.deferred.classes import can_defer, deferring_classes
+from worker.embedded.deferred.core_names import CoreNames
 from worker.embedded.deferred.finder import DeferringFinder
 from worker.embedded.deferred.index import NodeIndex
 from worker.embedded.deferred.mapping import loaded_classes
-from worker.embedded.deferred.node_files import Classes
+from worker.embedded.deferred.node_files import Classes, NodeFiles
 from worker.embedded.deferred.packages import MODULES, SUBMODULES, register_torchvision_ops
+from worker.embedded.deferred.torch_state import usual_torch_state
 
 
 class LateImports:
@@ -28,7 +30,9 @@ class LateImports:
 
     def __init__(self, *, is_on: bool, tree: Path) -> None:
         self._is_on, self._tree = is_on, tree
-        self._finder = DeferringFinder(MODULES, SUBMODULES) if is_on else DeferringFinder()
+        self._finder = DeferringFinder(MODULES, SUBMODULES, self._surroundings) if is_on else DeferringFinder()
+        self._core = CoreNames()
+        self._is_over = False
         self._listeners: list[Callable[[Classes], None]] = []
 
     def begin(self) -> None:
@@ -48,11 +52,28 @@ class LateImports:
     @contextlib.contextmanager
     def node_classes(self, main: Any) -> Iterator[None]:
         """Within this context, ComfyUI's own node files are passed over."""
-        if not self._is_on:
+        if not self._is_on or not can_defer(main.nodes):
             yield
             return
         index = NodeIndex(Path.home() / ".cache" / "comfy-worker", self._tree)
-        with deferring_classes(main, index, self._tell):
+        files = NodeFiles(main.nodes, self._surroundings, self._tell)
+        with deferring_classes(main, index, files, self._end_of_start):
+            yield
+        self._end_of_start()
+
+    def _end_of_start(self) -> None:
+        """ComfyUI's own start is over: what packs and jobs import is imported as ever."""
+        if not self._is_over:
+            self._is_over = True
+            self._finder.defer_no_more()
+            self._core.note_all()
+            self._finder.when_loaded("comfy.*", self._core.note)
+            self._finder.when_loaded("comfy_extras.*", self._core.note)
+
+    @contextlib.contextmanager
+    def _surroundings(self) -> Iterator[None]:
+        """What late code finds: the start's."""
+        with usual_torch_state(), self._core.as_at_the_start():
             yield
 
     def when_classes(self, nodes: Any, listener: Callable[[Classes], None]) -> None:

@@ -1,7 +1,11 @@
-"""Gives code that is imported in the middle of a job the state of torch that it would have had at the start."""
+"""Gives code that is imported in the middle of a job the state of torch that it would have had at the start.
+
+And leaves no trace in the random numbers of the job.
+"""
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +24,10 @@ def usual_torch_state() -> Iterator[None]:
         return
     dtype = torch.get_default_dtype()
     with ExitStack() as stack:
+        stack.callback(torch.set_rng_state, torch.get_rng_state())
+        stack.callback(random.setstate, random.getstate())
+        if (numpy := sys.modules.get("numpy")) is not None:
+            stack.callback(numpy.random.set_state, numpy.random.get_state())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         if torch._C._len_torch_function_stack():  # As within ``with torch.device("meta")``.
