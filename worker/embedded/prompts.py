@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from worker.embedded import versions
-from worker.embedded.deferred.mapping import load_classes
+from worker.embedded.deferred.nodes.mapping import load_classes
 from worker.embedded.files.job_files import JobFiles
 from worker.embedded.server import Client, MessageListener, prompt_route
 from worker.embedded.watch.forced_interrupt import ForcedInterrupt

@@ -74,8 +74,8 @@ class ComfyUiSettings(BaseModel):
     defer_imports: Literal["auto", "off"] = setting(
         "auto",
         "auto or off",
-        "`auto` imports what no job needs yet when a job needs it, so that the start is shorter. `off` imports everything "
-        "at the start, as ComfyUI does.",
+        "`auto` imports large packages and ComfyUI's own node files when a job first needs them, so that the start is "
+        "shorter. `off` imports everything at the start.",
     )
     comfy_args: Flags = setting(
         (),

@@ -10,14 +10,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from worker.embedded.deferred.classes import can_defer, deferring_classes
-from worker.embedded.deferred.core_names import CoreNames
-from worker.embedded.deferred.finder import DeferringFinder
-from worker.embedded.deferred.index import NodeIndex
-from worker.embedded.deferred.mapping import loaded_classes
-from worker.embedded.deferred.node_files import Classes, NodeFiles
-from worker.embedded.deferred.packages import MODULES, SUBMODULES, register_torchvision_ops
-from worker.embedded.deferred.torch_state import usual_torch_state
+from worker.embedded.deferred.modules.core_names import CoreNames
+from worker.embedded.deferred.modules.finder import DeferringFinder
+from worker.embedded.deferred.modules.packages import MODULES, SUBMODULES, register_torchvision_ops
+from worker.embedded.deferred.modules.torch_state import usual_torch_state
+from worker.embedded.deferred.nodes.classes import can_defer, deferring_classes
+from worker.embedded.deferred.nodes.index import NodeIndex
+from worker.embedded.deferred.nodes.mapping import loaded_classes
+from worker.embedded.deferred.nodes.node_files import Classes, NodeFiles
 
 
 class LateImports:

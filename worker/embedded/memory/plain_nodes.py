@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.embedded.cache.node_cache import NodeCache
-from worker.embedded.deferred.mapping import loaded_classes
+from worker.embedded.deferred.nodes.mapping import loaded_classes
 from worker.embedded.memory.job_memory import JobMemory
 from worker.embedded.memory.process import ProcessMemory
 from worker.embedded.node_classes import is_core

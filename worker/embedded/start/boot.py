@@ -108,15 +108,13 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     os.environ["COMFYUI_PATH"] = str(source.path)
     with arguments(launch.flags), own_logging(settings), server_loop() as loop:
         with _step("core", timings, say, f"importing ComfyUI {source.version}"):
-            _begin_import()
-            late.begin()
+            _begin_import(late)
             folder_paths = importlib.import_module("folder_paths")
             guard_paths(folder_paths, folders.is_static)
             survive_removed_folders(folder_paths)
             _add_volume(folder_paths, volume, packs=launch.packs_on_volume)
             put_manager_offline(folder_paths.get_folder_paths("custom_nodes"), state.user, source.base / "user")
-            main = _import_main(source, on_pod=on_pod)
-            late.end_of_core()
+            main = _import_main(source, late, on_pod=on_pod)
             guard_readers(state)
         check_device(importlib.import_module("torch"), main.comfy.model_management.get_torch_device(), on_pod=on_pod)
         with _step("nodes", timings, say, "importing nodes"):
@@ -148,11 +146,12 @@ def _plan(settings: Settings, state: StateFolder, timings: dict[str, float], say
     return launch
 
 
-def _begin_import() -> None:
+def _begin_import(late: LateImports) -> None:
     """Let ComfyUI parse its flags. From here on its modules, and torch, keep what they have found."""
     global _import_began
     parse_flags()
     _import_began = True
+    late.begin()
 
 
 def _care_for_files(main: Any, executor: Any, state: StateFolder) -> OutputFiles:
@@ -190,9 +189,9 @@ def _no_log() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _import_main(source: ComfySource, *, on_pod: bool) -> Any:
+def _import_main(source: ComfySource, late: LateImports, *, on_pod: bool) -> Any:
     try:
-        return importlib.import_module("main")
+        main = importlib.import_module("main")
     except ImportError as error:
         raise StartError(f"ComfyUI {source.version} needs a package that is not installed: {error}") from error
     except (RuntimeError, AssertionError) as error:
@@ -200,6 +199,8 @@ def _import_main(source: ComfySource, *, on_pod: bool) -> Any:
         if "cuda" in str(error).lower() or "nvidia" in str(error).lower():
             raise NoDevice(device_text(error, on_pod=on_pod)) from error
         raise StartError(f"ComfyUI {source.version} cannot be imported: {error}") from error
+    late.end_of_core()
+    return main
 
 
 def _keep_datasets_apart(folder_paths: Any, state: StateFolder) -> None:

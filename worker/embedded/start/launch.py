@@ -64,6 +64,7 @@ def plan_launch(settings: Settings, state: StateFolder) -> Launch:
         "extra_model_paths.yaml": "".join(extra_paths[1:]),
         "COMFY_ARGS": shlex.join(given),
         "COMFY_LOG_LEVEL": settings.comfy_log_level,
+        "DEFER_IMPORTS": settings.defer_imports,
         "SAVE_METADATA": str(settings.save_metadata).lower(),
         "NETWORK_VOLUME_PATH": str(volume.resolve()) if volume else "",
         "VOLUME_CUSTOM_NODES": str(packs).lower(),

@@ -9,9 +9,9 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader, SourcelessFileLoader
 from types import ModuleType
 
-from worker.embedded.deferred.group import Group
-from worker.embedded.deferred.loaders import EmptyLoader, RunningLoader
-from worker.embedded.deferred.module import become_plain, fill, group_of
+from worker.embedded.deferred.modules.group import Group
+from worker.embedded.deferred.modules.loaders import EmptyLoader, RunningLoader
+from worker.embedded.deferred.modules.module import become_plain, fill, group_of
 
 Loaded = Callable[[ModuleType], None]
 

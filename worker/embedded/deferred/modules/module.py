@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from worker.embedded.deferred.group import Group
+from worker.embedded.deferred.modules.group import Group
 
 # What Python's import gives a module before it runs its code.
 _GIVEN = frozenset({"__name__", "__spec__", "__path__", "__file__", "__loader__", "__package__", "__cached__"})
@@ -67,7 +67,7 @@ def become_plain(module: ModuleType) -> None:
     """A module that is filled needs no further care."""
     _groups.pop(module, None)
     if type(module) is DeferredModule:
-        module.__class__ = ModuleType
+        module.__class__ = ModuleType  # type: ignore[assignment]
 
 
 def group_of(module: ModuleType | None) -> Group | None:

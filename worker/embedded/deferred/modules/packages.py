@@ -1,7 +1,7 @@
 """Which modules are deferred.
 
-Each was looked at: nothing that ComfyUI does at its start needs it, and its import changes nothing that other code sees,
-except what ``make_up_for`` does in its place.
+Each was looked at: nothing that ComfyUI does at its start needs it, and its import changes nothing that other code
+sees, except for torchvision's operators.
 """
 
 from __future__ import annotations

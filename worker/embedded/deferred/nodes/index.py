@@ -97,8 +97,6 @@ def _packages() -> Iterator[str]:
     """The names and versions of all installed packages."""
     for folder in sys.path:
         with contextlib.suppress(OSError):
-            for name in os.listdir(folder or "."):
+            for name in os.listdir(folder or "."):  # noqa: PTH208 - this runs at each start.
                 if name.endswith((".dist-info", ".egg-info", ".egg-link", ".pth")):
                     yield f"{folder} {name}"
-
-

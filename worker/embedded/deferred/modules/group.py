@@ -7,13 +7,12 @@ import each other can be run in no other one.
 from __future__ import annotations
 
 import importlib
-import importlib._bootstrap as bootstrap
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from types import ModuleType
-
+from typing import Any
 
 
 class Group:
@@ -109,6 +108,7 @@ class Group:
 @contextmanager
 def import_lock(name: str) -> Iterator[None]:
     """The lock that Python's import takes for this module. It notices if two threads wait for each other."""
+    bootstrap: Any = importlib._bootstrap
     with ExitStack() as stack:
         with suppress(bootstrap._DeadlockError):  # As Python's import does: this thread sees what is there so far.
             stack.enter_context(bootstrap._ModuleLockManager(name))

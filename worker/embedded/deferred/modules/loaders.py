@@ -8,8 +8,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from worker.embedded.deferred.group import Group
-from worker.embedded.deferred.module import defer
+from worker.embedded.deferred.modules.group import Group
+from worker.embedded.deferred.modules.module import defer
 
 
 class EmptyLoader(Loader):

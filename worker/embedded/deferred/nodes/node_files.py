@@ -1,17 +1,17 @@
-"""Loads ComfyUI's own node files with ComfyUI's own function: at the start, or when one of their classes is asked for."""
+"""Loads ComfyUI's own node files, with ComfyUI's own function."""
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from worker.embedded.deferred.group import import_lock
-from worker.embedded.deferred.module import fill
+from worker.embedded.deferred.modules.group import import_lock
+from worker.embedded.deferred.modules.module import fill
 
 Classes = Mapping[str, Any]
 
@@ -38,7 +38,7 @@ class NodeFiles:
     def expect(self, path: str, parent: str) -> None:
         """Note that a file is not loaded now."""
         self._parents[path] = parent
-        self._nodes.LOADED_MODULE_DIRS[os.path.splitext(path)[0]] = os.path.abspath(os.path.dirname(path))  # noqa: PTH
+        self._nodes.LOADED_MODULE_DIRS[_module_name(path)] = str(Path(path).parent.absolute())
 
     def is_loading(self, path: str) -> bool:
         """Whether this thread loads the file now: what the file asks for is not there yet."""
@@ -65,7 +65,7 @@ class NodeFiles:
         Raises:
             ImportError: it failed. The reason, such as an interrupt, may be gone at the next try.
         """
-        name = os.path.splitext(path)[0]  # noqa: PTH122 - as ComfyUI calls the module.
+        name = _module_name(path)
         with import_lock(name):
             if path not in self._classes:
                 self._loading[path] = threading.get_ident()
@@ -80,7 +80,7 @@ class NodeFiles:
                     del self._loading[path]
                 if not is_loaded and path not in self._failed:
                     self._failed.add(path)
-                    raise ImportError(f"{os.path.basename(path)} of ComfyUI could not be loaded")  # noqa: PTH119
+                    raise ImportError(f"{Path(path).name} of ComfyUI could not be loaded")
                 self._classes[path] = classes if is_loaded else {}
             return self._classes[path]
 
@@ -89,6 +89,11 @@ class NodeFiles:
         original = self._load_custom_node
         names = {**vars(self._nodes), "NODE_CLASS_MAPPINGS": classes, "NODE_DISPLAY_NAME_MAPPINGS": shown}
         return FunctionType(original.__code__, names, original.__name__, original.__defaults__, original.__closure__)
+
+
+def _module_name(path: str) -> str:
+    """As ComfyUI calls the module of a file."""
+    return str(Path(path).with_suffix(""))
 
 
 def _fill_what_it_uses(name: str) -> None:

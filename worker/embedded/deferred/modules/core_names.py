@@ -1,7 +1,7 @@
 """Lets code that is imported late bind the functions and classes that it would have bound at the start.
 
-A node pack may replace a function of ComfyUI, for good or while a node runs. Modules that were imported before keep what
-they have bound, and a module that is imported later must do so as well.
+A node pack may replace a function of ComfyUI, for good or while a node runs. Modules that were imported before keep
+what they have bound, and a module that is imported later must do so as well.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from worker.embedded.deferred.group import vars_of
-from worker.embedded.deferred.module import group_of
+from worker.embedded.deferred.modules.group import vars_of
+from worker.embedded.deferred.modules.module import group_of
 
 # What runs graphs is left out: late code binds nothing of it, and it must keep the worker's guards.
 _FOLDERS = ("comfy", "comfy_api", "comfy_api_nodes", "comfy_extras", "app", "utils")

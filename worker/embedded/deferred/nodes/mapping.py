@@ -6,7 +6,7 @@ from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from contextlib import suppress
 from typing import Any
 
-from worker.embedded.deferred.node_files import NodeFiles
+from worker.embedded.deferred.nodes.node_files import NodeFiles
 
 
 class _Pending:
@@ -126,7 +126,7 @@ class NodeClassMappings(dict[str, Any]):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __repr__(self) -> str:
         return repr(self.copy())
