@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader, SourcelessFileLoader
 from types import ModuleType
 
 from worker.embedded.deferred.modules.group import Group
-from worker.embedded.deferred.modules.loaders import EmptyLoader, RunningLoader
+from worker.embedded.deferred.modules.loaders import EmptyLoader, LoadedLoader, RunningLoader
 from worker.embedded.deferred.modules.module import become_plain, fill, group_of
 
 Loaded = Callable[[ModuleType], None]
@@ -80,10 +80,15 @@ class DeferringFinder(MetaPathFinder):
             group = self._groups[fullname] = Group(fullname, self._submodules, self._surroundings, become_plain)
             spec.loader = EmptyLoader(spec.loader, group)
         else:
-            if group is not None:  # A package's own code runs before that of its modules.
-                group.fill()
-            spec.loader = RunningLoader(spec.loader, made, self._loaded)
+            spec.loader = self._now(spec, group, made)
         return spec
+
+    def _now(self, spec: ModuleSpec, group: Group | None, made: ModuleType | None) -> Loader:
+        if group is not None and not group.is_mine():  # A package's own code runs before that of its modules.
+            group.fill()
+            if (found := sys.modules.get(spec.name)) is not None:  # And has imported this one.
+                return LoadedLoader(spec.loader, found)
+        return RunningLoader(spec.loader, made, self._loaded)
 
     def _find(self, name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
         for finder in sys.meta_path:

@@ -1,4 +1,4 @@
-"""The loaders that stand before a module's own: one leaves the module empty, and one runs it and tells of it."""
+"""The loaders that stand before a module's own, and do with the module what deferring it asks for."""
 
 from __future__ import annotations
 
@@ -58,6 +58,26 @@ class RunningLoader(Loader):
         _give_back(module, self._loader)
         self._loader.exec_module(module)
         self._loaded(module)
+
+
+class LoadedLoader(Loader):
+    """Gives a module that has run meanwhile.
+
+    Args:
+        loader: the module's own loader.
+        module: the module.
+    """
+
+    def __init__(self, loader: Any, module: ModuleType) -> None:
+        self._loader, self._module = loader, module
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The module."""
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run nothing."""
+        _give_back(module, self._loader)
 
 
 def _give_back(module: ModuleType, loader: Any) -> None:

@@ -27,10 +27,8 @@ class DeferredModule(ModuleType):
         group = _groups.get(self)
         if group is None or group.is_mine() or name in _GIVEN or name in ("__class__", _NEVER_THERE):
             return plain(self, name)
-        space = plain(self, "__dict__")
-        full = f"{space['__name__']}.{name}"
-        if _is_submodule(full, space.get(name)):
-            return space[name]
+        full = f"{plain(self, '__name__')}.{name}"
+        # The package's own code may give the name of any other module of it to something else.
         if full in group.submodules:
             __import__(full)
             return sys.modules[full]

@@ -67,7 +67,7 @@ async def _load(main: Any, index: NodeIndex, files: NodeFiles, path: str, parent
     is_loaded, classes, shown, waited = await files.load_now(path, module_parent=parent)
     main.nodes.NODE_CLASS_MAPPINGS.update(classes)
     main.nodes.NODE_DISPLAY_NAME_MAPPINGS.update(shown)
-    if is_loaded and not waited and shared_state(main) == before and not has_effects(Path(path).read_text("utf-8")):
+    if is_loaded and not waited and shared_state(main) == before and not has_effects(Path(path)):
         index.add(path, NodeFile(list(classes), shown))
     return is_loaded
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 _QUIET_DECORATORS = ("dataclass", "dataclasses", "functools", "torch", "contextmanager", "contextlib", "staticmethod")
 _TALKS = ("logging", "logger", "log")
@@ -12,12 +13,12 @@ _TALKS = ("logging", "logger", "log")
 _SHARED = ("PromptServer", "folder_paths", "environ", "register", "patch")
 
 
-def has_effects(source: str) -> bool:
+def has_effects(file: Path) -> bool:
     """Whether other code could notice that the file was imported, before it uses its classes.
 
     Such a file patches other modules, adds routes or model folders, or has a hook that ComfyUI calls at its start.
     """
-    tree = ast.parse(source)
+    tree = ast.parse(file.read_text("utf-8"))
     own = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     return not all(_is_quiet(statement, own) for statement in tree.body)
 
