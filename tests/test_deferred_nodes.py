@@ -199,7 +199,7 @@ with Worker() as worker:
     nodes = worker.runtime.main.nodes
     names, shown = list(nodes.NODE_CLASS_MAPPINGS), sorted(nodes.NODE_DISPLAY_NAME_MAPPINGS.items())
     def runs(name):
-        return name in sys.modules and "__builtins__" in object.__getattribute__(sys.modules[name], "__dict__")
+        return name in sys.modules and type(sys.modules[name]).__name__ != "DeferredModule"
     early = [name for name in ("scipy.stats", "kornia", "torch._dynamo", "transformers") if runs(name)]
     files = [name for name in sys.modules if "comfy_extras/" in name or "comfy_api_nodes/" in name]
     classes = [[name, node.__module__, node.__qualname__, getattr(node, "RELATIVE_PYTHON_MODULE", "")]

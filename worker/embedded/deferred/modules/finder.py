@@ -86,7 +86,8 @@ class DeferringFinder(MetaPathFinder):
     def _now(self, spec: ModuleSpec, group: Group | None, made: ModuleType | None) -> Loader:
         if group is not None and not group.is_mine():  # A package's own code runs before that of its modules.
             group.fill()
-            if (found := sys.modules.get(spec.name)) is not None:  # And has imported this one.
+            # And may have imported this one. Python would run it again if it found it here now.
+            if (found := sys.modules.pop(spec.name, None)) is not None:
                 return LoadedLoader(spec.loader, found)
         return RunningLoader(spec.loader, made, self._loaded)
 

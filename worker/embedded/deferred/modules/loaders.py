@@ -71,7 +71,7 @@ class LoadedLoader(Loader):
     def __init__(self, loader: Any, module: ModuleType) -> None:
         self._loader, self._module = loader, module
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
+    def create_module(self, _spec: ModuleSpec) -> ModuleType:
         """The module."""
         return self._module
 
