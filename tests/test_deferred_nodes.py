@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import os
 import pickle
@@ -157,44 +158,70 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path / "tree"
 
 
-def test_the_index_is_kept_for_the_tree_as_it_is(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_index_is_kept_for_the_tree_as_it_is(tree: Path, tmp_path: Path) -> None:
     file = tree / "comfy_extras" / "nodes_a.py"
-    index = NodeIndex(tmp_path / "cache", tree)
+    cache = [tmp_path / "cache"]
+    index = NodeIndex(cache, tree)
     assert index[str(file)] is None
     index.add(str(file), NodeFile(["A"], {"A": "An A"}))
     index.keep()
-    assert NodeIndex(tmp_path / "cache", tree)[str(file)] == NodeFile(["A"], {"A": "An A"})
+    assert NodeIndex(cache, tree)[str(file)] == NodeFile(["A"], {"A": "An A"})
     status = file.stat()
     os.utime(file, (status.st_atime, status.st_mtime + 5))
-    assert NodeIndex(tmp_path / "cache", tree)[str(file)] is None, "a file is newer"
+    assert NodeIndex(cache, tree)[str(file)] is None, "a file is newer"
     os.utime(file, (status.st_atime, status.st_mtime))
-    assert NodeIndex(tmp_path / "cache", tree)[str(file)] is not None
-    (tmp_path / "site" / "some_package-2.0.dist-info").mkdir(parents=True)
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    assert NodeIndex(tmp_path / "cache", tree)[str(file)] is None, "another package is installed"
+    assert NodeIndex(cache, tree)[str(file)] is not None
+
+
+def test_the_index_is_for_the_packages_that_it_was_made_with(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, cache, site = str(tree / "nodes.py"), [tmp_path / "cache"], tmp_path / "site"
+    index = NodeIndex(cache, tree)
+    index.add(file, NodeFile([], {}, absent=["package_of_later"]))
+    index.keep()
+    monkeypatch.syspath_prepend(str(site))
+    (site / "some_package-2.0.dist-info").mkdir(parents=True)
+    assert NodeIndex(cache, tree)[file] is not None, "ComfyUI does not use it"
+    (site / "package_of_later").mkdir()
+    (site / "package_of_later" / "__init__.py").touch()
+    importlib.invalidate_caches()
+    assert NodeIndex(cache, tree)[file] is None
+    (kept,) = cache[0].iterdir()
+    made_with = json.loads(kept.read_text())
+    assert any(name.startswith("pytest_") for name in made_with["packages"])
+    (site / "package_of_later" / "__init__.py").unlink()
+    (site / "package_of_later").rmdir()
+    importlib.invalidate_caches()
+    assert NodeIndex(cache, tree)[file] is not None
+    kept.write_text(json.dumps(made_with | {"packages": ["pytest_0.0.1"]}))
+    assert NodeIndex(cache, tree)[file] is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"files": 3}', '{"files": {"a": {"other": 1}}}'])
 def test_an_index_that_cannot_be_read_is_made_anew(tree: Path, tmp_path: Path, text: str) -> None:
-    index = NodeIndex(tmp_path / "cache", tree)
+    index = NodeIndex([tmp_path / "cache"], tree)
     index.add(str(tree / "nodes.py"), NodeFile([], {}))
     index.keep()
     (kept,) = (tmp_path / "cache").iterdir()
     kept.write_text(text)
-    assert NodeIndex(tmp_path / "cache", tree)[str(tree / "nodes.py")] is None
+    assert NodeIndex([tmp_path / "cache"], tree)[str(tree / "nodes.py")] is None
 
 
 def test_where_nothing_can_be_written_the_start_goes_on(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    index = NodeIndex(tmp_path / "file", tree)
+    index = NodeIndex([tmp_path / "file"], tree)
     index.add(str(tree / "nodes.py"), NodeFile([], {}))
     index.keep()
-    assert NodeIndex(tmp_path / "file", tree)[str(tree / "nodes.py")] is None
+    assert NodeIndex([tmp_path / "file"], tree)[str(tree / "nodes.py")] is None
 
 
 FACTS = """
 import json, sys
+from pathlib import Path
 from worker import Worker
+from worker.embedded.deferred import switch
+switch.index_folders = lambda: [Path.home()]
 with Worker() as worker:
     nodes = worker.runtime.main.nodes
     names, shown = list(nodes.NODE_CLASS_MAPPINGS), sorted(nodes.NODE_DISPLAY_NAME_MAPPINGS.items())

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from worker.embedded.deferred.nodes.effects import has_effects
+from worker.embedded.deferred.nodes.effects import absent_packages, has_effects
 from worker.embedded.deferred.nodes.index import NodeFile, NodeIndex
 from worker.embedded.deferred.nodes.mapping import NodeClassMappings
 from worker.embedded.deferred.nodes.node_files import NodeFiles
@@ -68,7 +68,7 @@ async def _load(main: Any, index: NodeIndex, files: NodeFiles, path: str, parent
     main.nodes.NODE_CLASS_MAPPINGS.update(classes)
     main.nodes.NODE_DISPLAY_NAME_MAPPINGS.update(shown)
     if is_loaded and not waited and shared_state(main) == before and not has_effects(Path(path)):
-        index.add(path, NodeFile(list(classes), shown))
+        index.add(path, NodeFile(list(classes), shown, absent_packages(Path(path))))
     return is_loaded
 
 

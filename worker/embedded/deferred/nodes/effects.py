@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from worker.embedded.deferred.nodes.packages import missing
 
 _QUIET_DECORATORS = ("dataclass", "dataclasses", "functools", "torch", "contextmanager", "contextlib", "staticmethod")
 _TALKS = ("logging", "logger", "log")
@@ -21,6 +22,13 @@ def has_effects(file: Path) -> bool:
     tree = ast.parse(file.read_text("utf-8"))
     own = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     return not all(_is_quiet(statement, own) for statement in tree.body)
+
+
+def absent_packages(file: Path) -> list[str]:
+    """The packages that a file tries to import, and that are not installed."""
+    tree = ast.parse(file.read_text("utf-8"))
+    tried = [each for node in ast.walk(tree) if isinstance(node, ast.Try) for each in node.body]
+    return sorted({name for statement in tried for name in _imported(statement) if missing(name)})
 
 
 def _is_quiet(statement: ast.stmt, own: set[str]) -> bool:
@@ -66,18 +74,17 @@ def _reached(statement: ast.Try) -> Iterator[ast.stmt]:
     """What a ``try`` runs: nothing after the import of a package that is not installed."""
     for each in [*statement.body, *statement.orelse]:
         yield each
-        names = [alias.name for alias in each.names] if isinstance(each, ast.Import) else []
-        if isinstance(each, ast.ImportFrom) and not each.level and each.module:
-            names = [each.module]
-        if any(_is_missing(name.partition(".")[0]) for name in names):
+        if any(map(missing, _imported(each))):
             return
 
 
-def _is_missing(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is None
-    except (ImportError, ValueError):
-        return False
+def _imported(statement: ast.stmt) -> list[str]:
+    """The packages that a statement imports."""
+    if isinstance(statement, ast.Import):
+        return [alias.name.partition(".")[0] for alias in statement.names]
+    if isinstance(statement, ast.ImportFrom) and not statement.level and statement.module:
+        return [statement.module.partition(".")[0]]
+    return []
 
 
 def _root(node: ast.expr) -> str:

@@ -8,12 +8,13 @@ import json
 import os
 import platform
 import secrets
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-_FORMAT = 1
+from worker.embedded.deferred.nodes.packages import installed, loaded_packages, missing
+
 # Where the code is that decides which classes the files have. The rest of a tree is models, packs and tests.
 _FOLDERS = ("comfy", "comfy_api", "comfy_api_nodes", "comfy_config", "comfy_execution", "comfy_extras", "app", "utils")
 
@@ -22,31 +23,38 @@ _FOLDERS = ("comfy", "comfy_api", "comfy_api_nodes", "comfy_config", "comfy_exec
 class NodeFile:
     """A file whose classes can be loaded later.
 
-    ``names``: those of its classes, in its order. ``shown``: the names that ComfyUI's page shows, for those with one.
+    Attributes:
+        names: those of its classes, in its order.
+        shown: the names that ComfyUI's page shows, for the classes that have one.
+        absent: packages that it would import, and that are not installed.
     """
 
     names: list[str] = field(default_factory=list)
     shown: dict[str, str] = field(default_factory=dict)
+    absent: list[str] = field(default_factory=list)
 
 
 class NodeIndex:
     """The node files of a ComfyUI tree, by their paths inside of it.
 
-    An index is for one state of the tree and of the installed packages. Another one has another key, and so no entries.
+    An index is for one state of the tree, and for the packages that were loaded when it was made. It is empty for every
+    other state.
 
     Args:
-        folder: where indexes are kept.
+        folders: where indexes are kept. A new one is written into the first of them that can be written.
         tree: ComfyUI's folder.
     """
 
-    def __init__(self, folder: Path, tree: Path) -> None:
+    def __init__(self, folders: Sequence[Path], tree: Path) -> None:
         self._tree = tree.resolve()  # As ComfyUI's module names its own files.
-        self._file = folder / f"nodes-{_key(self._tree)}.json"
+        name = f"nodes-{_state(self._tree)}.json"
+        self._places = [folder / name for folder in folders]
         self._is_kept = True
         self._files: dict[str, NodeFile] = {}
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            files = json.loads(self._file.read_text("utf-8"))["files"]
-            self._files = {path: NodeFile(**entry) for path, entry in files.items()}
+        for place in self._places:
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+                self._files = _fitting(json.loads(place.read_text("utf-8")))
+                return
 
     def __getitem__(self, path: str) -> NodeFile | None:
         return self._files.get(os.path.relpath(path, self._tree))
@@ -60,16 +68,33 @@ class NodeIndex:
         """Write what was added, for later starts. Where nothing can be written, each start loads everything."""
         if self._is_kept:
             return
-        text = json.dumps({"files": {path: asdict(file) for path, file in self._files.items()}})
-        part = self._file.with_name(f"{self._file.name}.{secrets.token_hex(4)}")
-        with contextlib.suppress(OSError):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(text, "utf-8")
-            part.replace(self._file)
+        files = {path: asdict(file) for path, file in self._files.items()}
+        text = json.dumps({"packages": sorted(loaded_packages()), "files": files})
+        for place in self._places:
+            part = place.with_name(f"{place.name}.{secrets.token_hex(4)}")
+            with contextlib.suppress(OSError):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                part.write_text(text, "utf-8")
+                part.replace(place)
+                return
 
 
-def _key(tree: Path) -> str:
-    lines = [f"{_FORMAT} {platform.python_version()} {tree}", *sorted(_sources(tree)), *sorted(_packages())]
+def _fitting(kept: Any) -> dict[str, NodeFile]:
+    """The files of an index, if it was made with the packages that are installed.
+
+    Raises:
+        ValueError: it was made with others.
+        KeyError, TypeError, AttributeError: it is no index.
+    """
+    files = {path: NodeFile(**entry) for path, entry in kept["files"].items()}
+    absent = {name for file in files.values() for name in file.absent}
+    if not installed().issuperset(kept["packages"]) or not all(map(missing, absent)):
+        raise ValueError("other packages are installed")
+    return files
+
+
+def _state(tree: Path) -> str:
+    lines = [platform.python_version(), str(tree), *sorted(_sources(tree))]
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
@@ -91,12 +116,3 @@ def _sources(tree: Path) -> Iterator[str]:
 def _line(entry: os.DirEntry[str]) -> str:
     status = entry.stat()
     return f"{entry.path} {status.st_size} {int(status.st_mtime)}"
-
-
-def _packages() -> Iterator[str]:
-    """The names and versions of all installed packages."""
-    for folder in sys.path:
-        with contextlib.suppress(OSError):
-            for name in os.listdir(folder or "."):  # noqa: PTH208 - this runs at each start.
-                if name.endswith((".dist-info", ".egg-info", ".egg-link", ".pth")):
-                    yield f"{folder} {name}"
