@@ -30,6 +30,7 @@ DEFAULTS: dict[str, object] = {
     "comfyui_path": None,
     "comfy_base_dir": None,
     "comfy_args": (),
+    "defer_imports": "off",
     "save_metadata": False,
     "output_format": "png",
     "output_quality": 90,

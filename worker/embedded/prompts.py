@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from worker.embedded import versions
+from worker.embedded.deferred.nodes.mapping import load_classes
 from worker.embedded.files.job_files import JobFiles
 from worker.embedded.pack_routes import PackRoutes
 from worker.embedded.server import Client, MessageListener, prompt_route
@@ -65,6 +66,8 @@ class PromptRunner:
         Call it on the thread of ``run_next``. If packs have hooked the route, it runs on the server's loop, as they
         expect. Otherwise it runs on this thread, which is faster.
         """
+        # Now, since an interrupt can stop a node, but not the import of its file.
+        load_classes(self._main.nodes.NODE_CLASS_MAPPINGS, [node.get("class_type") for node in graph.values()])
         body = {
             "prompt": graph,
             "prompt_id": str(uuid.uuid4()),

@@ -71,6 +71,12 @@ class ComfyUiSettings(BaseModel):
         "Where `models/`, `custom_nodes/` and the static `input/` are read from. Default: the ComfyUI tree, "
         "or `comfy_base/` in the project for the packaged copy.",
     )
+    defer_imports: Literal["auto", "off"] = setting(
+        "off",
+        "auto or off",
+        "`auto` imports large packages and ComfyUI's own node files when a job first needs them, so that the start is "
+        "shorter: try it with your node packs. `off` imports everything at the start.",
+    )
     comfy_args: Flags = setting(
         (),
         "ComfyUI's command line flags, quoted as in a shell",

@@ -10,7 +10,7 @@ import dis
 import re
 import sys
 from collections.abc import Iterator
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from worker.embedded.guards.expressions import evaluate_expression
@@ -43,11 +43,9 @@ def _functions(node_class: Any) -> Iterator[FunctionType]:
                 yield function
 
 
-def guard_prompt_readers() -> None:
-    """Guard the patterns of ComfyUI's modules that are no nodes: text encoders and tokenizers get callers' prompts."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("comfy."):
-            _bound_patterns(vars(module), _QUICK_TEXT)
+def guard_prompt_reader(module: ModuleType) -> None:
+    """Guard the patterns of a module of ComfyUI that is no node: text encoders and tokenizers get callers' prompts."""
+    _bound_patterns(vars(module), _QUICK_TEXT)
 
 
 def _bound_patterns(names: dict[str, Any], quick_below: int) -> None:

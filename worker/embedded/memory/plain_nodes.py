@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.embedded.cache.node_cache import NodeCache
+from worker.embedded.deferred.nodes.mapping import loaded_classes
 from worker.embedded.memory.job_memory import JobMemory
 from worker.embedded.memory.process import ProcessMemory
 from worker.embedded.node_classes import is_core
@@ -57,8 +58,8 @@ def make_job_memory(main: Any, server: Any, cache: NodeCache, state: Path) -> Jo
     torch: Any = importlib.import_module("torch")
 
     def describe(node_id: str, node_class: Any) -> str:
-        mappings = main.nodes.NODE_CLASS_MAPPINGS
-        name = next((name for name, known in mappings.items() if known is node_class), "unknown")
+        classes = loaded_classes(main.nodes.NODE_CLASS_MAPPINGS)
+        name = next((name for name, known in classes if known is node_class), "unknown")
         return f"Node {node_id} ({name})"
 
     def start_threads() -> None:

@@ -22,6 +22,7 @@ from worker.embedded import versions
 from worker.embedded.cache.fingerprint import JobContent, install_fingerprints
 from worker.embedded.cache.node_cache import NodeCache
 from worker.embedded.cache.reuse import FileReuse
+from worker.embedded.deferred.switch import LateImports
 from worker.embedded.executor import build_executor
 from worker.embedded.files.folders import ComfyFolders
 from worker.embedded.files.job_files import OutputFiles
@@ -101,26 +102,27 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     source, volume = launch.source, launch.volume
     folders = ComfyFolders(state, source.base / "input", settings.output_folders)
     folders.make_output_folders()  # Before packs are imported, which may look at once.
+    late = LateImports(is_on=settings.defer_imports == "auto", tree=source.path)
     _enter(source)
     with arguments(launch.flags), own_logging(settings), server_loop() as loop:
         with _step("core", timings, say, f"importing ComfyUI {source.version}"):
-            _begin_import()
+            _begin_import(late)
             folder_paths = importlib.import_module("folder_paths")
             guard_paths(folder_paths, folders.is_static)
             survive_removed_folders(folder_paths)
             _add_volume(folder_paths, volume, packs=launch.packs_on_volume)
             put_manager_offline(folder_paths.get_folder_paths("custom_nodes"), state.user, source.base / "user")
-            main = _import_main(source, on_pod=on_pod)
+            main = _import_main(source, late, on_pod=on_pod)
             guard_readers(state)
         check_device(importlib.import_module("torch"), main.comfy.model_management.get_torch_device(), on_pod=on_pod)
         with _step("nodes", timings, say, "importing nodes"):
-            server, packs = _start_server(main, state, loop)
+            server, packs = _start_server(main, state, loop, late)
         for notice in off_main_thread(packs):
             say(notice)
         _add_volume(folder_paths, volume, packs=False)  # For the model folders that packs have added.
     # The samplers' own bars on stderr belong to the log. Events report progress without them.
     main.comfy.utils.set_progress_bar_enabled(settings.comfy_log_level in ("DEBUG", "INFO"))
-    admission = guard_execution(main)
+    admission = guard_execution(main, late)
     _keep_datasets_apart(main.folder_paths, state)
     folders.mirror_static_input()
     executor = build_executor(main, server)
@@ -152,11 +154,12 @@ def _enter(source: ComfySource) -> None:
     os.environ["COMFYUI_PATH"] = str(source.path)
 
 
-def _begin_import() -> None:
+def _begin_import(late: LateImports) -> None:
     """Let ComfyUI parse its flags. From here on its modules, and torch, keep what they have found."""
     global _import_began
     parse_flags()
     _import_began = True
+    late.begin()
 
 
 def _care_for_files(main: Any, executor: Any, state: StateFolder, routes: PackRoutes) -> OutputFiles:
@@ -194,9 +197,9 @@ def _no_log() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _import_main(source: ComfySource, *, on_pod: bool) -> Any:
+def _import_main(source: ComfySource, late: LateImports, *, on_pod: bool) -> Any:
     try:
-        return importlib.import_module("main")
+        main = importlib.import_module("main")
     except ImportError as error:
         raise StartError(f"ComfyUI {source.version} needs a package that is not installed: {error}") from error
     except (RuntimeError, AssertionError) as error:
@@ -204,6 +207,8 @@ def _import_main(source: ComfySource, *, on_pod: bool) -> Any:
         if "cuda" in str(error).lower() or "nvidia" in str(error).lower():
             raise NoDevice(device_text(error, on_pod=on_pod)) from error
         raise StartError(f"ComfyUI {source.version} cannot be imported: {error}") from error
+    late.end_of_core()
+    return main
 
 
 def _keep_datasets_apart(folder_paths: Any, state: StateFolder) -> None:
@@ -212,14 +217,16 @@ def _keep_datasets_apart(folder_paths: Any, state: StateFolder) -> None:
         folder_paths.add_model_folder_path("datasets", str(state.output / "datasets"), is_default=True)
 
 
-def _start_server(main: Any, state: StateFolder, loop: asyncio.AbstractEventLoop) -> tuple[Any, list[NodePack]]:
+def _start_server(
+    main: Any, state: StateFolder, loop: asyncio.AbstractEventLoop, late: LateImports
+) -> tuple[Any, list[NodePack]]:
     """Do what ``main.start_comfyui`` does, but do not listen, and start no thread for prompts."""
     main.folder_paths.set_temp_directory(str(state.temp))
     server = make_server(main.server.PromptServer, loop, versions.make_asset_manager(main))
     hooks = main.hook_breaker_ac10a0
     hooks.save_functions()
     args = main.args
-    with recording_packs(main.nodes) as packs:
+    with late.node_classes(main), recording_packs(main.nodes) as packs:
         # Import packs on this thread, as a stock start does: some packs install signal handlers when they are imported,
         # which is allowed only on the main thread.
         loop.run_until_complete(

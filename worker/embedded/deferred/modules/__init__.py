@@ -1,0 +1,1 @@
+"""Modules that stay empty until something of them is used."""
