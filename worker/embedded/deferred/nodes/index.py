@@ -89,7 +89,7 @@ def _fitting(kept: Any) -> dict[str, NodeFile]:
     files = {path: NodeFile(**entry) for path, entry in kept["files"].items()}
     absent = {name for file in files.values() for name in file.absent}
     if not installed().issuperset(kept["packages"]) or not all(map(missing, absent)):
-        raise ValueError("other packages are installed")
+        raise ValueError
     return files
 
 
