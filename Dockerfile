@@ -81,8 +81,6 @@ RUN ln -s /opt/comfy-worker/scripts/install-nodes /usr/local/bin/comfy-node-inst
     && comfy --skip-prompt set-default /comfyui
 
 ENV COMFYUI_PATH=/comfyui
-# One start records which node classes ComfyUI's files have, so that the starts of containers can pass over them.
-RUN COMFY_ARGS=--cpu python -m worker check > /dev/null || true
 # SSH sessions do not get the container's environment, so they read it from these files.
 RUN printf '%s\n' "PATH=$PATH" "VIRTUAL_ENV=$VIRTUAL_ENV" "COMFYUI_PATH=$COMFYUI_PATH" > /etc/environment \
     && sed 's/^/export /' /etc/environment > /etc/profile.d/comfy-worker.sh
