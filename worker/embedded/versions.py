@@ -167,7 +167,8 @@ def disable_nodes(main: Any) -> None:
 
 def extra_paths_files(tree: Path) -> tuple[str, ...]:
     """Names of the files with further folders that ComfyUI in ``tree`` reads. It takes the first that it finds."""
-    source = (tree / "main.py").read_text(encoding="utf-8", errors="replace")
+    main = tree / "main.py"
+    source = main.read_text(encoding="utf-8", errors="replace") if main.is_file() else ""
     return (EXTRA_PATHS, EXTRA_MODEL_PATHS) if f'"{EXTRA_PATHS}"' in source else (EXTRA_MODEL_PATHS,)
 
 
