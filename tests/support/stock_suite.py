@@ -56,8 +56,7 @@ class Facade:
 
         self.server.send_sync = send_sync
         self.prompts.queue_prompt = self._queue_prompt  # type: ignore[method-assign, assignment]
-        # The suite asks for the history of prompts that have ended.
-        self.prompts.forget = self.prompts.empty_queue  # type: ignore[method-assign]
+        self.prompts.end_job = self._end_job  # type: ignore[method-assign]
         self.server.app.middlewares.insert(0, self._middleware())
         asyncio.run_coroutine_threadsafe(self.server.publish_loop(), self.server.loop)
 
@@ -71,6 +70,11 @@ class Facade:
         if status == 200:
             return Accepted(answer["prompt_id"], answer["node_errors"])
         return Rejection(answer.get("error") or {}, answer.get("node_errors") or {})
+
+    def _end_job(self) -> None:
+        """In place of ``PromptRunner.end_job``: the suite asks for the history of prompts that have ended."""
+        self.prompts._client.close()
+        self.server.prompt_queue.wipe_queue()
 
     def _middleware(self) -> Any:
         @web.middleware
