@@ -7,7 +7,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from worker.embedded import versions
@@ -117,8 +117,6 @@ class PromptRunner:
                 order = {node_id: index for index, node_id in enumerate(graph)}
                 ordered = sorted(outputs, key=lambda node_id: order.get(node_id, len(order)))
                 outcome = self._execute(prompt_id, graph, {**extra_data, **sensitive}, ordered)
-                if not outcome.outputs:  # ComfyUI tells them only of a prompt that has ended in a usual way.
-                    outcome = replace(outcome, outputs=files.named_so_far().outputs)
                 return files.end_prompt(outcome, graph)
             finally:
                 self._close_prompt(item_id, prompt_id)
