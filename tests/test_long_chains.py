@@ -24,9 +24,9 @@ def chain(length: int, text: str = "a") -> graphs.Graph:
 
 
 def test_two_thousand_nodes_in_a_row_run(worker: Worker) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()  # Other programs of a busy machine do not count.
     assert worker.run(chain(2000)).text == ["ab"]
-    assert time.monotonic() - begun < 30  # It took minutes; here it takes 4 to 8 s.
+    assert time.process_time() - begun < 30  # It took minutes; here it takes 4 to 8 s.
 
 
 def test_a_chain_is_cached_as_before(worker: Worker) -> None:

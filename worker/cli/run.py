@@ -148,7 +148,10 @@ def _as_json(result: Result, paths: list[Path], seconds: Mapping[str, float]) ->
     return {
         "status": result.status,
         "files": files,
-        "text": [{"node_id": text.node_id, "text": text.text, "key": text.key} for text in result.texts],
+        "text": [
+            {"node_id": text.node_id, "text": text.text} | ({} if text.key == "text" else {"key": text.key})
+            for text in result.texts
+        ],
         "ui": result.ui,
         "errors": list(result.errors),
         "warnings": list(result.warnings),
