@@ -254,11 +254,9 @@ def facts(base: Path, home: Path, **environment: str) -> list[Any]:
 
 def test_a_start_that_defers_has_the_same_nodes(tmp_path: Path) -> None:
     """Off, then with no index, and then with the index that the second one has written."""
-    full, first, second = (
-        facts(tmp_path / "base", tmp_path, DEFER_IMPORTS=how)
-        for how in ("off", "auto", "auto")
-        if (tmp_path / "base").mkdir(exist_ok=True) is None
-    )
+    base = tmp_path / "base"
+    base.mkdir()
+    full, first, second = (facts(base, tmp_path, DEFER_IMPORTS=how) for how in ("off", "auto", "auto"))
     for found in (first, second):
         assert found[:3] == full[:3]
         assert found[5:] == full[5:]

@@ -69,6 +69,7 @@ def test_names_that_the_editor_knows() -> None:
     given = graph("%refiner.seed%_%KSampler.seed%")
     expanded = expand_prefixes(given, {"workflow": editor}, NOW)
     assert expanded["8"]["inputs"]["filename_prefix"] == "43_42"
+    odd: Any
     for odd in (None, {}, {"workflow": None}, {"workflow": {"nodes": 5}}, {"workflow": []}):
         odd_expanded = expand_prefixes(given, odd, NOW)
         assert odd_expanded["8"]["inputs"]["filename_prefix"] == "%refiner.seed%_42"

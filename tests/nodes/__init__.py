@@ -339,6 +339,7 @@ class SendsMessages:
             "executing", "executed", "execution_cached", "execution_error", "execution_start", "execution_success",
             "execution_interrupted", "progress", "progress_state", "status",
         ):  # fmt: skip
+            data: Any
             for data in (
                 {"value": 1}, {"node": 5, "nodes": 3, "output": []}, None, "text", 5, [1], {"node": "2", "output": [1]},
                 {"node": "2", "output": {"images": [{"filename": ["x"], "type": "output"}, 5], "x": 5}},
@@ -356,7 +357,7 @@ class SendsFrames(SendsMessages):
             for data in (None, "text", 5, (), (1,), [1, 2], ((1, 2), 3), ((1, 2, 3), 4), {"node": 1}, b""):
                 server.PromptServer.instance.send_sync(number, data)
         for name in (None, ["x"], object()):
-            server.PromptServer.instance.send_sync(name, {"node": "2"})  # type: ignore[arg-type]
+            server.PromptServer.instance.send_sync(name, {"node": "2"})
         return (image,)
 
 

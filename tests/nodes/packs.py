@@ -174,7 +174,7 @@ class CachesPictures(_Output):
         return {"ui": {"images": entries}}
 
 
-@PromptServer.instance.routes.get("/etn/image/{id}")
+@PromptServer.instance.routes.get("/etn/image/{id}")  # type: ignore[untyped-decorator]
 async def cached_picture(request: web.Request) -> web.Response:
     data = CachesPictures.images.get(request.match_info["id"])
     if data is None:
@@ -199,7 +199,7 @@ class PreviewsAndSaves(_Output):
         for limit, name in ((512, "JPEG"), (512, "PNG"), (None, "PNG")):
             preview = [name, _picture(images[0]), limit]
             server.send_sync(BinaryEventTypes.UNENCODED_PREVIEW_IMAGE, preview, server.client_id)
-        return dict(nodes.SaveImage().save_images(images, "sampled"))
+        return dict(nodes.SaveImage().save_images(images, "sampled"))  # type: ignore[attr-defined]
 
 
 def _core_node() -> Any:

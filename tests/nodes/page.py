@@ -16,7 +16,7 @@ from server import PromptServer
 CHOSEN = threading.Event()
 
 
-@PromptServer.instance.routes.post("/test_nodes/choose")
+@PromptServer.instance.routes.post("/test_nodes/choose")  # type: ignore[untyped-decorator]
 async def choose(_: web.Request) -> web.Response:
     CHOSEN.set()
     return web.json_response({})
