@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -42,29 +44,43 @@ def test_nothing_is_raised_before_and_after() -> None:
 
 def test_whatever_the_moment_it_is_raised_within_or_not_at_all() -> None:
     """A thread throws all the time, and the other one opens and closes: ``close`` takes back what comes too late."""
-    forced, rounds, caught = ForcedInterrupt(Interrupt), 2000, 0
-    ended = threading.Event()
+    forced, caught = ForcedInterrupt(Interrupt), 0
 
     def throw() -> None:
-        while not ended.is_set():
+        for _ in range(1000):
             forced.throw()
             time.sleep(0.001)  # Further apart than ``close`` takes.
 
-    thrower = threading.Thread(target=throw)
+    thrower = threading.Thread(target=throw, daemon=True)
     thrower.start()
-    try:
-        for _ in range(rounds):
+    while thrower.is_alive():
+        try:
+            forced.open()
             try:
-                forced.open()
-                try:
-                    spin(0.0001)
-                finally:
-                    forced.close()
-            except Interrupt:
-                caught += 1
+                spin(0.0001)
+            finally:
                 forced.close()
-            spin(0.0001)  # Raised here, it would end the test.
-    finally:
-        ended.set()
-        thrower.join()
+        except Interrupt:
+            caught += 1
+            forced.close()
+        spin(0.0001)  # Raised here, it would end the test.
     assert caught
+
+
+_PROFILED = """
+import sys
+from worker.embedded.watch.forced_interrupt import ForcedInterrupt
+forced = ForcedInterrupt(TimeoutError)
+{}
+sys.setprofile(lambda *_: None)
+(lambda: None)()
+"""
+
+
+@pytest.mark.parametrize(
+    "steps",
+    ["forced.open(); forced.close()", "forced.open()\ntry: forced.throw()\nexcept TimeoutError: forced.close()"],
+    ids=["not raised", "raised"],
+)
+def test_a_profiler_does_not_stand_still_afterwards(steps: str) -> None:
+    subprocess.run([sys.executable, "-c", _PROFILED.format(steps)], check=True, timeout=30)

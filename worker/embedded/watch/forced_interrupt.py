@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 
@@ -32,11 +33,23 @@ class ForcedInterrupt:
             self.thread, self.was_raised = threading.get_ident(), False
 
     def close(self) -> None:
-        """The calling thread is left alone from now on. What was to be raised and was not is forgotten."""
-        with self._lock:
-            if self.thread is not None:
-                _raise_in(self.thread, None)
-            self.thread = None
+        """The calling thread is left alone from now on. What is raised in here comes too late, and is forgotten."""
+        while self.thread is not None:
+            with contextlib.suppress(self._error), self._lock:
+                self.thread = None
+        if self.was_raised:
+            self._receive()
+
+    def _receive(self) -> None:
+        """Let what may still be on its way arrive here.
+
+        It is not taken back: Python 3.11 then looks for it for ever, and whoever sets a profiler or a tracer stands
+        still (the flag of ``PyThreadState_SetAsyncExc`` falls only when something is raised).
+        """
+        with contextlib.suppress(self._error):
+            _raise_in(threading.get_ident(), self._error)
+            while True:
+                pass
 
     def throw(self) -> None:
         """Raise the error in the thread that runs a prompt, if there is one."""
@@ -46,7 +59,6 @@ class ForcedInterrupt:
                 _raise_in(self.thread, self._error)
 
 
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Python's ``PyThreadState_SetAsyncExc``. None takes back what was not raised yet."""
-    value = ctypes.py_object() if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), value)
+def _raise_in(thread: int, error: type[BaseException]) -> None:
+    """Python's ``PyThreadState_SetAsyncExc``. An earlier error that was not raised yet is replaced."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
