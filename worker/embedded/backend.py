@@ -101,7 +101,7 @@ class EmbeddedBackend:
 
     def _run(self, turn: Turn) -> RunResult:
         if self._patience.stall_s or self._patience.page_wait_s:
-            self._activity.begin(at_once=bool(self._patience.stall_s))
+            self._activity.begin()
         with self._in_comfyui(turn.run) as files:
             result, failure = self._attempt(turn, files)
             if ran_out(failure) and not turn.interrupted and self._job_memory.refusal is None:

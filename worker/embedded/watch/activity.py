@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -38,18 +38,20 @@ class Activity:
         self._looked = 0.0
         self._cpu_s, self._bytes = 0.0, 0
         self._began = 0.0
+        self._old_files: list[str] = []
         self._old_tasks: frozenset[str] = frozenset()
         self._old_sockets: frozenset[str] = frozenset()
 
-    def begin(self, *, at_once: bool) -> None:
-        """Begin to watch a run: now, or at the first look. That costs nothing, and most runs do not live to see it."""
-        self._began, self._is_new = time.clock_gettime(time.CLOCK_BOOTTIME), not at_once
-        if at_once:
-            self._take_stock()
+    def begin(self) -> None:
+        """Begin to watch a run. Only names are taken: what costs more waits for the first look, which most runs do not
+        live to see.
+        """
+        self._began, self._is_new = time.clock_gettime(time.CLOCK_BOOTTIME), True
+        self._old_tasks, self._old_files = frozenset(_names(_TASKS)), _names(_FILES)
 
     def _take_stock(self) -> None:
-        """Threads and sockets that already exist do not belong to the run."""
-        self._old_tasks, self._old_sockets = frozenset(_names(_TASKS)), frozenset(_sockets())
+        """Threads and sockets that existed when the run began do not belong to it."""
+        self._old_sockets = frozenset(_sockets(self._old_files))
         self._looked, self._cpu_s, self._bytes, self._event = time.monotonic(), self._cpu(), self._io(), False
 
     def event(self) -> None:
@@ -75,7 +77,7 @@ class Activity:
 
     def has_helpers(self) -> bool:
         """Whether the run has a socket or a process, which may bring what it waits for."""
-        if not self._old_sockets.issuperset(_sockets()):
+        if self._has_sockets():
             return True
         with contextlib.suppress(psutil.Error):
             return any(_started(child.pid) >= self._began - _TICK_S for child in self._process.children(recursive=True))
@@ -111,7 +113,10 @@ class Activity:
             return False  # The thread is running, has ended, or may not be examined.
         if number in _ON_SOCKET and len(words) > 1:
             return _is_socket(str(int(words[1], 16)))
-        return number in _ON_SEVERAL and bool(set(_sockets()) - self._old_sockets)
+        return number in _ON_SEVERAL and self._has_sockets()
+
+    def _has_sockets(self) -> bool:
+        return not self._old_sockets.issuperset(_sockets(_names(_FILES)))
 
 
 def _started(pid: int) -> float:
@@ -137,10 +142,10 @@ def _is_socket(descriptor: str) -> bool:
         return False
 
 
-def _sockets() -> list[str]:
-    """Every socket that the process has open, by its inode."""
+def _sockets(descriptors: Iterable[str]) -> list[str]:
+    """Those of the open files that are sockets, by their inodes."""
     found = []
-    for descriptor in _names(_FILES):
+    for descriptor in descriptors:
         with contextlib.suppress(OSError):
             target = str((_FILES / descriptor).readlink())
             if target.startswith("socket:"):
