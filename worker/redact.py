@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 _USER = re.compile(r"//[^/@]*@")
@@ -77,6 +77,11 @@ def public_text(text: str, secrets: Iterable[str | None] = (), max_length: int =
 
     text = encodable(_PATH.sub(shown, masked(text, secrets)).strip())
     return text if len(text) <= max_length else text[:max_length] + " …"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """``names`` with commas between them; of more than ``most``, the first ones."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def masked(text: str, secrets: Iterable[str | None]) -> str:

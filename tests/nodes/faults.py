@@ -23,7 +23,9 @@ import server
 import torch
 
 
-class _OnImage:
+class OnImage:
+    """A node that takes a picture, and runs in each job."""
+
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "run"
     CATEGORY = "test"
@@ -33,7 +35,7 @@ class _OnImage:
         return float("nan")
 
 
-class RunsOutOfMemory(_OnImage):
+class RunsOutOfMemory(OnImage):
     """Raises torch's own error the first ``times`` times that it runs for ``key``."""
 
     runs: ClassVar[Counter[str]] = Counter()
@@ -49,7 +51,7 @@ class RunsOutOfMemory(_OnImage):
         return (image,)
 
 
-class Hangs(_OnImage):
+class Hangs(OnImage):
     """Waits without a sign of life, but heeds interrupts; ``kind``: ``sleep``, ``compute``, ``network``."""
 
     @classmethod
@@ -73,7 +75,7 @@ class Hangs(_OnImage):
         return (image,)
 
 
-class Returns(_OnImage):
+class Returns(OnImage):
     """Gives something else than an image."""
 
     @classmethod
@@ -96,7 +98,7 @@ class Returns(_OnImage):
         return None
 
 
-class Misbehaves(_OnImage):
+class Misbehaves(OnImage):
     """Does ``deed``, and then passes the image on."""
 
     @classmethod

@@ -13,6 +13,8 @@ from typing import Any
 from aiohttp import web
 from server import PromptServer
 
+from .faults import OnImage
+
 CHOSEN = threading.Event()
 
 
@@ -22,18 +24,10 @@ async def choose(_: web.Request) -> web.Response:
     return web.json_response({})
 
 
-class _Waits:
-    RETURN_TYPES = ("IMAGE",)
-    FUNCTION = "run"
-    CATEGORY = "test"
-
+class _Waits(OnImage):
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
         return {"required": {"image": ("IMAGE",), "how": ("STRING", {})}, "optional": {"address": ("STRING", {})}}
-
-    @classmethod
-    def IS_CHANGED(cls, **_: Any) -> float:  # noqa: N802
-        return float("nan")
 
 
 class WaitsForPage(_Waits):

@@ -16,7 +16,7 @@ from worker.answer.result import Artifact, Result, Text
 from worker.answer.silent import silent_nodes
 from worker.engine.graph_run import RunResult
 from worker.engine.workspace import Workspace
-from worker.redact import encodable
+from worker.redact import encodable, listed
 
 _MOST_TEXT = 50_000_000  # Characters in one answer. There are several copies of them before they are sent.
 _MOST_NAMES = 5  # In one line.
@@ -120,7 +120,7 @@ class _Found:
         """A line for each text that is left out, and for each node that has named files outside the output folder."""
         yield from self.lines
         for node_id, names in self.outside.items():
-            shown = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
+            shown = listed(names, _MOST_NAMES)
             if len(names) == 1:
                 yield f"Node {node_id} named an output outside of the output folder, which is not sent: {shown}"
             else:

@@ -8,6 +8,8 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from worker.images.webp_jpeg import in_8_bits
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -79,8 +81,7 @@ def _figure(artifact: Artifact, side: int) -> str | None:
 def _thumbnail(image: Image, side: int) -> tuple[bytes, int, int]:
     """A WebP of at most ``side`` pixels on each side, with its width and height. Of an animation, the first frame."""
     image.draft("RGB", (side, side))
-    if image.mode.startswith("I"):  # Grey of 16 bits, which would become white.
-        image = image.convert("I").point(lambda value: value / 256).convert("L")
+    image = in_8_bits(image)
     small = image.convert("RGBA" if image.has_transparency_data else "RGB")
     small.thumbnail((side, side))
     file = io.BytesIO()

@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.answer.reply import MB, Answer
 from worker.answer.result import Artifact
-from worker.redact import encodable
+from worker.redact import encodable, listed
 
 _AROUND_ENTRY = 200  # Bytes of an entry beside its file and its folder.
 _URL = 2000  # Bytes that an entry with a URL has at most, mostly.
@@ -102,8 +102,7 @@ def _largest(parts: Sequence[_Surplus], over: float) -> list[_Surplus]:
 
 
 def _names(gone: Sequence[_Surplus]) -> str:
-    names = [f"{each.name} ({each.size / MB:.1f} MB)" for each in gone]
-    return ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
+    return listed([f"{each.name} ({each.size / MB:.1f} MB)" for each in gone], _MOST_NAMES)
 
 
 def _leave_out(content: Content, gone: Sequence[_Surplus]) -> None:

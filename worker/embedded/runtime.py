@@ -102,7 +102,7 @@ class Runtime:
 
     def is_output(self, class_type: str) -> bool:
         """Whether a node class saves or shows something, so that ComfyUI runs its nodes and those that they need."""
-        return bool(getattr(self.main.nodes.NODE_CLASS_MAPPINGS.get(class_type), "OUTPUT_NODE", False))
+        return self.files.classes.is_output(class_type)
 
     def why_missing(self, class_type: str) -> str | None:
         """Why a node class is not there although its pack is; None if no pack that failed seems to have it."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
+PNG_KEYWORD = re.compile("[ -~\xa1-\xff]{1,79}")  # What PNG allows as the name of a text.
 FormatName = Literal["png", "webp", "jpeg"]
 
 

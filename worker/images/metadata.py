@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from worker.images.formats import PNG_KEYWORD
 from worker.images.png import Chunk
 
 # ComfyUI's own nodes for other formats use the same tags: 0x0110 (Model), and 0x010F (Make) and those below it.
 _EXIF_PROMPT, _EXIF_REST = 0x0110, 0x010F
-_KEYWORD = re.compile("[ -~\xa1-\xff]{1,79}")  # What PNG allows as the name of a text.
 
 
 def image_texts(prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> tuple[dict[str, str], list[str]]:
@@ -29,7 +28,7 @@ def image_texts(prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> tuple[d
             text = json.dumps(value)
         except (TypeError, ValueError, RecursionError):
             text = None
-        if text is None or not _KEYWORD.fullmatch(str(key)):
+        if text is None or not PNG_KEYWORD.fullmatch(str(key)):
             left_out.append(str(key))
         else:
             texts[str(key)] = text

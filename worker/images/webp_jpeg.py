@@ -41,6 +41,11 @@ def fits(pixels: Pixels, wanted: ImageFormat) -> bool:
     return wanted.name != "jpeg" or channels == 3 or bool((pixels[..., 3] == 255).all())
 
 
+def in_8_bits(image: Image) -> Image:
+    """``image``, scaled if it has 16 bits a pixel. Pillow would cut its values off at 255."""
+    return image.convert("I").point(lambda value: value * (1 / 256)).convert("L") if image.mode[0] == "I" else image
+
+
 def encode_webp_jpeg(image: Image, wanted: ImageFormat, exif: Exif | None = None) -> bytes:
     """Encode ``image`` as ``wanted``, WebP or JPEG, and write ``exif`` into the file.
 
@@ -50,8 +55,7 @@ def encode_webp_jpeg(image: Image, wanted: ImageFormat, exif: Exif | None = None
     """
     if max(image.size) > wanted.largest_side:
         raise SideTooLong(wanted, *image.size)
-    if image.mode.startswith("I"):  # 16 bits a pixel. Pillow would cut values off at 255 instead of scaling them.
-        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    image = in_8_bits(image)
     if wanted.name == "jpeg":
         image = _opaque(image)
     elif image.mode not in ("RGB", "RGBA"):

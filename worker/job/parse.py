@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 from worker.errors import InvalidJob
-from worker.images.formats import FormatName
+from worker.images.formats import PNG_KEYWORD, FormatName
 from worker.job.file_names import checked_name
 from worker.job.job import InputImage, Job, Workflow
 from worker.job.notices import misspelt_fields
@@ -21,7 +20,6 @@ _MAX_DEPTH = 100
 LONGEST_S = 7 * 86_400  # The longest time that RunPod allows a job.
 LOWEST_QUALITY, HIGHEST_QUALITY = 1, 100
 _MAX_EXTRA = 5_000_000  # Characters of JSON. Large workflows of the editor have 2 million.
-_PNG_KEYWORD = re.compile(r"[ -~\xa1-\xff]{1,79}")
 _COMFYUI_KEYS = ("client_id", "api_key_comfy_org", "auth_token_comfy_org")  # Of `extra_data`, and not read here.
 INPUT_FIELDS = (
     "workflow", "images", "output_format", "output_quality", "timeout_s", "comfy_org_api_key", "api_key_comfy_org",
@@ -189,7 +187,7 @@ def _parse_extra_data(given: object) -> Mapping[str, Any] | None:
     if _is_deeper(extra, _MAX_DEPTH):
         raise InvalidJob(f"'extra_data': 'extra_pnginfo' is nested more than {_MAX_DEPTH} levels deep")
     for name in extra:
-        if not isinstance(name, str) or not _PNG_KEYWORD.fullmatch(name):
+        if not isinstance(name, str) or not PNG_KEYWORD.fullmatch(name):
             raise InvalidJob(
                 f"'extra_data': 'extra_pnginfo' has the name {quoted(name)}: names have 1 to 79 Latin characters, "
                 "as PNG wants them"

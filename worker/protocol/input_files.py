@@ -6,12 +6,11 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from worker.protocol.installed import Installed, combo_choices, declared_inputs
-from worker.protocol.spelling import is_absolute, usual_name
+from worker.protocol.installed import Installed, combo_choices, declared_inputs, declared_kind
+from worker.protocol.spelling import ANNOTATION, is_absolute, usual_name
 
 # As ComfyUI's own loaders say it, and those of packs: "Invalid image file: a.png".
 _INVALID = re.compile(r"\bInvalid (?:[\w ]+ )?(?:file|path):")
-_ANNOTATION = re.compile(r"\s*\[(input|output|temp)\]\s*$")
 _URL = re.compile(r"\s*https?://", re.IGNORECASE)
 _DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/=_\r\n-]{100,}")
@@ -67,7 +66,7 @@ def _without_name(node: Mapping[str, Any], staged: Collection[str], installed: I
 
 
 def _is_list(config: Any) -> bool:
-    kind = config[0] if isinstance(config, list | tuple) and config else None
+    kind = declared_kind(config)
     return isinstance(kind, list) or kind == "COMBO"
 
 
@@ -103,13 +102,13 @@ def _advice(value: Any, details: str, staged: Collection[str]) -> str:
     if len(value) > _LOOKED_AT:
         return f"this input takes the name of a file, and {_short(value)} is too long for one; {brings(staged)}"
     said = _INVALID.search(details[:_SHOWN])
-    name = usual_name(_ANNOTATION.sub("", value)).strip()
+    name = usual_name(ANNOTATION.sub("", value)).strip()
     text = f"{details[said.start() : said.end()]} {_short(value)}" if said else f"there is no file {_short(value)}"
     return f"{text} ({brings(staged)}{_what_to_do(value, name, staged)})"
 
 
 def _what_to_do(value: str, name: str, staged: Collection[str]) -> str:
-    folder = _ANNOTATION.search(value)
+    folder = ANNOTATION.search(value)
     if folder is not None and folder[1] != "input":
         return "; a job's output and temp folders are empty when it begins; send the file in 'images' instead"
     meant = [each for each in staged if each.rpartition("/")[2].lower() == name.rpartition("/")[2].lower()]

@@ -40,6 +40,11 @@ def declared_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: config for group in groups for name, config in group.items()}
 
 
+def declared_kind(config: Any) -> Any:
+    """What a class declares of an input's kind: the name of a type, or a list of choices. None if it is misshapen."""
+    return config[0] if isinstance(config, list | tuple) and config else None
+
+
 def combo_choices(config: Any) -> list[Any]:
     """The choices of a combo input: ``[[…], {…}]`` or ``["COMBO", {"options": […]}]``. Empty for other inputs."""
     if not isinstance(config, list | tuple) or not config:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from worker.protocol.installed import Installed, declared_inputs
+from worker.redact import listed
 
 _LONGEST, _MOST_NAMES = 60, 8
 _RULE = 'a link is ["node id", number of the output], such as ["1", 0]'
@@ -44,7 +45,8 @@ def unchecked_links(workflow: Mapping[str, Any], installed: Installed) -> Iterat
         for name, value in node["inputs"].items()
         if _is_followed(value) and value[0] not in workflow
     ]
-    needed = _needed(workflow, installed) if lost else set()
+    outputs = [node_id for node_id, node in workflow.items() if installed.is_output(node["class_type"])] if lost else []
+    needed = set(needed_nodes(workflow, outputs))
     for node_id, name, source in lost:
         class_type = workflow[node_id]["class_type"]
         if node_id in needed and name not in declared_inputs(installed.inputs_of(class_type)):
@@ -58,16 +60,22 @@ def _is_followed(value: Any) -> bool:
     return isinstance(value[0], str) and isinstance(value[1], int | float)
 
 
-def _needed(workflow: Mapping[str, Any], installed: Installed) -> set[str]:
-    """The ids of the nodes that ComfyUI runs: the output nodes, and those that they need."""
-    needed: set[str] = set()
-    waiting = [node_id for node_id, node in workflow.items() if installed.is_output(node["class_type"])]
-    while waiting:
-        node_id = waiting.pop()
-        if node_id not in needed and node_id in workflow:
-            needed.add(node_id)
-            waiting += [value[0] for value in workflow[node_id]["inputs"].values() if _is_followed(value)]
-    return needed
+def needed_nodes(workflow: Mapping[str, Any], outputs: Iterable[str]) -> list[str]:
+    """The ids of ``outputs`` and of all nodes that they need, in the order in which ComfyUI finds them."""
+    found: dict[str, None] = {}
+    for output in outputs:
+        waiting = [output]
+        while waiting:
+            node_id = waiting.pop()
+            if node_id not in found:
+                found[node_id] = None
+                waiting += sources_of(workflow[node_id], workflow)
+    return list(found)
+
+
+def sources_of(node: Mapping[str, Any], workflow: Mapping[str, Any]) -> list[str]:
+    """The ids of the nodes of ``workflow`` that ``node`` is linked to, in the order of its inputs."""
+    return [value[0] for value in node["inputs"].values() if _is_followed(value) and value[0] in workflow]
 
 
 def _problem(value: list[Any], workflow: Mapping[str, Any], installed: Installed) -> str | None:
@@ -92,7 +100,7 @@ def missing_source(node_id: str) -> str:
 
 
 def _named(outputs: Sequence[str]) -> str:
-    names = ", ".join(outputs[:_MOST_NAMES]) + (", …" if len(outputs) > _MOST_NAMES else "")
+    names = listed(outputs, _MOST_NAMES)
     if not outputs:
         return "no outputs"
     return f"only output 0 ({names})" if len(outputs) == 1 else f"outputs 0 to {len(outputs) - 1} ({names})"

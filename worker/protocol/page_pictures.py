@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker.protocol.prompt_outcome import file_entries
+from worker.protocol.prompt_outcome import Outputs, dict_entries, file_entries
 
 PREVIEW, PREVIEW_WITH_METADATA = 1, 4  # ComfyUI's ``protocol.BinaryEventTypes``.
 _SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp"}
@@ -50,9 +50,8 @@ def read_frame(kind: int, payload: bytes) -> PagePicture | None:
 
 def sources(output: Mapping[str, Any] | None, source: str) -> list[Mapping[str, Any]]:
     """The pictures in a ui dict that have this ``source``, ``websocket`` or ``http``, in place of a file."""
-    lists = [value for value in (output or {}).values() if isinstance(value, list | tuple)]
-    entries = [entry for entries in lists for entry in entries if isinstance(entry, dict) and "filename" not in entry]
-    return [entry for entry in entries if entry.get("source") == source]
+    entries = dict_entries(output or {})
+    return [entry for entry in entries if "filename" not in entry and entry.get("source") == source]
 
 
 def claimed(output: Mapping[str, Any] | None, sent: Sequence[PagePicture]) -> list[PagePicture]:
@@ -74,7 +73,53 @@ def missing_line(node_id: str, count: int) -> str:
     )
 
 
-def write_pictures(
+@dataclass
+class PageFiles:
+    """The files made of a prompt's pictures for the page.
+
+    Attributes:
+        entries: as in a ui dict, by the id of the node.
+        lines: one for each thing that is missing.
+    """
+
+    entries: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+
+def make_files(
+    folder: Path,
+    sent: Mapping[str, Sequence[PagePicture]],
+    outputs: Outputs,
+    class_of: Callable[[str], str],
+    ask: Callable[[str, Mapping[str, Any]], bytes | str | None],
+) -> PageFiles:
+    """Make files of the pictures that nodes have sent, and of those that they name.
+
+    Args:
+        folder: where the files come.
+        sent: the pictures that output nodes have sent, by the id of the node.
+        outputs: the ui dict of each node that has one.
+        class_of: returns a node's class.
+        ask: returns what a route gives for an entry of a node; a line that says why it gives nothing; or None, if
+            there is no more to say than that it did not come.
+    """
+    made = PageFiles()
+    for node_id in dict.fromkeys([*sent, *outputs]):
+        output = outputs.get(node_id)
+        pictures = [picture.data for picture in claimed(output, sent.get(node_id, ()))]
+        missing = max(0, len(sources(output, "websocket")) - len(pictures))
+        answers = [ask(node_id, entry) for entry in sources(output, "http")]
+        missing += answers.count(None)
+        if missing:
+            made.lines.append(missing_line(node_id, missing))
+        made.lines += [answer for answer in answers if isinstance(answer, str)]
+        pictures += [answer for answer in answers if isinstance(answer, bytes)]
+        if pictures:
+            made.entries[node_id] = _written(folder, node_id, class_of(node_id), pictures, made.lines)
+    return made
+
+
+def _written(
     folder: Path, node_id: str, class_type: str, pictures: Sequence[bytes], lines: list[str]
 ) -> list[dict[str, str]]:
     """Write a node's pictures as files, named after its class. Returns their entries, as in a ui dict.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,5 +80,24 @@ def blocked(name: object, data: object) -> PromptOutcome | None:
 
 def file_entries(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The ``{filename, subfolder, type}`` entries in a node's ui dict, under any key."""
-    lists = [value for value in output.values() if isinstance(value, list | tuple)]
-    return [entry for entries in lists for entry in entries if isinstance(entry, dict) and "filename" in entry]
+    return [entry for entry in dict_entries(output) if "filename" in entry]
+
+
+def dict_entries(output: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """All entries in a node's ui dict that are dicts, under any key."""
+    lists = (value for value in output.values() if isinstance(value, list | tuple))
+    return (entry for entries in lists for entry in entries if isinstance(entry, dict))
+
+
+Outputs = Mapping[str, Mapping[str, Any]]
+
+
+def with_entries(outputs: Outputs, change: Callable[[Any], Iterable[Any]]) -> dict[str, dict[str, Any]]:
+    """The ui dicts of nodes, with what ``change`` makes of each entry in its place."""
+    return {
+        node_id: {
+            key: list(itertools.chain.from_iterable(map(change, value))) if isinstance(value, list) else value
+            for key, value in shown.items()
+        }
+        for node_id, shown in outputs.items()
+    }

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from worker.protocol.input_files import brings, file_inputs
-from worker.protocol.installed import OBJECT_TYPES, Installed, declared_inputs
+from worker.protocol.installed import OBJECT_TYPES, Installed, declared_inputs, declared_kind
 from worker.protocol.links import shown
 
 
@@ -17,7 +17,7 @@ def useless_values(node: Mapping[str, Any], staged: Collection[str], installed: 
     """
     inputs = node["inputs"]
     for name, config in declared_inputs(installed.inputs_of(node["class_type"])).items():
-        kind = config[0] if isinstance(config, list | tuple) and config else None
+        kind = declared_kind(config)
         is_object = isinstance(kind, str) and str.__str__(kind) in OBJECT_TYPES
         if is_object and name in inputs and not isinstance(inputs[name], list):
             yield f'its input {name} takes {kind} through a link, such as ["1", 0], and was given {shown(inputs[name])}'

@@ -13,7 +13,7 @@ from worker.protocol.installed import combo_choices, declared_inputs
 _LONGEST = 1024  # Characters of a name. Texts of callers may have millions, and none of these expressions is for them.
 _HAS_SUFFIX = re.compile(r"[^\r\n]+\.\w{1,11}")  # Prompts do not end so.
 _ABSOLUTE = re.compile(r"(?:[A-Za-z]:)?[/\\][^\r\n]+")
-_ANNOTATION = re.compile(r"\s*\[(input|output|temp)\]\s*$")
+ANNOTATION = re.compile(r"\s*\[(input|output|temp)\]\s*$")  # A folder of ComfyUI's, at the end of a name.
 
 
 def usual_name(name: str) -> str:
@@ -54,9 +54,9 @@ def respell(
             if not isinstance(value, str) or not _may_vary(value):
                 continue
             usual = usual_name(value)
-            plain = _ANNOTATION.sub("", usual)
+            plain = ANNOTATION.sub("", usual)
             if plain in staged:
-                inputs[key] = _ANNOTATION.sub(r" [\1]", usual)  # ComfyUI cuts off the blank as well.
+                inputs[key] = ANNOTATION.sub(r" [\1]", usual)  # ComfyUI cuts off the blank as well.
             if plain in staged or not _HAS_SUFFIX.fullmatch(plain):
                 continue
             choices = _choices(inputs_of(node["class_type"]), key)

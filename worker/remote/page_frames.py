@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from worker.engine.graph_run import GraphRun
-from worker.protocol.page_pictures import PagePicture, claimed, missing_line, read_frame, sources, write_pictures
+from worker.protocol.page_pictures import PagePicture, make_files, read_frame
 from worker.protocol.prompt_outcome import PromptOutcome
 from worker.remote.api import ComfyApi
 from worker.remote.http import ServerRefused, ServerUnreachable
@@ -44,29 +44,16 @@ class PageFrames:
     def deliver(self, outcomes: Sequence[PromptOutcome]) -> list[PromptOutcome]:
         """``outcomes``, with the entries of the pictures, which are then files of the job."""
         outputs = {node_id: output for outcome in outcomes for node_id, output in outcome.outputs.items()}
-        sent: dict[str, Sequence[Mapping[str, Any]]] = {}
-        lines: list[str] = []
-        for node_id in dict.fromkeys([*self._sent, *outputs]):
-            output = outputs.get(node_id)
-            pictures = [picture.data for picture in claimed(output, self._sent.get(node_id, ()))]
-            missing = len(sources(output, "websocket")) - len(pictures)
-            asked = [self._asked(entry) for entry in sources(output, "http")]
-            pictures += [data for data in asked if data is not None]
-            missing = max(0, missing) + asked.count(None)
-            if missing:
-                lines.append(missing_line(node_id, missing))
-            if pictures:
-                class_type, output_folder = self._class_of(node_id), self._run.workspace.output
-                sent[node_id] = write_pictures(output_folder, node_id, class_type, pictures, lines)
-        if not outcomes or not (sent or lines):
+        made = make_files(self._run.workspace.output, self._sent, outputs, self._class_of, self._ask)
+        if not outcomes or not (made.entries or made.lines):
             return list(outcomes)
         last = outcomes[-1]
-        return [*outcomes[:-1], replace(last, sent=sent, warnings=(*last.warnings, *lines))]
+        return [*outcomes[:-1], replace(last, sent=made.entries, warnings=(*last.warnings, *made.lines))]
 
     def _class_of(self, node_id: str) -> str:
         return str(self._run.workflow.get(node_id, {}).get("class_type", ""))
 
-    def _asked(self, entry: Mapping[str, Any]) -> bytes | None:
+    def _ask(self, _: str, entry: Mapping[str, Any]) -> bytes | None:
         try:
             return self._api.content(_ROUTE + quote(str(entry["id"]), safe=""))
         except (ServerUnreachable, ServerRefused, KeyError):

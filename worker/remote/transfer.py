@@ -14,7 +14,7 @@ from typing import Any
 
 from worker.engine.graph_run import GraphRun
 from worker.engine.workspace import Workspace
-from worker.protocol.prompt_outcome import PromptOutcome, file_entries
+from worker.protocol.prompt_outcome import PromptOutcome, file_entries, with_entries
 from worker.remote.api import ComfyApi
 from worker.remote.http import ServerRefused, ServerUnreachable
 from worker.remote.names import job_folder, renamed, upload_target
@@ -69,13 +69,7 @@ def with_relative_names(api: ComfyApi, outcome: PromptOutcome) -> PromptOutcome:
         subfolder, filename = posixpath.split(posixpath.relpath(place, base))
         return {**value, "subfolder": subfolder, "filename": filename}
 
-    outputs = {
-        node_id: {
-            key: list(map(relative, values)) if isinstance(values, list) else values for key, values in shown.items()
-        }
-        for node_id, shown in outcome.outputs.items()
-    }
-    return replace(outcome, outputs=outputs)
+    return replace(outcome, outputs=with_entries(outcome.outputs, lambda value: [relative(value)]))
 
 
 def fetch_outputs(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from worker.embedded.node_classes import NodeClasses
 from worker.embedded.pack_routes import PackRoutes
 from worker.engine.graph_run import GraphRun
 from worker.images.encoder import EncodeFailure, ImageEncoder, JobImages
-from worker.protocol.prompt_outcome import PromptOutcome, file_entries
+from worker.protocol.prompt_outcome import PromptOutcome, file_entries, with_entries
 
 _log = logging.getLogger("worker")
 
@@ -149,15 +148,15 @@ class JobFiles:
     def _with_unlisted(self, outcome: PromptOutcome) -> PromptOutcome:
         """``outcome`` with the files that no ui dict names: unnamed ones, and those of pictures for the page."""
         kept = {n: kept.unlisted for n, kept in self._shared.reuse.brought_back.items() if kept.unlisted is not None}
-        sent, lines = self._sent.end(outcome.outputs, kept)
-        named = self._names([*outcome.outputs.values(), *({"images": entries} for entries in sent.values())])
+        made = self._sent.end(outcome.outputs, kept)
+        named = self._names([*outcome.outputs.values(), *({"images": entries} for entries in made.entries.values())])
         again = {n: [{"filename": name, "type": "output"} for name in unlisted.sent] for n, unlisted in kept.items()}
         return replace(
             outcome,
             unnamed={**{node_id: unlisted.unnamed for node_id, unlisted in kept.items()}, **self._unnamed.end(named)},
-            sent={**again, **sent},
+            sent={**again, **made.entries},
             display_ids={**self._displays, **outcome.display_ids},
-            warnings=(*outcome.warnings, *lines),
+            warnings=(*outcome.warnings, *made.lines),
         )
 
     def _names(self, outputs: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -205,15 +204,8 @@ class JobFiles:
             instead = known[path]
             return [] if instead is None else [{**entry, "filename": instead.name}]
 
-        outputs = {
-            node_id: {
-                key: list(itertools.chain.from_iterable(map(corrected, value))) if isinstance(value, list) else value
-                for key, value in shown.items()
-            }
-            for node_id, shown in outcome.outputs.items()
-        }
         lines = tuple(f"{failure.path.name}: {failure.error}" for failure in failures if failure.instead is None)
-        return replace(outcome, outputs=outputs, unsaved=lines)
+        return replace(outcome, outputs=with_entries(outcome.outputs, corrected), unsaved=lines)
 
     def _path(self, entry: Mapping[str, Any]) -> Path:
         return self._shared.output / str(entry.get("subfolder") or "") / str(entry["filename"])

@@ -9,9 +9,10 @@ from typing import Any
 
 from worker.embedded.node_classes import NodeClasses
 from worker.embedded.pack_routes import PackRoutes, RouteFailed
-from worker.protocol.page_pictures import PagePicture, claimed, missing_line, read_frame, sources, write_pictures
+from worker.protocol.page_pictures import PREVIEW_WITH_METADATA, PageFiles, PagePicture, make_files, read_frame
+from worker.protocol.prompt_outcome import Outputs
 
-_UNENCODED, _UNENCODED_WITH_METADATA = 2, 4  # ComfyUI's ``protocol.BinaryEventTypes``.
+_UNENCODED = 2  # ComfyUI's ``protocol.BinaryEventTypes``.
 _NO_PICTURE = (AttributeError, LookupError, OSError, TypeError, ValueError)
 
 
@@ -47,7 +48,7 @@ class SentPictures:
         context = importlib.import_module("comfy_execution.utils").get_executing_context()
         node_id = context.node_id if context is not None else self._current
         try:
-            if number == _UNENCODED_WITH_METADATA:
+            if number == PREVIEW_WITH_METADATA:
                 node_id = data[1].get("node_id") or node_id
             if node_id not in self._class_of or _is_limited(number, data):
                 return
@@ -57,46 +58,31 @@ class SentPictures:
         if picture is not None:
             self._sent.setdefault(node_id, []).append(picture)
 
-    def end(
-        self, outputs: Mapping[str, Mapping[str, Any]], kept: Collection[str]
-    ) -> tuple[dict[str, list[dict[str, str]]], list[str]]:
-        """End the prompt. Returns the entries of the files of each node, and a line for each thing that is missing.
+    def end(self, outputs: Outputs, kept: Collection[str]) -> PageFiles:
+        """End the prompt. Returns the files, which are written now.
 
         Args:
             outputs: the ui dict of each node that has one.
             kept: the nodes whose files are back, since ComfyUI serves the nodes from its cache.
         """
-        entries: dict[str, list[dict[str, str]]] = {}
-        lines: list[str] = []
-        for node_id in dict.fromkeys([*self._sent, *outputs]):
-            if node_id in kept:
-                continue
-            output = outputs.get(node_id)
-            pictures = [picture.data for picture in claimed(output, self._sent.get(node_id, ()))]
-            missing = len(sources(output, "websocket")) - len(pictures)
-            if missing > 0:
-                lines.append(missing_line(node_id, missing))
-            pictures += self._asked(node_id, output, lines)
-            if pictures:
-                class_type = self._class_of.get(node_id, "")
-                entries[node_id] = write_pictures(self._output, node_id, class_type, pictures, lines)
-        return entries, lines
+        sent = {node_id: pictures for node_id, pictures in self._sent.items() if node_id not in kept}
+        shown = {node_id: output for node_id, output in outputs.items() if node_id not in kept}
+        return make_files(self._output, sent, shown, self._class, self._ask)
 
-    def _asked(self, node_id: str, output: Mapping[str, Any] | None, lines: list[str]) -> list[bytes]:
-        """The pictures that the node's pack gives by a route."""
-        found = []
-        for entry in sources(output, "http"):
-            node_class = self._classes.find(self._class_of.get(node_id, ""))
-            try:
-                found.append(self._routes.get(node_class, entry))
-            except RouteFailed as failed:
-                lines.append(f"Node {node_id} named a picture that did not come: {failed}")
-        return found
+    def _class(self, node_id: str) -> str:
+        return self._class_of.get(node_id, "")
+
+    def _ask(self, node_id: str, entry: Mapping[str, Any]) -> bytes | str:
+        """The picture that a route of the node's pack gives, or a line that says why there is none."""
+        try:
+            return self._routes.get(self._classes.find(self._class(node_id)), entry)
+        except RouteFailed as failed:
+            return f"Node {node_id} named a picture that did not come: {failed}"
 
 
 def _is_limited(number: Any, data: Any) -> bool:
     """Whether a picture is made smaller before it is sent, as previews are."""
-    if number == _UNENCODED_WITH_METADATA:
+    if number == PREVIEW_WITH_METADATA:
         return data[0][2] is not None
     return number == _UNENCODED and data[2] is not None
 

@@ -24,13 +24,12 @@ def extra_paths_flags(source: ComfySource, comfy_args: Sequence[str] = ()) -> tu
     Raises:
         StartError: ComfyUI cannot read one of these files, or a folder of node packs that one names.
     """
-    in_tree, in_base = _found(source, source.path), _found(source, source.base)
     loads_packs = "--disable-all-custom-nodes" not in comfy_args
-    for file in dict.fromkeys((in_tree, in_base, *_named(comfy_args))):
-        if file is not None and file.is_file():
-            groups = _read(file)
-            if loads_packs:
-                _check_packs(file, groups)
+    for file in _files(source, comfy_args):
+        groups = _read(file)
+        if loads_packs:
+            _check_packs(file, groups)
+    in_base = _found(source, source.base)
     if source.base == source.path or in_base is None:
         return ()
     return (_FLAG, str(in_base))
@@ -41,17 +40,20 @@ def extra_folders(source: ComfySource, comfy_args: Sequence[str] = ()) -> list[t
 
     Raises: as ``extra_paths_flags``.
     """
-    in_tree, in_base = _found(source, source.path), _found(source, source.base)
-    files = dict.fromkeys((in_tree, in_base, *_named(comfy_args)))
     return [
         (kind, Path(os.path.normpath(_base(file, folders) / line)), bool(folders.get("is_default")))
-        for file in files
-        if file is not None and file.is_file()
+        for file in _files(source, comfy_args)
         for folders in _read(file).values()
         for kind, lines in folders.items()
         if kind not in ("base_path", "is_default") and isinstance(lines, str)
         for line in filter(None, lines.split("\n"))
     ]
+
+
+def _files(source: ComfySource, comfy_args: Sequence[str]) -> list[Path]:
+    """The files that ComfyUI reads, in its order: in its tree, in the base directory, and named by its flags."""
+    files = (_found(source, source.path), _found(source, source.base), *_named(comfy_args))
+    return [file for file in dict.fromkeys(files) if file is not None and file.is_file()]
 
 
 def _found(source: ComfySource, folder: Path) -> Path | None:

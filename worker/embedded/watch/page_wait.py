@@ -38,8 +38,8 @@ class PageWait:
         Every function that the pack has called must be one of Python's own for waiting. So a node that waits for a
         library, and maybe for a download in it, is none.
         """
-        packs = self._routes.packs()
-        return bool(packs) and any(self._innermost_pack(files) in packs for files in self._stacks(thread))
+        waiting = {pack for files in self._stacks(thread) if (pack := self._innermost_pack(files))}
+        return bool(waiting) and not waiting.isdisjoint(self._routes.packs())
 
     def _stacks(self, thread: int | None) -> Iterator[list[str]]:
         """The files of the functions that run or wait, innermost first: of the thread, and of each task of its loop."""

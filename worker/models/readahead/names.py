@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.models.references import MODEL_ENDINGS
+from worker.protocol.links import needed_nodes, sources_of
 
 _LONGEST = 1024  # Characters of a name. Prompts of callers may have millions.
 _MOST_NAMES = 200
@@ -45,7 +46,7 @@ def in_order_of_need(named: Sequence[NamedModel], workflow: Workflow, outputs: S
 
 def last_nodes(workflow: Workflow) -> list[str]:
     """Ids of the nodes whose outputs no node uses."""
-    used = {needed for node in workflow.values() for needed in _needs(node, workflow)}
+    used = {needed for node in workflow.values() for needed in sources_of(node, workflow)}
     return [node_id for node_id in workflow if node_id not in used]
 
 
@@ -55,8 +56,8 @@ def _order_of_runs(workflow: Workflow, outputs: Sequence[str]) -> Iterator[str]:
     Of the nodes that can run, it picks an output, then one that an output needs, then one that such a node needs, and
     otherwise the one that it has found first.
     """
-    found = _found_from(workflow, outputs)
-    needs = {node_id: set(_needs(workflow[node_id], workflow)) for node_id in found}
+    found = needed_nodes(workflow, outputs)
+    needs = {node_id: set(sources_of(workflow[node_id], workflow)) for node_id in found}
     users: dict[str, list[str]] = {node_id: [] for node_id in found}
     for node_id, its_needs in needs.items():
         for needed in its_needs:
@@ -78,24 +79,3 @@ def _order_of_runs(workflow: Workflow, outputs: Sequence[str]) -> Iterator[str]:
             needs[user].discard(node_id)
             if not needs[user]:
                 heapq.heappush(ready, turn(user))
-
-
-def _found_from(workflow: Workflow, outputs: Sequence[str]) -> list[str]:
-    found: dict[str, None] = {}
-    for output in outputs:
-        stack = [output]
-        while stack:
-            node_id = stack.pop()
-            if node_id not in found:
-                found[node_id] = None
-                stack.extend(_needs(workflow[node_id], workflow))
-    return list(found)
-
-
-def _needs(node: Mapping[str, Any], workflow: Workflow) -> list[str]:
-    """The nodes that ``node`` is linked to, in the order of its inputs."""
-    return [
-        value[0]
-        for value in node["inputs"].values()
-        if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in workflow
-    ]

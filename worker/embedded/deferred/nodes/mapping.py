@@ -140,6 +140,8 @@ class NodeClassMappings(dict[str, Any]):
 
 def load_classes(mappings: Mapping[str, Any], names: Iterable[Any]) -> None:
     """Load the classes of these names, where their files can be loaded. Other names are passed over."""
+    if not isinstance(mappings, NodeClassMappings):
+        return
     for name in names:
         for _ in range(2):  # A file that failed twice is not asked for again.
             with suppress(ImportError):
