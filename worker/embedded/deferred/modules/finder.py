@@ -60,7 +60,7 @@ class DeferringFinder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Find a module as Python does, and replace its loader if it is deferred or listened to."""
-        group = group_of(sys.modules.get(fullname.rpartition(".")[0]))
+        group = self._group_of(fullname.rpartition(".")[0])
         is_deferred = not self._is_over and (fullname in self._names or fullname.startswith(self._below))
         if not (is_deferred or group or fullname in self._groups or self._is_heard(fullname)):
             return None
@@ -82,6 +82,10 @@ class DeferringFinder(MetaPathFinder):
         else:
             spec.loader = self._now(spec, group, made)
         return spec
+
+    def _group_of(self, package: str) -> Group | None:
+        group = group_of(sys.modules.get(package))
+        return group if group is not None and self._groups.get(group.root) is group else None  # Not another finder's.
 
     def _now(self, spec: ModuleSpec, group: Group | None, made: ModuleType | None) -> Loader:
         if group is not None and not group.is_mine():  # A package's own code runs before that of its modules.
