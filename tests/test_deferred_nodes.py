@@ -290,3 +290,47 @@ def test_a_mapping_says_what_a_broken_file_is_by_the_second_time() -> None:
         with pytest.raises(error):
             failing["Two"]
     assert failing.get("One", "none") == "none"
+
+
+ALONE = """
+import os, sys, traceback
+from worker import Worker
+from worker.embedded.deferred.modules.module import DeferredModule
+worker = Worker()
+worker.start()
+names = sorted(name for name, module in list(sys.modules.items()) if type(module) is DeferredModule)
+bad = []
+for name in names:
+    child = os.fork()
+    if child == 0:
+        try:
+            dir(sys.modules[name])
+            os._exit(type(sys.modules[name]) is DeferredModule)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    if os.waitpid(child, 0)[1]:
+        bad.append(name)
+for name in reversed(names):
+    dir(sys.modules[name])
+print(len(names), bad, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.full
+def test_each_deferred_module_can_be_the_first_that_is_used(tmp_path: Path) -> None:
+    """Modules that import each other may need an order: each is used first in a process of its own, then all backwards."""
+    (tmp_path / "base").mkdir()
+    answer = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ALONE],
+        env=os.environ | {"COMFY_BASE_DIR": str(tmp_path / "base"), "COMFY_ARGS": "--cpu", "DEFER_IMPORTS": "auto"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert answer.returncode == 0, answer.stderr
+    count, bad = answer.stdout.splitlines()[-1].split(" ", 1)
+    assert int(count) > 50
+    assert bad == "[]", answer.stderr
