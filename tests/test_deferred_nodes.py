@@ -320,7 +320,7 @@ os._exit(0)
 
 @pytest.mark.full
 def test_each_deferred_module_can_be_the_first_that_is_used(tmp_path: Path) -> None:
-    """Modules that import each other may need an order: each is used first in a process of its own, then all backwards."""
+    """Modules that import each other may need an order: each is first in a process of its own, then all backwards."""
     (tmp_path / "base").mkdir()
     answer = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ALONE],
