@@ -49,7 +49,8 @@ def test_routes_and_web_directories_are_there(server: Any) -> None:
             script = await (await client.get("/extensions/test_nodes/extension.js")).text()
             return own, prefixed, script
 
-    own, prefixed, script = asyncio.run(ask())
+    # The worker asks the application on this loop, too, and an application has one.
+    own, prefixed, script = asyncio.run_coroutine_threadsafe(ask(), server.loop).result(30)
     assert own == prefixed == {"hello": "from the pack"}
     assert "served by the pack" in script
 
