@@ -48,8 +48,8 @@ def head(folder: Path) -> str | None:
 
 
 def has_changes(folder: Path) -> bool:
-    """Whether files of the repository in ``folder`` differ from its commit."""
-    return head(folder) is not None and bool(_try(folder, "status", "--porcelain", "-uno").output.strip())
+    """Whether files of the repository in ``folder`` differ from its commit, other than compiled ones."""
+    return head(folder) is not None and bool(_try(folder, "status", "--porcelain", "-uno", "--", ".", ":!*.pyc").output.strip())
 
 
 def _fetch(source: GitSource, folder: Path) -> str:
