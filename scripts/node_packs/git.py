@@ -49,7 +49,8 @@ def head(folder: Path) -> str | None:
 
 def has_changes(folder: Path) -> bool:
     """Whether files of the repository in ``folder`` differ from its commit, other than compiled ones."""
-    return head(folder) is not None and bool(_try(folder, "status", "--porcelain", "-uno", "--", ".", ":!*.pyc").output.strip())
+    status = ("status", "--porcelain", "-uno", "--", ".", ":!*.pyc")
+    return head(folder) is not None and bool(_try(folder, *status).output.strip())
 
 
 def _fetch(source: GitSource, folder: Path) -> str:

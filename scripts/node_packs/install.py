@@ -100,7 +100,7 @@ def _install(source: Source, new: Path, target: Path, folder: Path, plan: Plan) 
 
 
 def _compile(target: Path) -> None:
-    """Compile the pack, since the worker writes nothing into it. What cannot be compiled is told when it is imported."""
+    """Compile the pack, since the worker writes nothing there. What cannot be compiled is told when it is imported."""
     # Without -P, modules of the pack would replace Python's own.
     command = (sys.executable, "-P", "-W", "ignore", "-m", "compileall", "-q", "-q", str(target))
     run(command, target, {})

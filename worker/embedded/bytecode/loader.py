@@ -1,7 +1,7 @@
 """Lets Python's own loader of source files look into the cache, and put in what it had to compile.
 
-ComfyUI loads node packs with that loader directly (``spec_from_file_location``), past every finder. So one method of the
-loader itself is replaced.
+ComfyUI loads node packs with that loader directly (``spec_from_file_location``), past every finder. So one method of
+the loader itself is replaced.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from worker.embedded.start.source import PROJECT
 
 
 def cache_folders() -> tuple[Path, ...]:
-    """With the worker, so that an image can have it, or with the user. What is new goes to the first that is writable."""
+    """With the worker, so that an image can have it, or with the user. New files go to the first that is writable."""
     with contextlib.suppress(RuntimeError):  # Some users have no home.
         return PROJECT / ".cache", Path.home() / ".cache" / "comfy-worker"
     return (PROJECT / ".cache",)
