@@ -49,10 +49,10 @@ class BytecodeCache:
         """From now on, these source files are imported by way of the cache."""
 
         def get_code(loader: SourceFileLoader, fullname: str) -> CodeType:
-            path = loader.get_filename(fullname)
-            # A loader of a pack's own may compile otherwise.
-            if type(loader) is SourceFileLoader and self._covers(path) and (source := look_at(path)) is not None:
-                return self._code(loader, fullname, source)
+            if type(loader) is SourceFileLoader:  # A loader of a pack's own may compile otherwise.
+                path = loader.get_filename(fullname)
+                if self._covers(path) and (source := look_at(path)) is not None:
+                    return self._code(loader, fullname, source)
             code: CodeType = _python(loader, fullname)
             return code
 

@@ -50,7 +50,7 @@ class Place:
         """Make the folder. Returns whether it is safe."""
         with contextlib.suppress(OSError):
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self.folder.mkdir(mode=0o700 if self.volume is None else 0o777, exist_ok=True)
         return self.is_safe()
 
     def clean(self) -> None:
