@@ -47,7 +47,7 @@ sys.modules["pack"] = module
 spec.loader.exec_module(module)
 end = time.monotonic() + 10
 def is_kept(path):
-    kept = [Place(Path(folder)).file(path) for folder in folders]
+    kept = [Path(Place(Path(folder)).file(path)) for folder in folders]
     return any(file.is_file() and file.stat().st_mtime_ns >= began for file in kept)
 if "NOTHING" in os.environ:
     time.sleep(0.3)
@@ -198,7 +198,7 @@ def test_the_oldest_goes_where_there_is_too_much(tmp_path: Path, monkeypatch: py
     for number in range(4):
         source = tmp_path / f"a.{number}.py"
         source.touch()
-        file = place.file(str(source))
+        file = Path(place.file(str(source)))
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"x" * 100)
         os.utime(file, (number, number))

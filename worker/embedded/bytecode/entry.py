@@ -8,7 +8,6 @@ import marshal
 import os
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from types import CodeType
 
 # Python's version of bytecode, time and size of the source, and a hash of the code: Python's own files have none, and
@@ -40,10 +39,11 @@ def pack(source: Source, code: CodeType) -> bytes:
     return _header(source, body) + body
 
 
-def read(file: Path, source: Source) -> CodeType | None:
+def read(file: str, source: Source) -> CodeType | None:
     """What ``pack`` has made of ``source``; None if the file is not there, is damaged or belongs to another state."""
     with contextlib.suppress(OSError, EOFError, ValueError, TypeError):
-        content = file.read_bytes()
+        with open(file, "rb") as opened:  # noqa: PTH123 - this runs for each module.
+            content = opened.read()
         body = content[_HEADER.size :]
         if content.startswith(_header(source, body)):
             code: CodeType = marshal.loads(body)  # noqa: S302 - whoever can write it can write code: see Place.

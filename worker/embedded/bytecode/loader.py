@@ -10,6 +10,7 @@ import contextlib
 import threading
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
+from pathlib import Path
 from queue import SimpleQueue
 from types import CodeType
 from typing import Any
@@ -82,5 +83,5 @@ class BytecodeCache:
             place.clean()
         while True:
             path, content = first
-            keep([place.file(path) for place in places if place.takes(path)], content)
+            keep([Path(place.file(path)) for place in places if place.takes(path)], content)
             first = self._new.get()

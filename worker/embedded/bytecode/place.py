@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import re
@@ -12,6 +13,16 @@ from pathlib import Path
 
 _MOST_BYTES = 256 * 2**20  # ComfyUI and thirty large packs take a fifth of it.
 _COMPILED = re.compile(r"\.[^.]+(\.opt-\w+)?\.pyc$")
+
+
+@functools.cache
+def ending() -> str:
+    """How Python ends the names of its compiled files, such as ``.cpython-311.pyc``.
+
+    Raises:
+        NotImplementedError: this Python has none.
+    """
+    return Path(importlib.util.cache_from_source("x.py")).name.removeprefix("x")
 
 
 @dataclass(frozen=True)
@@ -30,10 +41,9 @@ class Place:
         """Whether the compiled code of the source file at ``path`` may lie here."""
         return self.volume is None or path.startswith(f"{self.volume}{os.sep}")
 
-    def file(self, path: str) -> Path:
-        """Where it lies."""
-        name = os.path.basename(importlib.util.cache_from_source(path))  # noqa: PTH119 - this runs for each module.
-        return Path(f"{self.folder}{os.path.dirname(path)}", name)  # noqa: PTH120
+    def file(self, path: str) -> str:
+        """Where it lies. ``path`` ends in ``.py``."""
+        return f"{self.folder}{path[:-3]}{ending()}"
 
     def is_safe(self) -> bool:
         """Whether the folder is there, and nobody else can put code into it.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from worker.embedded.bytecode.loader import BytecodeCache
-from worker.embedded.bytecode.place import Place
+from worker.embedded.bytecode.place import Place, ending
 from worker.embedded.start.cache_folders import cache_folders
 from worker.embedded.start.extra_paths import extra_folders
 from worker.embedded.start.launch import Launch
@@ -20,7 +19,7 @@ def keep_bytecode(settings: Settings, launch: Launch) -> None:
     """Keep the compiled code of ComfyUI's tree and of node packs from now on, unless that is switched off."""
     if settings.bytecode_cache == "auto":
         with contextlib.suppress(NotImplementedError):  # Some Pythons have no compiled files.
-            importlib.util.cache_from_source(__file__)
+            ending()
             roots = {f"{each}{os.sep}" for folder in _sources(settings, launch) for each in (folder, folder.resolve())}
             BytecodeCache(list(places(launch)), tuple(roots)).begin()
 
