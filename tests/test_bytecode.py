@@ -209,16 +209,22 @@ def test_the_oldest_goes_where_there_is_too_much(tmp_path: Path, monkeypatch: py
     assert [path.name[:3] for path in files(tmp_path / "cache")] == ["a.2", "a.3"]
 
 
-def test_code_lies_on_the_volume_only_with_its_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    volume = tmp_path / "volume"
-    (volume / "home").mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(volume / "home"))
-    state = open_state(tmp_path / "state")
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_code_lies_on_the_volume_only_with_its_packs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_linked: bool
+) -> None:
+    volume, state = tmp_path / "volume", open_state(tmp_path / "state")
+    home = tmp_path / "home" if is_linked else volume
+    for folder in (volume / "code", home / ".cache" / "comfy-worker"):
+        folder.mkdir(parents=True)
+    if is_linked:
+        (home / ".cache" / "comfy-worker" / "bytecode").symlink_to(volume / "code")
+    monkeypatch.setenv("HOME", str(home))
     for packs, number in ((False, 1), (True, 3)):
         settings = Settings(network_volume_path=volume, volume_custom_nodes=packs, comfy_args=("--cpu",))
         found = list(places(plan_launch(settings, state)))
         assert len(found) == number
-        assert any(each.folder.is_relative_to(volume) for each in found) == packs
+        assert any(each.folder.resolve().is_relative_to(volume) for each in found) == packs
     state.close()
     assert found[0].takes(f"{volume}/custom_nodes/pack/__init__.py")
     assert not found[0].takes("/comfyui/nodes.py"), "only what lies there itself"

@@ -29,9 +29,9 @@ def places(launch: Launch) -> Iterator[Place]:
     volume = launch.volume
     if volume is not None and launch.packs_on_volume:
         yield Place(volume / ".cache" / "comfy-worker" / "bytecode", volume)
-    for folder in cache_folders():
+    for folder in (each / "bytecode" for each in cache_folders()):
         if volume is None or launch.packs_on_volume or not folder.resolve().is_relative_to(volume.resolve()):
-            yield Place(folder / "bytecode")
+            yield Place(folder)
 
 
 def _sources(settings: Settings, launch: Launch) -> Iterator[Path]:
