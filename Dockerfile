@@ -43,6 +43,7 @@ ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
     PIP_NO_INPUT=1 \
     PIP_PREFER_BINARY=1 \
     PIP_ROOT_USER_ACTION=ignore \
+    UV_COMPILE_BYTECODE=1 \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
 

@@ -221,7 +221,7 @@ import json, sys
 from pathlib import Path
 from worker import Worker
 from worker.embedded.deferred import switch
-switch.index_folders = lambda: [Path.home()]
+switch.cache_folders = lambda: [Path.home()]
 with Worker() as worker:
     nodes = worker.runtime.main.nodes
     names, shown = list(nodes.NODE_CLASS_MAPPINGS), sorted(nodes.NODE_DISPLAY_NAME_MAPPINGS.items())

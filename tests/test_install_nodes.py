@@ -412,6 +412,21 @@ def test_what_a_person_has_changed_is_kept(install: Install, custom_nodes: Path,
     assert (custom_nodes / "pack" / "__init__.py").read_text() == "# mine\n"
 
 
+def test_packs_are_compiled(install: Install, custom_nodes: Path, tmp_path: Path) -> None:
+    """Also a pack with a broken file, a file named as one of Python's own, and compiled files in its repository."""
+    repository, name = tmp_path / "pack", f"__init__.{sys.implementation.cache_tag}.pyc"
+    (repository / "__pycache__").mkdir(parents=True)
+    (repository / "__pycache__" / name).write_bytes(b"stale")
+    url, _ = pack(repository, types="raise SystemExit(1)\n", broken="def (:\n", escapes=r"'\d'")
+    answer = install(url)
+    assert answer.returncode == 0
+    assert answer.stderr == ""
+    assert (custom_nodes / "pack" / "__pycache__" / name).read_bytes() != b"stale"
+    assert len(list((custom_nodes / "pack" / "__pycache__").glob("*.pyc"))) == 3
+    commit(repository, {"new.py": ""})
+    assert outcomes(install(url)) == {url: "replaced"}, "compiled files are no changes of a person's"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_all_as_it_was(
     install: Install, project: Path, variables: Mapping[str, str], custom_nodes: Path, tmp_path: Path, number: int

@@ -31,6 +31,7 @@ DEFAULTS: dict[str, object] = {
     "comfy_base_dir": None,
     "comfy_args": (),
     "defer_imports": "off",
+    "bytecode_cache": "auto",
     "save_metadata": False,
     "output_format": "png",
     "output_quality": 90,

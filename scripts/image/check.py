@@ -176,6 +176,8 @@ def check_derived(image: str, folder: Path) -> str:
         buildah("bud", "--isolation", "chroot", "--format", "docker", "--pull=never", "--tag", tag, str(context))
     try:
         with Container(tag) as container, serving(container, folder / "derived.log") as (_, address):
+            if not list(container.root.glob("comfyui/custom_nodes/pack/__pycache__/__init__.*.pyc")):
+                raise CheckFailed("comfy-node-install has not compiled the pack")
             request = {"input": {"workflow": _derived_workflow()}}
             picture, seconds = run_job(address, request)
     finally:

@@ -48,8 +48,9 @@ def head(folder: Path) -> str | None:
 
 
 def has_changes(folder: Path) -> bool:
-    """Whether files of the repository in ``folder`` differ from its commit."""
-    return head(folder) is not None and bool(_try(folder, "status", "--porcelain", "-uno").output.strip())
+    """Whether files of the repository in ``folder`` differ from its commit, other than compiled ones."""
+    status = ("status", "--porcelain", "-uno", "--", ".", ":!*.pyc")
+    return head(folder) is not None and bool(_try(folder, *status).output.strip())
 
 
 def _fetch(source: GitSource, folder: Path) -> str:

@@ -95,7 +95,15 @@ def _install(source: Source, new: Path, target: Path, folder: Path, plan: Plan) 
         plan.packages.check_protected()
         if code:
             raise PackFailed(f"its install.py ended with exit code {code}; its output stands above")
+        _compile(target)
     return changes
+
+
+def _compile(target: Path) -> None:
+    """Compile the pack, since the worker writes nothing there. What cannot be compiled is told when it is imported."""
+    # Without -P, modules of the pack would replace Python's own.
+    command = (sys.executable, "-P", "-W", "ignore", "-m", "compileall", "-q", "-q", str(target))
+    run(command, target, {})
 
 
 def _run_install_script(target: Path, plan: Plan) -> int:

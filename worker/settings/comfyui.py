@@ -77,6 +77,12 @@ class ComfyUiSettings(BaseModel):
         "`auto` imports large packages and ComfyUI's own node files when a job first needs them, so that the start is "
         "shorter: try it with your node packs. `off` imports everything at the start.",
     )
+    bytecode_cache: Literal["auto", "off"] = setting(
+        "auto",
+        "auto or off",
+        "Keep the compiled code of ComfyUI's and the node packs' files that are not compiled, so that the next start "
+        "need not compile them again.",
+    )
     comfy_args: Flags = setting(
         (),
         "ComfyUI's command line flags, quoted as in a shell",

@@ -18,13 +18,7 @@ from worker.embedded.deferred.nodes.classes import can_defer, deferring_classes
 from worker.embedded.deferred.nodes.index import NodeIndex
 from worker.embedded.deferred.nodes.mapping import loaded_classes
 from worker.embedded.deferred.nodes.node_files import Classes, NodeFiles
-
-PROJECT = Path(__file__).resolve().parents[3]
-
-
-def index_folders() -> tuple[Path, ...]:
-    """Where indexes of ComfyUI's node files are kept: with the worker, so that an image has one, or with the user."""
-    return PROJECT / ".cache", Path.home() / ".cache" / "comfy-worker"
+from worker.embedded.start.cache_folders import cache_folders
 
 
 class LateImports:
@@ -62,7 +56,7 @@ class LateImports:
         if not self._is_on or not can_defer(main.nodes):
             yield
             return
-        index = NodeIndex(index_folders(), self._tree)
+        index = NodeIndex(cache_folders(), self._tree)
         files = NodeFiles(main.nodes, self._surroundings, self._tell)
         with deferring_classes(main, index, files, self._end_of_start):
             yield

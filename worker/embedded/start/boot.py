@@ -10,8 +10,6 @@ import asyncio
 import contextlib
 import importlib
 import logging
-import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.embedded import versions
+from worker.embedded.bytecode.switch import keep_bytecode
 from worker.embedded.cache.fingerprint import JobContent, install_fingerprints
 from worker.embedded.cache.node_cache import NodeCache
 from worker.embedded.cache.reuse import FileReuse
@@ -44,7 +43,7 @@ from worker.embedded.start.launch import Launch, plan_launch
 from worker.embedded.start.loops import server_loop
 from worker.embedded.start.manager import put_manager_offline
 from worker.embedded.start.node_packs import NodePack, off_main_thread, recording_packs
-from worker.embedded.start.source import ComfySource
+from worker.embedded.start.source import ComfySource, enter
 from worker.engine.workspace import StateFolder
 from worker.errors import NoDevice, StartError
 from worker.events import Notice, Say
@@ -103,7 +102,8 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     folders = ComfyFolders(state, source.base / "input", settings.output_folders)
     folders.make_output_folders()  # Before packs are imported, which may look at once.
     late = LateImports(is_on=settings.defer_imports == "auto", tree=source.path)
-    _enter(source)
+    enter(source)
+    keep_bytecode(settings, launch)
     with arguments(launch.flags), own_logging(settings), server_loop() as loop:
         with _step("core", timings, say, f"importing ComfyUI {source.version}"):
             _begin_import(late)
@@ -143,15 +143,6 @@ def _plan(settings: Settings, state: StateFolder, timings: dict[str, float], say
     if warning := versions.untried(launch.source.version):
         say(Notice(warning, is_warning=True))
     return launch
-
-
-def _enter(source: ComfySource) -> None:
-    """Let this process find ComfyUI's modules and folder."""
-    sys.path.insert(0, str(source.path))
-    # Nothing may be written under the ComfyUI tree. scripts/install has compiled it.
-    sys.dont_write_bytecode = True
-    # Some packs look for ComfyUI's folder here. Otherwise they would take the folder of __main__.
-    os.environ["COMFYUI_PATH"] = str(source.path)
 
 
 def _begin_import(late: LateImports) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +55,15 @@ def find_tree(comfyui_path: Path | None) -> tuple[Path, str, Path]:
     if _is_tree(PACKAGED):
         return PACKAGED, "packaged copy", PACKAGED_BASE
     raise ComfyNotFound("ComfyUI was not found: run scripts/install, or set COMFYUI_PATH to a ComfyUI tree")
+
+
+def enter(source: ComfySource) -> None:
+    """Let this process find ComfyUI's modules and folder."""
+    sys.path.insert(0, str(source.path))
+    # Nothing may be written under the ComfyUI tree: see worker/embedded/bytecode.
+    sys.dont_write_bytecode = True
+    # Some packs look for ComfyUI's folder here. Otherwise they would take the folder of __main__.
+    os.environ["COMFYUI_PATH"] = str(source.path)
 
 
 def _is_tree(path: Path) -> bool:

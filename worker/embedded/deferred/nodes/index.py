@@ -7,13 +7,13 @@ import hashlib
 import json
 import os
 import platform
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from worker.embedded.deferred.nodes.packages import installed, loaded_packages, missing
+from worker.embedded.start.cache_folders import keep
 
 # Where the code is that decides which classes the files have. The rest of a tree is models, packs and tests.
 _FOLDERS = ("comfy", "comfy_api", "comfy_api_nodes", "comfy_config", "comfy_execution", "comfy_extras", "app", "utils")
@@ -70,13 +70,7 @@ class NodeIndex:
             return
         files = {path: asdict(file) for path, file in self._files.items()}
         text = json.dumps({"packages": sorted(loaded_packages()), "files": files})
-        for place in self._places:
-            part = place.with_name(f"{place.name}.{secrets.token_hex(4)}")
-            with contextlib.suppress(OSError):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                part.write_text(text, "utf-8")
-                part.replace(place)
-                return
+        keep(self._places, text.encode())
 
 
 def _fitting(kept: Any) -> dict[str, NodeFile]:
