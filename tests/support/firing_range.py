@@ -46,7 +46,17 @@ LONGEST_S = 20.0
 _LONGEST_WAIT_S = 10.0
 LARGEST_MB = 1500.0  # By which a job may make the process larger while it runs.
 # Of the project: what other programs write.
-LEFT_OUT = (".git", ".hypothesis", ".venv", ".pytest_cache", ".ruff_cache", ".mypy_cache", "__pycache__", "vendor")
+LEFT_OUT = (
+    ".git",
+    ".cache",
+    ".hypothesis",
+    ".venv",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".mypy_cache",
+    "__pycache__",
+    "vendor",
+)
 GOOD = graphs.solid(0x123456)
 
 
