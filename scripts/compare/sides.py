@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,19 +45,33 @@ class Places:
         return (*self.settings.comfy_args, *(("--extra-model-paths-config", str(paths)) if paths.is_file() else ()))
 
 
-def observe(name: str, options: Options, cases: Sequence[Case], places: Places, progress: Progress) -> Seen:
-    """Start the side ``name``, and run ``cases`` on it, one after the other. If it ends, it is started anew.
+def observe(
+    name: str,
+    options: Options,
+    plan: Callable[[Seen], Sequence[Case]],
+    places: Places,
+    progress: Progress,
+) -> Seen:
+    """Start the side ``name``, and run what ``plan`` gives, one after the other. If it ends, it is started anew.
+
+    Args:
+        name: ``SERVER``, ``WORKER`` or ``SECOND_SERVER``.
+        options: what the command line asks for.
+        plan: gets what was seen of the side's start, and returns the workflows to run.
+        places: where everything is.
+        progress: what is told meanwhile.
 
     Raises:
         Failure: it does not start.
     """
-    progress.begin(f"{_SHOWN[name]}: {len(options.packs)} packs, {len(cases)} workflows", len(cases) + 1)
-    side, seen, waiting = _side(name, options, places), None, list(cases)
+    progress.begin(f"{_SHOWN[name]} with {len(options.packs)} packs starts", 1)
+    side, seen, waiting = _side(name, options, places), None, list[Case]()
     while seen is None or waiting:
         try:
             with side.start() as started:
-                seen = seen or started
-                progress.advance()
+                if seen is None:
+                    seen, waiting = started, list(plan(started))
+                    progress.begin(f"{_SHOWN[name]}: {len(waiting)} workflows", len(waiting))
                 while waiting:
                     case = waiting.pop(0)
                     ran = seen.runs[case.name] = side.run(case, places.files / name / case.name)
