@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from compare.options import Case
 
+# Variables of both sides. A pack that makes a list of a set has the same order on both.
+SAME_ORDER = {"PYTHONHASHSEED": "0"}
 SUCCESS, FAILED, REFUSED, LATE, ENDED = "success", "failed", "refused", "too late", "ended the process"
 
 

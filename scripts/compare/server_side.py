@@ -15,7 +15,20 @@ from typing import Any
 import requests
 from comfy_server import ComfyServer
 
-from compare.observed import ENDED, FAILED, LATE, REFUSED, SUCCESS, Pack, Ran, Seen, names_of, plain, texts_of
+from compare.observed import (
+    ENDED,
+    FAILED,
+    LATE,
+    REFUSED,
+    SAME_ORDER,
+    SUCCESS,
+    Pack,
+    Ran,
+    Seen,
+    names_of,
+    plain,
+    texts_of,
+)
 from compare.options import Case
 from worker.job.files.staging import InputLimits, stage
 from worker.job.prefixes import expand_prefixes
@@ -26,7 +39,11 @@ from worker.remote.socket import Binary, EventSocket, SocketClosed
 
 # Newer versions of ComfyUI begin a line with its level, in colours.
 _IMPORTED = re.compile(r"(\d+\.\d+) seconds( \(IMPORT FAILED\))?: (/[^\n\x1b]+)")
-_REASON = re.compile(r"Cannot import (/.*?) module for custom nodes: ([^\n\x1b]*)")
+_REASONS = (
+    re.compile(r"Cannot import (?P<path>/.*?) module for custom nodes: (?P<text>[^\n\x1b]*)"),
+    re.compile(r"(?P<text>(?:Error while calling )?comfy_entrypoint in (?P<path>/.*?)(?:: | is | did )[^\n\x1b]*)"),
+    re.compile(r"(?P<text>Skip (?P<path>/.*?) module for custom nodes due to [^\n\x1b]*)"),
+)
 _ALL = InputLimits(10**12, 10**12, urls=True, any_kind=True)
 _PREVIEW, _PREVIEW_WITH_METADATA = 1, 4  # ComfyUI's ``protocol.BinaryEventTypes``.
 
@@ -58,7 +75,7 @@ class ServerSide:
     @contextlib.contextmanager
     def start(self) -> Iterator[Seen]:
         """Start it, and see its packs and classes. Raises RuntimeError if it does not start."""
-        self._server = ComfyServer(self._base, self._flags)
+        self._server = ComfyServer(self._base, self._flags, environment=SAME_ORDER)
         self._server.link_inputs()
         self._output, self._api = self._server.root / "output", ComfyApi(self._server.host)
         self._empty_output()
@@ -159,7 +176,8 @@ class ServerSide:
 
     def _packs(self) -> dict[str, Pack]:
         log = self._server.log.read_text(encoding="utf-8", errors="replace")
-        reasons = {Path(path).name: reason for path, reason in _REASON.findall(log)}
+        found = (match for reason in _REASONS for match in reason.finditer(log))
+        reasons = {Path(match["path"]).name: match["text"] for match in found}
         packs = {}
         for seconds, failed, path in _IMPORTED.findall(log):
             name = Path(path.strip()).name

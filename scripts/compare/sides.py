@@ -12,7 +12,7 @@ from bench.progress import Progress
 from command_line import ExitCode, Failure
 
 from compare.bases import make_base
-from compare.observed import FAILED, REFUSED, SUCCESS, Seen, Side
+from compare.observed import FAILED, REFUSED, SAME_ORDER, SUCCESS, Seen, Side
 from compare.options import Case, Options
 from compare.server_side import ServerSide
 from compare.worker_side import WorkerSide
@@ -102,5 +102,6 @@ def _side(name: str, options: Options, places: Places) -> Side:
         OUTPUT_FOLDERS=",".join(settings.output_folders),
         SAVE_METADATA=str(settings.save_metadata).lower(),
         WARMUP_WORKFLOW="",
+        **SAME_ORDER,
     )
     return WorkerSide(environment, options.timeout_s, log)
