@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +13,6 @@ from bench.contenders.setup import EMBEDDED, Setup
 from bench.progress import Progress
 from command_line import ExitCode, Failure
 
-from compare.bases import make_base
 from compare.observed import FAILED, REFUSED, SAME_ORDER, SUCCESS, Seen, Side
 from compare.options import Case, Options
 from compare.server_side import ServerSide
@@ -21,6 +22,8 @@ from worker.settings import Settings
 
 SERVER, WORKER, SECOND_SERVER = "server", "worker", "second-server"
 _SHOWN = {SERVER: "the stock server", WORKER: "the worker", SECOND_SERVER: "a second stock server"}
+_LARGE = 50_000_000  # Bytes above which a file is linked. Packs keep models in their folders.
+_LEFT_OUT = shutil.ignore_patterns(".git", "__pycache__")
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def observe(
 
 def _side(name: str, options: Options, places: Places) -> Side:
     settings = places.settings
-    base = make_base(places.bases / name, options.packs, places.user.base)
+    base = _make_base(places.bases / name, options.packs, places.user.base)
     log = places.files / name / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     if name != WORKER:
@@ -105,3 +108,27 @@ def _side(name: str, options: Options, places: Places) -> Side:
         **SAME_ORDER,
     )
     return WorkerSide(environment, options.timeout_s, log)
+
+
+def _make_base(folder: Path, packs: Iterable[Path], user_base: Path) -> Path:
+    """Make ``folder`` a base directory with ``packs``, and with what ``user_base`` has besides packs."""
+    (folder / "custom_nodes").mkdir(parents=True)
+    for pack in packs:
+        target = folder / "custom_nodes" / pack.name
+        if pack.is_dir():
+            shutil.copytree(pack, target, ignore=_LEFT_OUT, copy_function=_copy, ignore_dangling_symlinks=True)
+        else:
+            _copy(str(pack), str(target))
+    for name in ("models", "input"):
+        if (user_base / name).is_dir():
+            (folder / name).symlink_to((user_base / name).resolve())
+        else:
+            (folder / name).mkdir()
+    return folder
+
+
+def _copy(source: str, target: str) -> None:
+    if os.stat(source).st_size > _LARGE:  # noqa: PTH116
+        Path(target).symlink_to(Path(source).resolve())
+    else:
+        shutil.copy2(source, target)
