@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from compare.contents import difference
 from compare.differences import of_runs
+from compare.each_node import each_node
 from compare.observed import SUCCESS, Ran
 from compare.report import SCHEMA
+from compare.worker_process import object_info
+from compare_packs_command import compare_packs
 from graphs import Graph, node, solid
 from media import sound, video
 from PIL import Image, PngImagePlugin
 
+from worker import Worker
 from worker.embedded.start.source import find_source
 from worker.settings import load_settings
 
-ROOT = Path(__file__).resolve().parents[1]
 KIND = """
 import os, random, sys
 import folder_paths, nodes
@@ -78,6 +79,25 @@ if IN_WORKER:
     NODE_CLASS_MAPPINGS["TwoFacedMore"] = Draws
 """
 )
+ADDS = (
+    KIND
+    + """
+class Adds:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("INT",), "run", "test"
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"a": ("INT", {"default": 2, "min": 1}), "image": ("IMAGE",)}}
+    def run(self, a, image):
+        return (a + 1,)
+
+class Upscales(Adds):
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("UPSCALE_MODEL",)}}
+
+NODE_CLASS_MAPPINGS = {"Adds / one": Adds, "Upscales": Upscales}
+"""
+)
 FLOWS: dict[str, Graph] = {
     "draws": solid() | {"3": node("HonestDraws", images=["1", 0], filename_prefix="a/b")},
     "for-the-page": solid() | {"2": node("SaveImageWebsocket", images=["1", 0])},
@@ -89,18 +109,6 @@ FLOWS: dict[str, Graph] = {
     "z-ends": {"1": node("HonestEnds")},
     "zz-goes-on": solid(),
 }
-
-
-def compare_packs(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """``scripts/compare_packs ARGUMENTS``."""
-    return subprocess.run(
-        [ROOT / "scripts" / "compare_packs", *arguments],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
 
 
 def make_pack(folder: Path, name: str, source: str) -> Path:
@@ -168,9 +176,13 @@ def test_packs_of_several_kinds(tmp_path: Path, user_base: Path) -> None:
 def test_exit_codes_for_scripts(tmp_path: Path, user_base: Path) -> None:
     workflow = tmp_path / "solid.json"
     workflow.write_text(json.dumps(solid()))
-    done = compare_packs(workflow, COMFY_BASE_DIR=str(user_base))
+    adds = make_pack(tmp_path, "adds", ADDS)
+    done = compare_packs("broken", adds, workflow, "--each-node", COMFY_BASE_DIR=str(user_base))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing differs\nworks on neither: Broken: " in done.stdout
+    assert " Adds / one" not in done.stdout
+    assert " Adds _ one " in done.stdout
+    assert "not tried: Upscales: model needs UPSCALE_MODEL, which no class here makes without a model" in done.stdout
     done = compare_packs(make_pack(tmp_path, "ends", "import os; os._exit(3)"))
     assert (done.returncode, done.stdout) == (3, "")
     assert "compare_packs: the stock server does not start: " in done.stderr
@@ -186,6 +198,18 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (2, "")
         assert text in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_workflow_for_each_node(worker: Worker) -> None:
+    """It has what the class needs, is small, and shows what the class gives."""
+    cases, untried = each_node(object_info(worker), {"test_nodes"})
+    flows = {case.name: case for case in cases}
+    assert {"TestShowsText", "TestMakesNoise", "TestUsesSaveImage"} <= flows.keys()
+    assert untried == {"TestChoosesFolder": "folder has no choice here, such as a model file"}
+    for name, count in {"TestMakesNoise": 1, "TestUsesSaveImage": 1, "TestShowsInPassing": 0}.items():
+        result = worker.run(flows[name].job.workflow, {image.name: image.data for image in flows[name].job.images})
+        assert len(result.images) == count
+    assert result.texts
 
 
 def written(path: Path, picture: Image.Image, **texts: str) -> Path:

@@ -148,7 +148,7 @@ def _plain(each: NodeInput) -> Any:
     if "BOOLEAN" in each.kinds:
         return bool(default)
     low = each.options.get("min", 0)
-    value = low if default is None else default
+    value = max(low, 1) if default is None else default
     for pattern, most in _SMALLER.items():
         if isinstance(value, int | float) and value > most and pattern.search(each.name):
             return max(low, most)
