@@ -32,9 +32,11 @@ from compare.observed import (
 from compare.options import Case
 from worker.job.files.staging import InputLimits, stage
 from worker.job.prefixes import expand_prefixes
+from worker.protocol.page_pictures import sources
 from worker.protocol.prompt_outcome import file_entries
 from worker.remote.api import ComfyApi
 from worker.remote.http import ServerRefused, ServerUnreachable
+from worker.remote.page_frames import picture_of_route
 from worker.remote.socket import Binary, EventSocket, SocketClosed
 
 # Newer versions of ComfyUI begin a line with its level, in colours.
@@ -125,7 +127,8 @@ class ServerSide:
         """Wait until the queue is empty, also of what nodes have queued. ``sent`` gets the pictures for the page."""
         give_up = time.monotonic() + self._timeout_s
         while time.monotonic() < give_up:
-            while (frame := self._socket.receive(0.2)) is not None:
+            # A node that runs for ever may send without end.
+            while time.monotonic() < give_up and (frame := self._socket.receive(0.2)) is not None:
                 if isinstance(frame, Binary) and (picture := _picture(frame)):
                     sent.append(picture)
             queue = self._api.queue()
@@ -149,6 +152,8 @@ class ServerSide:
                     ran.lines = (*ran.lines, plain(said, self._hidden))
         ran.ui = {node_id: plain(shown, self._hidden) for node_id, shown in ui.items()}
         ran.texts = tuple((seen_as[node_id], text) for node_id, text in texts_of(ran.ui))
+        named = (entry for dicts in ui.values() for shown in dicts for entry in sources(shown, "http"))
+        sent += [picture for entry in named if (picture := picture_of_route(self._api, entry)) is not None]
         ran.files = self._files(ui, folder)
         ran.sent = tuple(_kept(picture, folder / f"sent-{number}") for number, picture in enumerate(sent, 1))
         return ran
