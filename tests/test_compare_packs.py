@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from compare.differences import of_runs
 from compare.each_node import each_node
 from compare.observed import SUCCESS, Ran
 from compare.report import SCHEMA
+from compare.server_side import ServerSide
 from compare.worker_process import object_info
 from compare_packs_command import compare_packs
 from graphs import Graph, node, solid
@@ -23,8 +25,11 @@ from worker.embedded.start.source import find_source
 from worker.settings import load_settings
 
 KIND = """
-import os, random, sys
+import io, os, random, sys
 import folder_paths, nodes
+from aiohttp import web
+from PIL import Image
+from server import PromptServer
 
 IN_WORKER = "worker.worker" in sys.modules
 
@@ -48,7 +53,18 @@ class Ends(Varies):
     def run(self):
         os._exit(7)
 
-NODE_CLASS_MAPPINGS = {"HonestDraws": Draws, "HonestVaries": Varies, "HonestEnds": Ends}
+@PromptServer.instance.routes.get("/etn/image/{id}")
+async def picture(request):
+    content = io.BytesIO()
+    Image.new("RGB", (8, 8), request.match_info["id"]).save(content, "PNG")
+    return web.Response(body=content.getvalue())
+
+class ForARoute(Varies):
+    def run(self):
+        return {"ui": {"images": [{"source": "http", "id": "red"}], "of": [str(object())]}}
+
+NODE_CLASS_MAPPINGS = {"HonestDraws": Draws, "HonestVaries": Varies, "HonestEnds": Ends,
+                       "HonestForARoute": ForARoute}
 """
 )
 TWO_FACED = (
@@ -101,6 +117,7 @@ NODE_CLASS_MAPPINGS = {"Adds / one": Adds, "Upscales": Upscales}
 FLOWS: dict[str, Graph] = {
     "draws": solid() | {"3": node("HonestDraws", images=["1", 0], filename_prefix="a/b")},
     "for-the-page": solid() | {"2": node("SaveImageWebsocket", images=["1", 0])},
+    "for-a-route": {"1": node("HonestForARoute")},
     "refused": solid() | {"3": node("LoadImage", image="nope.png"), "2": node("SaveImage", images=["3", 0])},
     "two-faced-draws": solid() | {"2": node("TwoFacedDraws", images=["1", 0], filename_prefix="b")},
     "two-faced-raises": {"1": node("TwoFacedRaises", text="no")},
@@ -164,6 +181,7 @@ def test_packs_of_several_kinds(tmp_path: Path, user_base: Path) -> None:
     assert set(outcomes.values()) == {SUCCESS}, "also the one after the end of the process"
     assert found["workflows"]["draws.json"]["server"]["files"] == ["ComfyUI_00001_.png", "a/b_00001_.png"]
     assert found["workflows"]["for-the-page.json"]["server"]["files"] == ["sent-1"]
+    assert found["workflows"]["for-a-route.json"]["server"]["files"] == ["sent-1"]
     assert found["packs"]["Broken"]["worker"]["error"] == found["packs"]["Broken"]["server"]["error"]
     assert "works on neither: Broken: No module named 'no_such_module'; refused.json: refused" in done.stdout
     assert "files, b_00001_.png: 100.00% of the pixels differ, by 128 of 255 at most" in done.stdout
@@ -254,6 +272,15 @@ def test_videos_and_sounds_are_compared_as_they_are_when_decoded(tmp_path: Path)
         apart = difference(one, other)
         assert apart is not None
         assert apart.startswith("when decoded, ")
+
+
+@pytest.mark.timeout(60)
+def test_a_node_that_sends_without_end_is_stopped_on_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    side = ServerSide(Path(), Path(), (), 0.2, (), Path())
+    monkeypatch.setattr(side, "_socket", SimpleNamespace(receive=lambda _: object()), raising=False)
+    busy = SimpleNamespace(running=["a"], pending=[])
+    monkeypatch.setattr(side, "_api", SimpleNamespace(queue=lambda: busy), raising=False)
+    assert not side._follow([])
 
 
 def test_pictures_for_the_page_must_arrive(tmp_path: Path) -> None:
