@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from compare.contents import difference
-from compare.differences import of_runs
+from compare.differences import of_runs, with_varying
 from compare.each_node import each_node
 from compare.observed import SUCCESS, Ran
 from compare.report import SCHEMA
@@ -272,6 +272,15 @@ def test_videos_and_sounds_are_compared_as_they_are_when_decoded(tmp_path: Path)
         apart = difference(one, other)
         assert apart is not None
         assert apart.startswith("when decoded, ")
+
+
+def test_files_with_random_names_vary(tmp_path: Path) -> None:
+    file = written(tmp_path / "any.png", Image.new("RGB", (8, 8)))
+    server, worker, second = (Ran(SUCCESS, files={name: file}) for name in ("1.png", "2.png", "3.png"))
+    found = list(of_runs("flow", server, worker))
+    assert [one.what for one in found] == ["1.png", "2.png"]
+    assert all(one.varies for one in with_varying(found, list(of_runs("flow", server, second))))
+    assert not any(one.varies for one in with_varying(found, list(of_runs("flow", server, server))))
 
 
 @pytest.mark.timeout(60)

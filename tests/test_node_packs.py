@@ -13,6 +13,8 @@ from compare_packs_command import compare_packs
 
 FOLDER = os.environ.get("NODE_PACKS_DIR")
 PACKS = sorted(path.parent for path in Path(FOLDER).glob("*/__init__.py")) if FOLDER else []
+# Asks ComfyUI's own port, which the worker does not have.
+DIFFERENT = {("comfy_mtb", "Get Batch From History _mtb_")}
 
 
 @pytest.mark.full
@@ -31,6 +33,7 @@ def test_each_node_of_a_pack(pack: Path, tmp_path: Path, tiny_checkpoint: Path) 
     found: dict[str, Any] = json.loads((tmp_path / "found.json").read_text())
     # Nodes that wait for a person wait for ever on a server. The worker ends their job.
     endless = {name for name, run in found["workflows"].items() if run["server"]["outcome"] == LATE}
-    apart = [one for one in found["differences"] if not one["varies"] and one["where"] not in endless]
+    known = endless | {where for name, where in DIFFERENT if name == pack.name}
+    apart = [one for one in found["differences"] if not one["varies"] and one["where"] not in known]
     assert not apart, done.stdout
     assert found["workflows"] or found["packs"][pack.name]["server"]["error"]
