@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from compare.contents import difference
-from compare.differences import of_runs
+from compare.differences import of_runs, with_varying
+from compare.each_node import each_node
 from compare.observed import SUCCESS, Ran
 from compare.report import SCHEMA
+from compare.server_side import ServerSide
+from compare.worker_process import object_info
+from compare_packs_command import compare_packs
 from graphs import Graph, node, solid
 from media import sound, video
 from PIL import Image, PngImagePlugin
 
+from worker import Worker
 from worker.embedded.start.source import find_source
 from worker.settings import load_settings
 
-ROOT = Path(__file__).resolve().parents[1]
 KIND = """
-import os, random, sys
+import io, os, random, sys
 import folder_paths, nodes
+from aiohttp import web
+from PIL import Image
+from server import PromptServer
 
 IN_WORKER = "worker.worker" in sys.modules
 
@@ -47,7 +53,18 @@ class Ends(Varies):
     def run(self):
         os._exit(7)
 
-NODE_CLASS_MAPPINGS = {"HonestDraws": Draws, "HonestVaries": Varies, "HonestEnds": Ends}
+@PromptServer.instance.routes.get("/etn/image/{id}")
+async def picture(request):
+    content = io.BytesIO()
+    Image.new("RGB", (8, 8), request.match_info["id"]).save(content, "PNG")
+    return web.Response(body=content.getvalue())
+
+class ForARoute(Varies):
+    def run(self):
+        return {"ui": {"images": [{"source": "http", "id": "red"}], "of": [str(object())]}}
+
+NODE_CLASS_MAPPINGS = {"HonestDraws": Draws, "HonestVaries": Varies, "HonestEnds": Ends,
+                       "HonestForARoute": ForARoute}
 """
 )
 TWO_FACED = (
@@ -78,9 +95,29 @@ if IN_WORKER:
     NODE_CLASS_MAPPINGS["TwoFacedMore"] = Draws
 """
 )
+ADDS = (
+    KIND
+    + """
+class Adds:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("INT",), "run", "test"
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"a": ("INT", {"default": 2, "min": 1}), "image": ("IMAGE",)}}
+    def run(self, a, image):
+        return (a + 1,)
+
+class Upscales(Adds):
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("UPSCALE_MODEL",)}}
+
+NODE_CLASS_MAPPINGS = {"Adds / one": Adds, "Upscales": Upscales}
+"""
+)
 FLOWS: dict[str, Graph] = {
     "draws": solid() | {"3": node("HonestDraws", images=["1", 0], filename_prefix="a/b")},
     "for-the-page": solid() | {"2": node("SaveImageWebsocket", images=["1", 0])},
+    "for-a-route": {"1": node("HonestForARoute")},
     "refused": solid() | {"3": node("LoadImage", image="nope.png"), "2": node("SaveImage", images=["3", 0])},
     "two-faced-draws": solid() | {"2": node("TwoFacedDraws", images=["1", 0], filename_prefix="b")},
     "two-faced-raises": {"1": node("TwoFacedRaises", text="no")},
@@ -89,18 +126,6 @@ FLOWS: dict[str, Graph] = {
     "z-ends": {"1": node("HonestEnds")},
     "zz-goes-on": solid(),
 }
-
-
-def compare_packs(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """``scripts/compare_packs ARGUMENTS``."""
-    return subprocess.run(
-        [ROOT / "scripts" / "compare_packs", *arguments],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
 
 
 def make_pack(folder: Path, name: str, source: str) -> Path:
@@ -156,6 +181,7 @@ def test_packs_of_several_kinds(tmp_path: Path, user_base: Path) -> None:
     assert set(outcomes.values()) == {SUCCESS}, "also the one after the end of the process"
     assert found["workflows"]["draws.json"]["server"]["files"] == ["ComfyUI_00001_.png", "a/b_00001_.png"]
     assert found["workflows"]["for-the-page.json"]["server"]["files"] == ["sent-1"]
+    assert found["workflows"]["for-a-route.json"]["server"]["files"] == ["sent-1"]
     assert found["packs"]["Broken"]["worker"]["error"] == found["packs"]["Broken"]["server"]["error"]
     assert "works on neither: Broken: No module named 'no_such_module'; refused.json: refused" in done.stdout
     assert "files, b_00001_.png: 100.00% of the pixels differ, by 128 of 255 at most" in done.stdout
@@ -168,9 +194,13 @@ def test_packs_of_several_kinds(tmp_path: Path, user_base: Path) -> None:
 def test_exit_codes_for_scripts(tmp_path: Path, user_base: Path) -> None:
     workflow = tmp_path / "solid.json"
     workflow.write_text(json.dumps(solid()))
-    done = compare_packs(workflow, COMFY_BASE_DIR=str(user_base))
+    adds = make_pack(tmp_path, "adds", ADDS)
+    done = compare_packs("broken", adds, workflow, "--each-node", COMFY_BASE_DIR=str(user_base))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing differs\nworks on neither: Broken: " in done.stdout
+    assert " Adds / one" not in done.stdout
+    assert " Adds _ one " in done.stdout
+    assert "not tried: Upscales: model needs UPSCALE_MODEL, which no class here makes without a model" in done.stdout
     done = compare_packs(make_pack(tmp_path, "ends", "import os; os._exit(3)"))
     assert (done.returncode, done.stdout) == (3, "")
     assert "compare_packs: the stock server does not start: " in done.stderr
@@ -186,6 +216,18 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (2, "")
         assert text in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_workflow_for_each_node(worker: Worker) -> None:
+    """It has what the class needs, is small, and shows what the class gives."""
+    cases, untried = each_node(object_info(worker), {"test_nodes"})
+    flows = {case.name: case for case in cases}
+    assert {"TestShowsText", "TestMakesNoise", "TestUsesSaveImage"} <= flows.keys()
+    assert untried == {"TestChoosesFolder": "folder has no choice here, such as a model file"}
+    for name, count in {"TestMakesNoise": 1, "TestUsesSaveImage": 1, "TestShowsInPassing": 0}.items():
+        result = worker.run(flows[name].job.workflow, {image.name: image.data for image in flows[name].job.images})
+        assert len(result.images) == count
+    assert result.texts
 
 
 def written(path: Path, picture: Image.Image, **texts: str) -> Path:
@@ -230,6 +272,24 @@ def test_videos_and_sounds_are_compared_as_they_are_when_decoded(tmp_path: Path)
         apart = difference(one, other)
         assert apart is not None
         assert apart.startswith("when decoded, ")
+
+
+def test_files_with_random_names_vary(tmp_path: Path) -> None:
+    file = written(tmp_path / "any.png", Image.new("RGB", (8, 8)))
+    server, worker, second = (Ran(SUCCESS, files={name: file}) for name in ("1.png", "2.png", "3.png"))
+    found = list(of_runs("flow", server, worker))
+    assert [one.what for one in found] == ["1.png", "2.png"]
+    assert all(one.varies for one in with_varying(found, list(of_runs("flow", server, second))))
+    assert not any(one.varies for one in with_varying(found, list(of_runs("flow", server, server))))
+
+
+@pytest.mark.timeout(60)
+def test_a_node_that_sends_without_end_is_stopped_on_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    side = ServerSide(Path(), Path(), (), 0.2, (), Path())
+    monkeypatch.setattr(side, "_socket", SimpleNamespace(receive=lambda _: object()), raising=False)
+    busy = SimpleNamespace(running=["a"], pending=[])
+    monkeypatch.setattr(side, "_api", SimpleNamespace(queue=lambda: busy), raising=False)
+    assert not side._follow([])
 
 
 def test_pictures_for_the_page_must_arrive(tmp_path: Path) -> None:

@@ -155,3 +155,16 @@ def test_what_has_its_line_already_gets_no_second_one(ask: Ask) -> None:
 def test_a_job_that_failed_names_no_silent_node(ask: Ask) -> None:
     graph = graphs.through("TestRaises", color=0x320007) | {"9": graphs.node("TestShows", ui="{}")}
     assert "warnings" not in ask(graph)
+
+
+@pytest.mark.backends("embedded")  # A ComfyUI server does not tell it, and has nothing else that would.
+def test_what_a_node_on_the_way_showed_arrives_from_the_cache(ask: Ask) -> None:
+    graph = {"1": graphs.node("TestShowsInPassing", text="seen"), "2": graphs.node("TestShowsText", text=["1", 0])}
+    first, again = ask(graph), ask(graph)
+    assert again == first
+    other = ask(graph | {"2": graphs.node("PreviewAny", source=["1", 0])})
+    for answer in (again, other):
+        assert {"node_id": "1", "text": "seen"} in answer["text"]
+        assert [file["filename"] for file in answer["files"]] == ["passing.txt"]
+    unneeded = ask({"1": graph["1"], "2": graphs.node("TestShowsText", text="alone")})
+    assert unneeded["text"] == [{"node_id": "2", "text": "alone"}]

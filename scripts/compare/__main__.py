@@ -19,6 +19,7 @@ from bench.progress import Progress
 from command_line import ExitCode, finish
 
 from compare.differences import Difference, of_packs, of_runs, with_varying
+from compare.each_node import each_node
 from compare.observed import Seen
 from compare.options import Case, Options, parse
 from compare.report import Report, as_json, print_report
@@ -62,15 +63,24 @@ def compared(options: Options, places: Places, progress: Progress) -> Report:
     Raises:
         Failure: a side does not start.
     """
-    server = observe(SERVER, options, options.cases, places, progress)
-    worker = observe(WORKER, options, options.cases, places, progress)
-    found = differences(server, worker, options.cases)
-    unsure = [case for case in options.cases if any(one.where == case.name for one in found)]
+    cases, untried = list(options.cases), dict[str, str]()
+
+    def plan(seen: Seen) -> list[Case]:
+        if options.each_node:
+            more, left_out = each_node(seen.classes, {pack.stem for pack in options.packs})
+            cases.extend(more)
+            untried.update(left_out)
+        return cases
+
+    server = observe(SERVER, options, plan, places, progress)
+    worker = observe(WORKER, options, lambda _: cases, places, progress)
+    found = differences(server, worker, cases)
+    unsure = [case for case in cases if any(one.where == case.name for one in found)]
     if found:
-        again = observe(SECOND_SERVER, options, unsure, places, progress)
+        again = observe(SECOND_SERVER, options, lambda _: unsure, places, progress)
         found = with_varying(found, differences(server, again, unsure))
     names = {pack.name for pack in options.packs}
-    return Report(places.user.version, names, server, worker, found)
+    return Report(places.user.version, names, server, worker, found, untried)
 
 
 def differences(server: Seen, other: Seen, cases: Sequence[Case]) -> list[Difference]:

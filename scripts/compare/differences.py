@@ -12,6 +12,7 @@ from compare.contents import difference
 from compare.observed import FAILED, SUCCESS, Pack, Ran, Seen
 
 _MOST_SHOWN = 120  # Characters of a text.
+_ONLY_WORKER = "only the worker has it"
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,15 @@ def of_runs(name: str, server: Ran, worker: Ran) -> Iterator[Difference]:
 
 def with_varying(found: list[Difference], again: list[Difference]) -> list[Difference]:
     """``found``, where what is in ``again``, the differences of two servers, is marked as varying."""
-    varying = {(one.where, one.kind, one.what) for one in again}
-    return [replace(one, varies=(one.where, one.kind, one.what) in varying) for one in found]
+    varying = set(map(_identity, again))
+    return [replace(one, varies=_identity(one) in varying) for one in found]
+
+
+def _identity(one: Difference) -> tuple[str, ...]:
+    """What two differences have in common that are the same. A file that only one side has may have a random name."""
+    if one.text == _ONLY_WORKER:
+        return (one.where, one.kind, _ONLY_WORKER, Path(one.what).suffix)
+    return (one.where, one.kind, one.what)
 
 
 def told(ran: Ran) -> str:
@@ -115,7 +123,7 @@ def _of_files(name: str, server: Ran, worker: Ran) -> Iterator[Difference]:
         else:
             more.pop(same)
     for place in more:
-        yield Difference(name, "files", place, "only the worker has it")
+        yield Difference(name, "files", place, _ONLY_WORKER)
 
 
 def _of_texts(name: str, server: Ran, worker: Ran) -> Iterator[Difference]:

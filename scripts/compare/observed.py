@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -10,6 +11,9 @@ from typing import Any, Protocol
 
 from compare.options import Case
 
+# Variables of both sides. A pack that makes a list of a set has the same order on both.
+SAME_ORDER = {"PYTHONHASHSEED": "0"}
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
 SUCCESS, FAILED, REFUSED, LATE, ENDED = "success", "failed", "refused", "too late", "ended the process"
 
 
@@ -80,7 +84,7 @@ def names_of(*folders: Path) -> tuple[str, ...]:
 
 
 def plain(value: Any, folders: Sequence[str]) -> Any:
-    """``value`` as JSON has it, without paths of ``folders`` and without the names of previews."""
+    """``value`` as JSON has it, without paths of ``folders``, names of previews and addresses of objects."""
     if isinstance(value, Mapping):
         shown = {str(key): plain(inner, folders) for key, inner in value.items()}
         return {**shown, "filename": "…"} if shown.get("type") == "temp" and "filename" in shown else shown
@@ -89,4 +93,5 @@ def plain(value: Any, folders: Sequence[str]) -> Any:
     if isinstance(value, str):
         for folder in folders:
             value = value.replace(folder, "")
+        value = _ADDRESS.sub(" at …>", value)
     return value if isinstance(value, str | int | float | bool | None) else repr(value)

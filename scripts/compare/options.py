@@ -34,10 +34,15 @@ WORKFLOW is an API-format workflow, a request as sent to the endpoint (with its 
 workflow, or a folder of these. Models and static input files come from COMFY_BASE_DIR. Without one, the packs are
 imported and their classes compared, which takes about half a minute.
 
+--each-node needs no workflow of yours. Each class gets its defaults, a small picture, and a node that saves or shows
+what it gives. Classes that need a model get models/checkpoints/tiny-sd.safetensors, where that is there
+(scripts/make_tiny_checkpoint makes it); for others that need something the report says what.
+
 examples:
   scripts/compare_packs                                       all your packs, without a workflow
   scripts/compare_packs comfyui-kjnodes grid.json             one of them, and what it makes
   scripts/compare_packs ~/my-pack ~/my-pack/workflows         a pack that you write
+  scripts/compare_packs ~/my-pack --each-node                 each of its nodes once
   scripts/compare_packs my-pack a.json --json found.json --html found.html --keep files
 
 exit codes:
@@ -59,10 +64,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for. ``keep``: a folder for the files of both; ``timeout_s``: of each workflow."""
+    """What the command line asks for.
+
+    Attributes:
+        each_node: whether a workflow is made for each node class of ``packs``.
+        keep: a folder for the files of both.
+        timeout_s: of each workflow.
+    """
 
     packs: tuple[Path, ...]
     cases: tuple[Case, ...]
+    each_node: bool
     json: Path | None
     html: Path | None
     keep: Path | None
@@ -77,13 +89,14 @@ def parse(description: str, arguments: Sequence[str] | None, custom_nodes: Path)
     """
     parser = argparse.ArgumentParser(
         prog="scripts/compare_packs",
-        usage="%(prog)s [PACK …] [WORKFLOW …] [--json FILE] [--html FILE] [--keep DIR] [--timeout S]",
+        usage="%(prog)s [PACK …] [WORKFLOW …] [--each-node] [--json FILE] [--html FILE] [--keep DIR] [--timeout S]",
         description=description,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("given", nargs="*", metavar="PACK or WORKFLOW", help="node packs and workflows, in any order: see below")
+    add("--each-node", action="store_true", help="also make and run a workflow for each node class of the packs")
     add("--json", type=Path, metavar="FILE", help="write all that was found there; docs/custom-nodes.md has the schema")
     add("--html", type=Path, metavar="FILE", help="write a page there, with pictures that differ side by side")
     add("--keep", type=Path, metavar="DIR", help="keep the files and logs of both there, in server/ and worker/")
@@ -92,7 +105,9 @@ def parse(description: str, arguments: Sequence[str] | None, custom_nodes: Path)
     check_output_files(parser, given, "json", "html", "keep")
     packs, workflows = _sorted(parser, given.given, custom_nodes)
     packs = packs or sorted(path for path in _entries(custom_nodes) if _is_pack(path))
-    return Options(tuple(packs), tuple(_cases(workflows)), given.json, given.html, given.keep, given.timeout)
+    return Options(
+        tuple(packs), tuple(_cases(workflows)), given.each_node, given.json, given.html, given.keep, given.timeout
+    )
 
 
 _seconds = partial(read_number, otherwise="not a number above 0", accepts=lambda value: value > 0)

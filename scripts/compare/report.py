@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -22,13 +22,20 @@ _MOST_LINES = 12  # For one pack or workflow.
 
 @dataclass(frozen=True)
 class Report:
-    """What was found. ``packs``: names of the packs that were asked for. ``found``: all differences."""
+    """What was found.
+
+    Attributes:
+        packs: names of the packs that were asked for.
+        found: all differences.
+        untried: node classes that ``--each-node`` has not tried, with the reason.
+    """
 
     comfyui: str
     packs: set[str]
     server: Seen
     worker: Seen
     found: list[Difference]
+    untried: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def differs(self) -> bool:
@@ -106,6 +113,8 @@ def conclusion(report: Report) -> str:
     lines = [f"differs: {', '.join(sorted(differ))}" if differ else "nothing differs"]
     if alike:
         lines.append(f"works on neither: {'; '.join(alike)}")
+    if report.untried:
+        lines.append(f"not tried: {'; '.join(f'{name}: {why}' for name, why in report.untried.items())}")
     return "\n".join(lines)
 
 
@@ -131,6 +140,7 @@ def as_json(report: Report) -> dict[str, Any]:
             }
             for name in report.server.runs
         },
+        "untried": dict(report.untried),
         "differences": [
             {"where": one.where, "kind": one.kind, "what": one.what, "text": one.text, "varies": one.varies}
             for one in report.found

@@ -15,18 +15,37 @@ from typing import Any
 import requests
 from comfy_server import ComfyServer
 
-from compare.observed import ENDED, FAILED, LATE, REFUSED, SUCCESS, Pack, Ran, Seen, names_of, plain, texts_of
+from compare.observed import (
+    ENDED,
+    FAILED,
+    LATE,
+    REFUSED,
+    SAME_ORDER,
+    SUCCESS,
+    Pack,
+    Ran,
+    Seen,
+    names_of,
+    plain,
+    texts_of,
+)
 from compare.options import Case
 from worker.job.files.staging import InputLimits, stage
 from worker.job.prefixes import expand_prefixes
+from worker.protocol.page_pictures import sources
 from worker.protocol.prompt_outcome import file_entries
 from worker.remote.api import ComfyApi
 from worker.remote.http import ServerRefused, ServerUnreachable
+from worker.remote.page_frames import picture_of_route
 from worker.remote.socket import Binary, EventSocket, SocketClosed
 
 # Newer versions of ComfyUI begin a line with its level, in colours.
 _IMPORTED = re.compile(r"(\d+\.\d+) seconds( \(IMPORT FAILED\))?: (/[^\n\x1b]+)")
-_REASON = re.compile(r"Cannot import (/.*?) module for custom nodes: ([^\n\x1b]*)")
+_REASONS = (
+    re.compile(r"Cannot import (?P<path>/.*?) module for custom nodes: (?P<text>[^\n\x1b]*)"),
+    re.compile(r"(?P<text>(?:Error while calling )?comfy_entrypoint in (?P<path>/.*?)(?:: | is | did )[^\n\x1b]*)"),
+    re.compile(r"(?P<text>Skip (?P<path>/.*?) module for custom nodes due to [^\n\x1b]*)"),
+)
 _ALL = InputLimits(10**12, 10**12, urls=True, any_kind=True)
 _PREVIEW, _PREVIEW_WITH_METADATA = 1, 4  # ComfyUI's ``protocol.BinaryEventTypes``.
 
@@ -58,7 +77,7 @@ class ServerSide:
     @contextlib.contextmanager
     def start(self) -> Iterator[Seen]:
         """Start it, and see its packs and classes. Raises RuntimeError if it does not start."""
-        self._server = ComfyServer(self._base, self._flags)
+        self._server = ComfyServer(self._base, self._flags, environment=SAME_ORDER)
         self._server.link_inputs()
         self._output, self._api = self._server.root / "output", ComfyApi(self._server.host)
         self._empty_output()
@@ -108,7 +127,8 @@ class ServerSide:
         """Wait until the queue is empty, also of what nodes have queued. ``sent`` gets the pictures for the page."""
         give_up = time.monotonic() + self._timeout_s
         while time.monotonic() < give_up:
-            while (frame := self._socket.receive(0.2)) is not None:
+            # A node that runs for ever may send without end.
+            while time.monotonic() < give_up and (frame := self._socket.receive(0.2)) is not None:
                 if isinstance(frame, Binary) and (picture := _picture(frame)):
                     sent.append(picture)
             queue = self._api.queue()
@@ -132,6 +152,8 @@ class ServerSide:
                     ran.lines = (*ran.lines, plain(said, self._hidden))
         ran.ui = {node_id: plain(shown, self._hidden) for node_id, shown in ui.items()}
         ran.texts = tuple((seen_as[node_id], text) for node_id, text in texts_of(ran.ui))
+        named = (entry for dicts in ui.values() for shown in dicts for entry in sources(shown, "http"))
+        sent += [picture for entry in named if (picture := picture_of_route(self._api, entry)) is not None]
         ran.files = self._files(ui, folder)
         ran.sent = tuple(_kept(picture, folder / f"sent-{number}") for number, picture in enumerate(sent, 1))
         return ran
@@ -159,7 +181,8 @@ class ServerSide:
 
     def _packs(self) -> dict[str, Pack]:
         log = self._server.log.read_text(encoding="utf-8", errors="replace")
-        reasons = {Path(path).name: reason for path, reason in _REASON.findall(log)}
+        found = (match for reason in _REASONS for match in reason.finditer(log))
+        reasons = {Path(match["path"]).name: match["text"] for match in found}
         packs = {}
         for seconds, failed, path in _IMPORTED.findall(log):
             name = Path(path.strip()).name

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +13,7 @@ from bench.contenders.setup import EMBEDDED, Setup
 from bench.progress import Progress
 from command_line import ExitCode, Failure
 
-from compare.bases import make_base
-from compare.observed import FAILED, REFUSED, SUCCESS, Seen, Side
+from compare.observed import FAILED, REFUSED, SAME_ORDER, SUCCESS, Seen, Side
 from compare.options import Case, Options
 from compare.server_side import ServerSide
 from compare.worker_side import WorkerSide
@@ -21,6 +22,8 @@ from worker.settings import Settings
 
 SERVER, WORKER, SECOND_SERVER = "server", "worker", "second-server"
 _SHOWN = {SERVER: "the stock server", WORKER: "the worker", SECOND_SERVER: "a second stock server"}
+_LARGE = 50_000_000  # Bytes above which a file is linked. Packs keep models in their folders.
+_LEFT_OUT = shutil.ignore_patterns(".git", "__pycache__")
 
 
 @dataclass(frozen=True)
@@ -45,19 +48,33 @@ class Places:
         return (*self.settings.comfy_args, *(("--extra-model-paths-config", str(paths)) if paths.is_file() else ()))
 
 
-def observe(name: str, options: Options, cases: Sequence[Case], places: Places, progress: Progress) -> Seen:
-    """Start the side ``name``, and run ``cases`` on it, one after the other. If it ends, it is started anew.
+def observe(
+    name: str,
+    options: Options,
+    plan: Callable[[Seen], Sequence[Case]],
+    places: Places,
+    progress: Progress,
+) -> Seen:
+    """Start the side ``name``, and run what ``plan`` gives, one after the other. If it ends, it is started anew.
+
+    Args:
+        name: ``SERVER``, ``WORKER`` or ``SECOND_SERVER``.
+        options: what the command line asks for.
+        plan: gets what was seen of the side's start, and returns the workflows to run.
+        places: where everything is.
+        progress: what is told meanwhile.
 
     Raises:
         Failure: it does not start.
     """
-    progress.begin(f"{_SHOWN[name]}: {len(options.packs)} packs, {len(cases)} workflows", len(cases) + 1)
-    side, seen, waiting = _side(name, options, places), None, list(cases)
+    progress.begin(f"{_SHOWN[name]} with {len(options.packs)} packs starts", 1)
+    side, seen, waiting = _side(name, options, places), None, list[Case]()
     while seen is None or waiting:
         try:
             with side.start() as started:
-                seen = seen or started
-                progress.advance()
+                if seen is None:
+                    seen, waiting = started, list(plan(started))
+                    progress.begin(f"{_SHOWN[name]}: {len(waiting)} workflows", len(waiting))
                 while waiting:
                     case = waiting.pop(0)
                     ran = seen.runs[case.name] = side.run(case, places.files / name / case.name)
@@ -72,7 +89,7 @@ def observe(name: str, options: Options, cases: Sequence[Case], places: Places, 
 
 def _side(name: str, options: Options, places: Places) -> Side:
     settings = places.settings
-    base = make_base(places.bases / name, options.packs, places.user.base)
+    base = _make_base(places.bases / name, options.packs, places.user.base)
     log = places.files / name / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     if name != WORKER:
@@ -88,5 +105,30 @@ def _side(name: str, options: Options, places: Places) -> Side:
         OUTPUT_FOLDERS=",".join(settings.output_folders),
         SAVE_METADATA=str(settings.save_metadata).lower(),
         WARMUP_WORKFLOW="",
+        **SAME_ORDER,
     )
     return WorkerSide(environment, options.timeout_s, log)
+
+
+def _make_base(folder: Path, packs: Iterable[Path], user_base: Path) -> Path:
+    """Make ``folder`` a base directory with ``packs``, and with what ``user_base`` has besides packs."""
+    (folder / "custom_nodes").mkdir(parents=True)
+    for pack in packs:
+        target = folder / "custom_nodes" / pack.name
+        if pack.is_dir():
+            shutil.copytree(pack, target, ignore=_LEFT_OUT, copy_function=_copy, ignore_dangling_symlinks=True)
+        else:
+            _copy(str(pack), str(target))
+    for name in ("models", "input"):
+        if (user_base / name).is_dir():
+            (folder / name).symlink_to((user_base / name).resolve())
+        else:
+            (folder / name).mkdir()
+    return folder
+
+
+def _copy(source: str, target: str) -> None:
+    if os.stat(source).st_size > _LARGE:  # noqa: PTH116
+        Path(target).symlink_to(Path(source).resolve())
+    else:
+        shutil.copy2(source, target)

@@ -33,13 +33,18 @@ def main() -> None:
         pipe.send(_answer(worker, message["job"], Path(message["folder"])))
 
 
+def object_info(worker: Worker) -> dict[str, Any]:
+    """What ``/object_info`` of the worker's ComfyUI says."""
+    server = worker.embedded_runtime().prompts._server
+    route = next(route.handler for route in server.routes if (route.method, route.path) == ("GET", "/object_info"))
+    classes: dict[str, Any] = json.loads(asyncio.run_coroutine_threadsafe(route(None), server.loop).result().text)
+    return classes
+
+
 def _about(worker: Worker) -> Message:
     runtime = worker.embedded_runtime()
-    server = runtime.prompts._server
-    route = next(route.handler for route in server.routes if (route.method, route.path) == ("GET", "/object_info"))
-    classes = asyncio.run_coroutine_threadsafe(route(None), server.loop).result()
     return {
-        "classes": json.loads(classes.text),
+        "classes": object_info(worker),
         "packs": [[pack.name, pack.seconds, pack.error] for pack in runtime.node_packs],
         "folders": [str(worker.state.root), str(runtime.source.base), str(runtime.source.path)],
     }

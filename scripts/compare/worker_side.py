@@ -41,7 +41,7 @@ class WorkerSide:
             except ContenderFailed as error:
                 raise RuntimeError(str(error)) from None
             self._hidden = names_of(*map(Path, about["folders"]))
-            packs = {name: Pack(name, seconds, plain(error, self._hidden)) for name, seconds, error in about["packs"]}
+            packs = {name: Pack(name, seconds, self._first_line(error)) for name, seconds, error in about["packs"]}
             yield Seen(packs, plain(about["classes"], self._hidden))
         finally:
             self._child.close()
@@ -53,6 +53,10 @@ class WorkerSide:
             return self._ran(self._child.receive(self._timeout_s + _GRACE_S))
         except ContenderFailed as error:
             return Ran(ENDED, (str(error),))
+
+    def _first_line(self, error: str | None) -> str | None:
+        """What a server's log has in one line."""
+        return error and str(plain(error.splitlines()[0], self._hidden))
 
     def _job(self, case: Case) -> dict[str, Any]:
         job = case.job

@@ -89,6 +89,22 @@ class SavesInPassing(SavesUnnamed):
         return (image,)
 
 
+class ShowsInPassing(_Output):
+    """Saves and shows a text, as a node that hands it on and is no output node. Crystools' JSON reader is one."""
+
+    RETURN_TYPES = ("STRING",)
+    OUTPUT_NODE = False
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"text": ("STRING", {})}}
+
+    def run(self, text: str) -> dict[str, Any]:
+        Path(folder_paths.get_output_directory(), "passing.txt").write_text(text)
+        entry = {"filename": "passing.txt", "subfolder": "", "type": "output"}
+        return {"ui": {"text": [text], "files": [entry]}, "result": (text,)}
+
+
 class SavesLater(SavesUnnamed):
     """The same, on a thread, while later nodes run."""
 
@@ -223,6 +239,7 @@ CLASSES = (
     SavesWithCaption,
     SavesUnnamed,
     SavesInPassing,
+    ShowsInPassing,
     SavesLater,
     TakesASecond,
     ExpandsIntoUnnamed,

@@ -59,6 +59,15 @@ def core_nodes(mappings: Mapping[str, Any]) -> list[CoreNode]:
     return found
 
 
+def described_nodes(classes: Mapping[str, Any]) -> list[CoreNode]:
+    """The classes that ``/object_info`` describes, those of packs among them, without partner nodes, by name."""
+    return [
+        CoreNode(name, tuple(map(_kind, about["output"])), bool(about["output_node"]), about["input"])
+        for name, about in sorted(classes.items())
+        if not str(about.get("python_module")).startswith("comfy_api_nodes")
+    ]
+
+
 def _kind(given: Any) -> str:
     return str(getattr(given, "value", given)) if isinstance(given, str) else "COMBO"
 

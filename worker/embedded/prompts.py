@@ -110,7 +110,13 @@ class PromptRunner:
         self._server.prompt_queue.currently_running[item_id] = (*item[:5], {})
         self._server.last_prompt_id = prompt_id
         files.begin_prompt()
-        self._client.listener = lambda name, data: on_message(name, files.hear(graph, name, data))
+
+        def listen(name: Any, data: Any) -> None:
+            on_message(name, files.hear(graph, name, data))
+            for message in files.shown_again(prompt_id, graph, outputs) if name == "execution_cached" else ():
+                listen("executed", message)
+
+        self._client.listener = listen
         with versions.running(self._server, extra_data):
             try:
                 # Validation returns a set. Its order differs between processes, and names of files depend on the order.

@@ -54,7 +54,12 @@ class PageFrames:
         return str(self._run.workflow.get(node_id, {}).get("class_type", ""))
 
     def _ask(self, _: str, entry: Mapping[str, Any]) -> bytes | None:
-        try:
-            return self._api.content(_ROUTE + quote(str(entry["id"]), safe=""))
-        except (ServerUnreachable, ServerRefused, KeyError):
-            return None
+        return picture_of_route(self._api, entry)
+
+
+def picture_of_route(api: ComfyApi, entry: Mapping[str, Any]) -> bytes | None:
+    """The picture that a pack's route gives for ``entry``, ``{"source": "http", "id": …}``; None if there is none."""
+    try:
+        return api.content(_ROUTE + quote(str(entry["id"]), safe=""))
+    except (ServerUnreachable, ServerRefused, KeyError):
+        return None

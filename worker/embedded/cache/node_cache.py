@@ -7,7 +7,7 @@ the cache of the node that was expanded.
 from __future__ import annotations
 
 import gc
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -21,6 +21,10 @@ class NodeCache:
         """The cache's entry for a node, with ``ui`` and ``outputs``; None if there is no entry."""
         owner = self._owner(node_id)
         return owner.cache.get(self.key(node_id)) if owner is not None else None
+
+    def shown(self, node_id: str) -> Mapping[str, Any] | None:
+        """What a node has shown: ``output``, its ui dict, and ``meta``; None if it has shown nothing."""
+        return getattr(self.entry(node_id), "ui", None) or None
 
     def key(self, node_id: str) -> Hashable:
         """The key of a node in the cache; None if there is no cache."""

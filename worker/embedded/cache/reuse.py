@@ -113,7 +113,7 @@ class FileReuse:
         return {os.path.join(self.output, path) for path in paths}  # noqa: PTH118
 
     def _saved(self, node_id: str) -> bool:
-        ui = getattr(self.cache.entry(node_id), "ui", None) or {}
+        ui = self.cache.shown(node_id) or {}
         if self._files(node_id, ui.get("output", {})):
             return True
         kept = self._kept.get(self.cache.key(node_id))

@@ -19,6 +19,7 @@ from worker.embedded.node_classes import NodeClasses
 from worker.embedded.pack_routes import PackRoutes
 from worker.engine.graph_run import GraphRun
 from worker.images.encoder import EncodeFailure, ImageEncoder, JobImages
+from worker.protocol.links import needed_nodes
 from worker.protocol.prompt_outcome import PromptOutcome, file_entries, with_entries
 
 _log = logging.getLogger("worker")
@@ -76,10 +77,11 @@ class JobFiles:
         self._named: dict[str, dict[str, Any]] = {}
         self._displays: dict[str, str] = {}
         self._cache_is_read = False
+        self._passed_over: dict[str, Mapping[str, Any]] = {}
 
     def begin_prompt(self) -> None:
         """Begin to follow a prompt of the job."""
-        self._cache_is_read = False
+        self._cache_is_read, self._passed_over = False, {}
         self._shared.reuse.begin()
         self._unnamed.begin()
         self._sent.begin()
@@ -112,7 +114,21 @@ class JobFiles:
         reuse = self._shared.reuse
         cached = reuse.before(node_ids, self.content)
         self._unnamed.bring_back(str(file.relative) for kept in reuse.brought_back.values() for file in kept.files)
+        self._passed_over = {node_id: shown for node_id in cached if (shown := reuse.cache.shown(node_id))}
         return cached
+
+    def shown_again(self, prompt_id: str, graph: Mapping[str, Any], outputs: Iterable[str]) -> list[dict[str, Any]]:
+        """The ``executed`` message of each node that ComfyUI serves from its cache without a word.
+
+        It tells what ``outputs`` have shown. Nodes that these need can show something as well.
+        """
+        told = set(outputs)
+        needed = set(needed_nodes(graph, told)) - told if self._passed_over else set()
+        self._passed_over = {node_id: ui for node_id, ui in self._passed_over.items() if node_id in needed}
+        return [
+            {"node": node_id, "display_node": node_id, "output": ui["output"], "prompt_id": prompt_id}
+            for node_id, ui in self._passed_over.items()
+        ]
 
     def _node_starts(self, node_id: str, class_type: str) -> None:
         self.runs_save_image = self._classes.is_save_image(class_type)
@@ -141,7 +157,9 @@ class JobFiles:
             complete, outcome = outcome, self._corrected(outcome, failures)
             reuse.forget([n for n in outcome.outputs if outcome.outputs[n] != complete.outputs[n]])
         warnings, self.images.warnings = tuple(dict.fromkeys(self.images.warnings)), []
-        outcome = self._with_unlisted(replace(outcome, warnings=warnings))
+        again = {node_id: ui["output"] for node_id, ui in self._passed_over.items()}
+        outcome = replace(outcome, outputs={**again, **outcome.outputs}, warnings=warnings)
+        outcome = self._with_unlisted(outcome)
         self._note_in_cache(outcome, graph)
         return outcome
 
