@@ -82,6 +82,10 @@ RUN ln -s /opt/comfy-worker/scripts/install-nodes /usr/local/bin/comfy-node-inst
     && comfy --skip-prompt set-default /comfyui
 
 ENV COMFYUI_PATH=/comfyui
+# Which parts of which files a start reads, so that /start.sh can read them ahead.
+COPY scripts/image/program_files.py /opt/comfy-worker/scripts/
+RUN COMFY_ARGS=--cpu python /opt/comfy-worker/scripts/program_files.py list /opt/comfy-worker/program-files.json \
+        > /dev/null || echo "The program's files cannot be listed, so they are not read ahead"
 # SSH sessions do not get the container's environment, so they read it from these files.
 RUN printf '%s\n' "PATH=$PATH" "VIRTUAL_ENV=$VIRTUAL_ENV" "COMFYUI_PATH=$COMFYUI_PATH" > /etc/environment \
     && sed 's/^/export /' /etc/environment > /etc/profile.d/comfy-worker.sh

@@ -23,6 +23,7 @@ from bench.options import counts, parse
 from bench.phases.memory import measure_memory
 from bench.phases.outputs import measure_outputs
 from bench.phases.queue import measure_queue
+from bench.phases.run_end import measure_run_ends
 from bench.phases.slow_volume import measure_slow_volume
 from bench.phases.start import measure_starts
 from bench.phases.warm import measure_warm
@@ -88,7 +89,7 @@ def prepare(folder: Path, cases: Sequence[Case], options: argparse.Namespace, pr
     is_own = not options.workflow
     source = find_source(settings.comfyui_path, own_base if is_own else settings.comfy_base_dir)
     models = sorted({name for case in cases for name in case.models})
-    if models and set(options.only) & {WARM, MEMORY}:
+    if models and set(options.only) & {START, WARM, MEMORY}:
         progress.begin("making small models", 1)
         try:
             make_models(own_base / "models", models)
@@ -98,7 +99,7 @@ def prepare(folder: Path, cases: Sequence[Case], options: argparse.Namespace, pr
             raise Failure(text, ExitCode.CANNOT_START) from None
     further = own_base / "models" if models and not is_own else None
     checkouts = (path.absolute() if path else None for path in (options.known_worker, options.against))
-    return Setup(settings, source, further, folder, *checkouts)
+    return Setup(settings, source, further, folder, *checkouts, dict(options.against_env))
 
 
 def measure(plan: Plan, measured: Measured) -> Generator[None, None, None]:
@@ -121,6 +122,9 @@ def measure(plan: Plan, measured: Measured) -> Generator[None, None, None]:
         yield
     for starts in measure_starts(plan) if START in phases else ():
         measured.starts = starts
+        yield
+    for ends in measure_run_ends(plan) if plan.measures_run_ends else ():
+        measured.run_ends = ends
         yield
     for waits in measure_slow_volume(plan) if plan.measures_volume else ():
         measured.waits = waits

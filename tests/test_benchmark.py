@@ -26,7 +26,7 @@ from bench.phases.start import Start
 from bench.plan import PHASES, Counts, Plan
 from bench.progress import Progress
 from bench.report.comparison import Change, Estimate, Ratio, difference, ratio, spread
-from bench.report.figures import Measured, make_figures
+from bench.report.figures import START_LANES, Measured, make_figures
 from bench.report.plots import draw
 from bench.report.tables import report
 from bench.workload.cases import BUILT_IN, Case, file_cases, with_seed
@@ -129,15 +129,15 @@ def test_models_on_a_slow_volume(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     settings = load_settings()
     setup = Setup(settings, find_source(settings.comfyui_path, tmp_path / "base"), None, tmp_path)
-    plan = Plan(("embedded",), ("start",), (), Counts(1, 1, 1, 1), setup, Progress())
+    plan = Plan(("embedded",), ("start",), tuple(BUILT_IN.values()), Counts(1, 1, 1, 1), setup, Progress())
     assert plan.measures_volume
     (waits,) = measure_slow_volume(plan, (CHECKPOINT, "checkpoints/other.safetensors"))
     assert plan.failures == []
     figures = make_figures(plan, Measured(waits=waits))
     lanes = {"start-slow-volume", "later-slow-volume"} if waits.seconds.keys() - {LOCAL, LOCAL_LATER} else set()
     assert figures["ratios"].keys() == lanes | {LOCAL, LOCAL_LATER}
-    assert all(len(modes[mode]["seconds"]) == 1 for modes in figures["volume"].values() for mode in ("auto", "off"))
-    assert "auto ÷ off" in report(figures)
+    assert all(len(sides[side]["values"]) == 1 for sides in figures["lanes"].values() for side in ("embedded", "other"))
+    assert "MODEL_READAHEAD=off" in report(figures)
 
 
 def test_a_workflow_that_fails_is_named(tmp_path: Path) -> None:
@@ -164,6 +164,8 @@ def test_a_workflow_that_fails_is_named(tmp_path: Path) -> None:
         (("--known-worker", "missing"), "there is no handler.py"),
         (("--json", "missing/figures.json"), "there is no such folder"),
         (("--against", "tests"), "--against tests: no checkout of this project, it has no worker/__init__.py"),
+        (("--against-env", "A=b"), "--against-env needs --against"),
+        (("--against", ".", "--against-env", "A"), "'A' is no NAME=VALUE"),
         (("--against", ".", "--backend", "websocket"), "compared with embedded, which --backend leaves out"),
     ],
 )
@@ -357,11 +359,14 @@ def test_a_comparison_is_reported_and_drawn(tmp_path: Path) -> None:
     failures = [("repeat", "known", "it ended with 1")]
     plan = Plan(("embedded", "websocket"), PHASES, cases, Counts(4, 3, 2, 1), setup, Progress(), failures)
     assert plan.contenders == ("embedded", "against", "websocket", "known")
+    steps = {"interpreter": 0.1, "worker": 0.9, "rest": 0.0}
     starts = {
-        "embedded": [Start(6.0, {"process": 1.0, "core": 3.0, "nodes": 1.0, "rest": 0.5, "first result": 0.5})] * 3,
-        "websocket": [Start(12.0, {"server": 11.0, "handler": 0.0, "first result": 1.0})] * 3,
+        "embedded": [Start(6.0, steps | {"torch": 2.0, "core": 2.0, "nodes": 1.0}, 1000, 6.5)] * 3,
+        "websocket": [Start(12.0, {"server": 11.0, "handler": 0.0, "first result": 1.0}, 2000, 13)] * 3,
+        "known": [Start(8.0, {"server": 8.0}, 1500, 9)] * 3,
     }
-    starts["against"] = [Start(4.0, {"process": 1.0, "rest": 2.5, "first result": 0.5})] * 2
+    starts["against"] = [Start(4.0, steps | {"rest": 2.5}, 2000, 5.0)] * 2
+    ends = {"embedded": [0.2] * 3, "against": [2.0] * 3}
     times = {"embedded": 5, "against": 4, "websocket": 10, "known": 20, "bare": 2}
     warm = {
         "empty-64": {name: [run(each)] * 4 for name, each in times.items()},
@@ -373,11 +378,18 @@ def test_a_comparison_is_reported_and_drawn(tmp_path: Path) -> None:
     }
     outputs = Outputs({"upload-4": {"worker": [10.0], "other": [40.0]}}, 30e6, 20_000_000)
     queue = Queue(0.05, {"worker, 1 at once": [0.052, 0.053, 0.049]})
-    figures = json.loads(json.dumps(make_figures(plan, Measured(starts, warm, memory, outputs, queue))))
-    assert figures["ratios"] == {"empty-64": 0.5, "repeat": 1.0, "start": 0.5, "memory": 0.9}
+    figures = json.loads(json.dumps(make_figures(plan, Measured(starts, warm, memory, outputs, queue, run_ends=ends))))
+    lanes = {
+        "start-empty-64": 1.5,
+        "start-txt2img-tiny": 1.3,
+        "start-memory": 0.5,
+        "run-end": 0.1,
+        "start-vs-known": 0.75,
+    }
+    assert figures["ratios"] == {"empty-64": 0.5, "repeat": 1.0, "start": 0.5, "memory": 0.9, **lanes}
     assert figures["intervals"]["empty-64"] == [0.5, 0.5]
-    assert figures["noisy"] == ["repeat"]
-    assert figures["ratios_known"] == {"empty-64": 0.25}
+    assert figures["noisy"] == ["repeat", "start-empty-64", "start-txt2img-tiny", "start-memory"]
+    assert figures["ratios_known"] == {"empty-64": 0.25, "start": 0.75}
     assert figures["warm"]["empty-64"]["websocket"]["overhead_ms"] == 8
     assert figures["warm"]["empty-64"]["websocket"]["images_per_s"] == 100
     assert figures["memory"]["embedded"]["gpu"] == {"peak_mb": 5000, "before_mb": 1000, "busy_s": 2.5}
@@ -392,6 +404,8 @@ def test_a_comparison_is_reported_and_drawn(tmp_path: Path) -> None:
     assert re.search(r"^empty-64 +1\.25 +\(1\.25–1\.25\) +\+1\.00 +SLOWER$", text, re.MULTILINE)
     assert "peak RSS above idle: 30 MB for a tensor of 20 MB, 1.50 times as much" in text
     assert "too noisy to tell who is ahead: repeat" in text
+    assert re.search(r"^embedded +6\.00 +6\.00 +6\.50 +1000 +0\.20 +interpreter 0\.1, worker 0\.9", text, re.MULTILINE)
+    assert re.search(r"^run-end +0\.20 +2\.00 +against +0\.10 ", text, re.MULTILINE)
     assert "failed: repeat, known worker: it ended with 1" in text
     assert [path.name for path in draw(figures, tmp_path)] == ["latency.png", "start.png", "memory.png"]
 
@@ -399,6 +413,6 @@ def test_a_comparison_is_reported_and_drawn(tmp_path: Path) -> None:
 def test_the_schema_is_documented() -> None:
     documented = (ROOT / "docs" / "performance.md").read_text()
     phases = ("start", "warm", "memory", "outputs", "queue")
-    others = ("schema", "complete", "machine", "versions", "settings", "failures", "changes")
+    others = ("schema", "complete", "machine", "versions", "settings", "failures", "changes", "lanes", *START_LANES)
     for key in (*phases, *others, "ratios", "intervals", "noisy", "ratios_known", "ratios_against", *BUILT_IN):
         assert f"`{key}`" in documented, key

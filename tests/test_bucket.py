@@ -25,7 +25,7 @@ from s3_server import FaultyS3, s3_server, stored
 from worker import Worker
 from worker.answer.reply import Answer
 from worker.bucket.bucket import configured_bucket
-from worker.bucket.uploads import safe_job_id
+from worker.bucket.uploads import Uploads, safe_job_id
 from worker.errors import SettingsError
 from worker.handler import JobHandler
 from worker.settings import load_settings
@@ -113,6 +113,19 @@ def test_uploads_begin_while_the_graph_still_runs(worker: Worker, s3: str) -> No
     assert set(at) == {"ComfyUI_00001_.png", "early.txt", "late_00001_.png"}
     assert at["late_00001_.png"] - max(at["ComfyUI_00001_.png"], at["early.txt"]) > 0.5
     assert len(answer["images"]) == 2
+
+
+def test_the_client_is_made_while_the_graph_runs(tmp_path: Path) -> None:
+    """Not when the first file is there: it takes a third of a second."""
+    keys = {"bucket_access_key_id": SecretStr("id"), "bucket_secret_access_key": SecretStr("secret")}
+    address = {"bucket_endpoint_url": "https://pictures.s3.eu-west-1.amazonaws.com"}
+    bucket = configured_bucket(load_settings().model_copy(update={**address, **keys}))
+    assert bucket is not None
+    with contextlib.closing(Uploads(bucket, "job", tmp_path)):
+        give_up = time.monotonic() + 30
+        while "_client" not in vars(bucket):
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
 
 
 def test_a_large_file_goes_in_parts(worker: Worker, s3: str) -> None:

@@ -204,11 +204,30 @@ def test_a_warm_up_comes_before_the_first_job(start_either: Start, tmp_path: Pat
     path.write_text(json.dumps(graphs.solid()))
     with start_either(WARMUP_WORKFLOW=str(path)) as process:
         assert process.log().index("warmed up in") < process.log().index("Ready for jobs")
+        (line,) = [json.loads(line) for line in process.log().splitlines() if "Started in " in line]
+        steps = line["start"]
+        assert {"interpreter", "worker", "sdk", "warm-up", "rest"} <= steps.keys()
+        assert sum(steps.values()) == pytest.approx(2 * steps["total"], abs=0.1)
+        assert f"warm-up {steps['warm-up']:.2f}" in line["message"]
     path.write_text(json.dumps(graphs.through("TestRaises")))
     with start_either(WARMUP_WORKFLOW=str(path)) as process:
         assert "WARMUP_WORKFLOW failed: Workflow execution error" in process.log()
         process.api.give("job", {"workflow": graphs.solid()})
         assert "images" in process.api.result("job")["output"], "other workflows may run"
+
+
+def test_a_warm_up_that_is_required(start_either: Start, tmp_path: Path) -> None:
+    path = tmp_path / "warm.json"
+    path.write_text(json.dumps(graphs.through("TestRaises")))
+    required = {"WARMUP_REQUIRED": "true", "wait": False}
+    with start_either(WARMUP_WORKFLOW=str(path), **required) as process:
+        assert process.end(60) == 3
+        assert "The worker cannot start: WARMUP_WORKFLOW failed: Workflow execution error" in process.log()
+        assert "Ready for jobs" not in process.log()
+        assert "Traceback" not in process.log().partition("cannot start")[2]
+    with start_either(**required) as process:
+        assert process.end(60) == 3
+        assert "set WARMUP_WORKFLOW" in process.log()
 
 
 def test_a_warm_up_that_is_none(start_either: Start, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ DEFAULTS: dict[str, object] = {
     "input_urls": "public",
     "output_folders": (),
     "warmup_workflow": None,
+    "warmup_required": False,
     "job_timeout_s": 0.0,
     "job_stall_timeout_s": 0.0,
     "page_wait_s": 30.0,

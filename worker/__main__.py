@@ -6,9 +6,11 @@ import argparse
 import io
 import os
 import sys
+from collections.abc import Callable
 
 from worker.cli.exit_code import ExitCode
 from worker.cli.options import parse_options
+from worker.start_steps import STEPS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,7 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     from worker.errors import InvalidJob, StartError
 
     try:
-        code = _run(options)
+        with STEPS.step("worker"):
+            command = _command(options)
+        code = command()
         sys.stdout.flush()
         return code
     except InvalidJob as error:
@@ -35,29 +39,33 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(f"{place}: {error.strerror or error}", ExitCode.FAILED)
 
 
-def _run(options: argparse.Namespace) -> int:
-    """Run a command. Its module is imported only here: the import takes seconds, and ``--help`` should not wait."""
+def _command(options: argparse.Namespace) -> Callable[[], int]:
+    """Import a command. This is done only here, since it takes a moment, and ``--help`` should not wait."""
     match options.command:
         case "check" if options.bucket:
             from worker.cli.check_bucket import check_bucket
 
-            return check_bucket()
+            return check_bucket
+        case "check" if options.timings:
+            from worker.cli.check_timings import check_timings
+
+            return check_timings
         case "check":
             from worker.cli.check import check
 
-            return check()
+            return check
         case "models":
             from worker.cli.models import models
 
-            return models(options)
+            return lambda: models(options)
         case "serve":
             from worker.cli.serve import serve
 
-            return serve(options)
+            return lambda: serve(options)
         case _:
             from worker.cli.run import run
 
-            return run(options)
+            return lambda: run(options)
 
 
 def _fail(error: object, code: int) -> int:
@@ -66,6 +74,7 @@ def _fail(error: object, code: int) -> int:
 
 
 if __name__ == "__main__":
+    STEPS.begin_with_process()
     code = main()
     if "torch" in sys.modules:
         from worker.cli.ending import end_process

@@ -36,6 +36,7 @@ from worker.job.job import Job
 from worker.logs import log_notice
 from worker.models.diagnosis import log_volume
 from worker.settings import Settings, load_settings
+from worker.start_steps import STEPS
 
 __all__ = ["Listener", "Worker"]
 
@@ -88,7 +89,8 @@ class Worker:
             from worker.remote.backend import WebsocketBackend
 
             backend = WebsocketBackend(self.settings, self.life, self.freeze)
-            backend.start(self.say)
+            with STEPS.step("server"):
+                backend.start(self.say)
             self._backend = backend
         else:
             self.runtime = self.models_ahead.runtime = self._embed(state)

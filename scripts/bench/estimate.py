@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bench.plan import MEMORY, OUTPUTS, QUEUE, START, WARM, Plan
-from bench.workload.cases import BUILT_IN
+from bench.workload.cases import BUILT_IN, SAMPLED
 
 _START_S = 9.0  # From fresh processes to the first answer, and their end.
+_FIRST_SAMPLED_S = 3.0
 _REST_S = 3.0  # Around the measurement of idle memory.
 _RUN_S = {
     "empty-64": 0.01,
@@ -33,6 +34,8 @@ def about(plan: Plan) -> str:
 def seconds(plan: Plan) -> float:
     """The seconds that the phases of ``plan`` take together, without its own workflows."""
     counts, contenders = plan.counts, len(plan.contenders)
+    sampled = _FIRST_SAMPLED_S if SAMPLED in plan.cases else 0
+    ends = (1 + (plan.setup.against is not None)) if plan.measures_run_ends else 0
     a_run = sum(_RUN_S.get(case.name, 0) for case in plan.cases)
     by_phase = {
         # The bare executor is one more lane.
@@ -40,7 +43,7 @@ def seconds(plan: Plan) -> float:
         MEMORY: contenders * (_START_S + _REST_S + counts.memory_runs * a_run),
         OUTPUTS: 2 * _START_S + (counts.runs + _WARM_UPS) * _OUTPUTS_S,
         QUEUE: 3 * _START_S + (counts.queue_rounds + 1) * _QUEUE_S,
-        START: contenders * counts.starts * _START_S,
+        START: counts.starts * (contenders * (_START_S + sampled) + ends * _START_S),
     }
     volume = counts.starts * _VOLUME_S + _LARGE_MODELS_S if plan.measures_volume else 0
     return sum(by_phase[phase] for phase in plan.phases) + volume

@@ -37,6 +37,7 @@ examples:
   scripts/benchmark --only warm --case empty-64,repeat       two cases, nothing else
   scripts/benchmark --only memory --backend embedded         one contender by itself
   scripts/benchmark --only warm --backend embedded --against ../before    has a change made it slower?
+  DEFER_IMPORTS=auto scripts/benchmark --only start --backend embedded --against . --against-env DEFER_IMPORTS=off
 
 Your workflow is an API-format workflow, a request as sent to the endpoint, or a PNG that carries a workflow. Each run
 gets another value for every 'seed' and 'noise_seed'. Models come from COMFY_BASE_DIR, as for the worker itself; the
@@ -78,6 +79,8 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
     add("--plot", type=Path, metavar="DIR", help="draw latency.png, start.png and memory.png there")
     add("--against", type=Path, metavar="TREE", help="another checkout of this project, which takes part beside "
         "embedded in start, warm and memory, on the same ComfyUI")  # fmt: skip
+    add("--against-env", type=_read_variable, action="append", default=[], metavar="NAME=VALUE", help="a variable for "
+        "that checkout alone: with --against ., what a setting changes")  # fmt: skip
     add("--known-worker", type=Path, metavar="DIR", help="a checkout of the public worker-comfyui, which takes part "
         "as well; it needs its own requirements, and port 8188")  # fmt: skip
     options = parser.parse_args(arguments)
@@ -94,7 +97,16 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
             parser.error(f"--against {options.against}: no checkout of this project, it has no {missing[0]}")
         if EMBEDDED not in options.backend:
             parser.error("--against is compared with embedded, which --backend leaves out")
+    elif options.against_env:
+        parser.error("--against-env needs --against; for this same checkout: --against .")
     check_output_files(parser, options, "json")
+
+
+def _read_variable(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not (name and separator):
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE")
+    return name, value
 
 
 def counts(options: argparse.Namespace) -> Counts:

@@ -10,7 +10,7 @@ from bench.contenders.contender import AGAINST, KNOWN
 from bench.contenders.process import ContenderFailed
 from bench.contenders.setup import EMBEDDED, WEBSOCKET, Setup
 from bench.progress import Progress
-from bench.workload.cases import Case
+from bench.workload.cases import BUILT_IN, Case
 
 T = TypeVar("T")
 START, WARM, MEMORY, OUTPUTS, QUEUE = "start", "warm", "memory", "outputs", "queue"
@@ -65,9 +65,14 @@ class Plan:
         return tuple(name for name in (EMBEDDED, AGAINST, WEBSOCKET, KNOWN) if name in given)
 
     @property
-    def measures_volume(self) -> bool:
-        """Whether starts with large models on a volume are measured. They take long, so only where starts alone are."""
+    def measures_run_ends(self) -> bool:
+        """Whether ends of ``python -m worker run`` are measured: only where starts alone are."""
         return self.phases == (START,) and EMBEDDED in self.backends
+
+    @property
+    def measures_volume(self) -> bool:
+        """Whether starts with large models on a volume are measured. They take long: only where no case is left out."""
+        return self.measures_run_ends and {*BUILT_IN} <= {case.name for case in self.cases}
 
     def attempt(self, what: str, contender: str, action: Callable[[], T]) -> T | None:
         """Call ``action``, and return its result. If ``contender`` fails in it, note the failure and return None."""

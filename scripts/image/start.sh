@@ -30,4 +30,7 @@ if [ -z "${LD_PRELOAD:-}" ]; then
   [ -z "$tcmalloc" ] || export LD_PRELOAD=$tcmalloc
 fi
 
+# A process of its own reads the program's files ahead. On a cold disk the worker would wait for one after the other.
+(python -I -S /opt/comfy-worker/scripts/program_files.py read /opt/comfy-worker/program-files.json &) 2> /dev/null
+
 exec python -u -m worker "$@"

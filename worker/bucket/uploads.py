@@ -53,6 +53,9 @@ class Uploads:
         self._lock = threading.Lock()
         # Each job has a pool of its own, so that a server that hangs does not delay other jobs.
         self._pool = ThreadPoolExecutor(CONNECTIONS, "bucket")
+        # The first client takes a third of a second, which passes while the graph runs.
+        with contextlib.suppress(RuntimeError):  # The system gives no further thread.
+            self._pool.submit(lambda: bucket.client)
 
     def begin(self, path: Path) -> None:
         """Begin to upload a file that a node has finished. Any thread may call it.

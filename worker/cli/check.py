@@ -18,6 +18,7 @@ from worker.engine.node_policy import NodePolicy
 from worker.engine.workspace import StateFolder
 from worker.errors import StartError
 from worker.settings import Settings, take_settings
+from worker.start_steps import STEPS
 from worker.worker import Worker
 
 
@@ -73,7 +74,7 @@ def _print_runtime(console: Console, runtime: Runtime) -> None:
         "Device": device["name"],
         "VRAM": f"{_gb(device['free'])} free of {_gb(device['total'])}" if device["type"] != "cpu" else "none",
         "RAM": f"{_gb(device['ram_free'])} free of {_gb(device['ram_total'])}",
-        "Start": ", ".join(f"{name} {seconds:.2f} s" for name, seconds in runtime.timings.items()),
+        "Start": ", ".join(f"{name} {seconds:.2f} s" for name, seconds in STEPS.seconds.items()),
     }
     console.print()
     for name, text in facts.items():

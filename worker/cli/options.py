@@ -129,11 +129,17 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Print every setting, the bucket, ComfyUI, the device, model folders and node packs. "
         "Ends with 0 if a job could run, 1 or 3 if not.",
     )
-    check.add_argument(
+    only = check.add_mutually_exclusive_group()
+    only.add_argument(
         "--bucket",
         action="store_true",
         help="check only the bucket: store a small object, read it back, also through its presigned URL, and delete "
         "it; fails where a file could not be stored or fetched",
+    )
+    only.add_argument(
+        "--timings",
+        action="store_true",
+        help="start as a worker that serves RunPod does, with WARMUP_WORKFLOW, and print how long each step took",
     )
 
 

@@ -17,6 +17,7 @@ from worker.errors import BackendFailed, InvalidJob, StartError
 from worker.handler import make_handler
 from worker.logs import set_up_logging
 from worker.settings import Settings, take_settings
+from worker.start_steps import STEPS
 from worker.worker import Worker
 
 _log = logging.getLogger("worker")
@@ -45,7 +46,8 @@ def serve(options: argparse.Namespace) -> int:
 
             serve_local(settings)
         else:
-            from worker.runpod.serve import serve_runpod
+            with STEPS.step("sdk"):
+                from worker.runpod.serve import serve_runpod
 
             serve_runpod(settings)
     except StartError as error:

@@ -41,9 +41,10 @@ class ModelsAhead:
         """``begin`` for the workflow that runs first, while ComfyUI is not loaded yet."""
         self._expected = self.begin(workflow)
 
-    def end_expected(self) -> None:
-        """Stop what ``expect`` began, since that workflow has run."""
+    def end_expected(self) -> dict[str, float]:
+        """Stop what ``expect`` began, since that workflow has run. Returns its seconds of ``read_ahead``, if any."""
         self._expected.stop()
+        return self._expected.seconds()
 
     def close(self) -> None:
         """Stop all that is read."""

@@ -35,7 +35,6 @@ class Runtime:
         launch: what it was started with.
         folders: its folders, which hold the files of a job while that job runs.
         node_packs: custom node packs, with import times and failures.
-        timings: seconds of each step of the start, by the step's name.
         main: ComfyUI's ``main`` module.
         prompts: queues and runs prompts.
         files: follows the files that jobs save.
@@ -47,7 +46,6 @@ class Runtime:
     launch: Launch
     folders: ComfyFolders
     node_packs: tuple[NodePack, ...]
-    timings: dict[str, float]
     main: Any = field(repr=False)
     prompts: PromptRunner
     files: OutputFiles

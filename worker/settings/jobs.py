@@ -68,6 +68,11 @@ class JobSettings(BaseModel):
         "an API-format workflow's file",
         "A workflow that is run once before the first job is taken, so that its models are loaded by then.",
     )
+    warmup_required: Boolean = setting(
+        False,
+        "true or false",
+        "Do not start if `WARMUP_WORKFLOW` fails. Otherwise that is a warning, and the worker takes jobs all the same.",
+    )
     job_timeout_s: float = setting(
         0.0,
         "a number, 0 or above",

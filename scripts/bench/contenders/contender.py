@@ -57,7 +57,7 @@ class Contender:
     def __init__(self, name: str, setup: Setup, **variables: str) -> None:
         self.name = name
         self._setup = setup
-        self._variables = variables
+        self._variables = {**(setup.against_env if name == AGAINST else {}), **variables}
         self._project = setup.against if name == AGAINST and setup.against else PROJECT
         self._server: Child | None = None
         self._child: Child | None = None
@@ -128,8 +128,10 @@ class Contender:
 
     def _embedded_steps(self, opened: Mapping[str, Any], ready: float) -> dict[str, float]:
         """The seconds until ``ready``, by step. An older checkout may not have measured every step."""
-        steps = {"process": opened["imported"] - self._began}
-        steps |= {name: opened["timings"][name] for name in ("core", "nodes") if name in opened["timings"]}
+        steps = {"interpreter": opened["began"] - self._began, "worker": opened["imported"] - opened["began"]}
+        for name, seconds in opened["steps"].items():
+            shown = "packs" if name.startswith("pack ") else name
+            steps[shown] = steps.get(shown, 0.0) + seconds
         return {**steps, "rest": ready - sum(steps.values())}
 
     def start(self) -> StartUp:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.embedded.start.source import ComfySource
@@ -27,6 +27,7 @@ class Setup:
         folder: the folder for logs.
         known: a checkout of the public worker-comfyui, or None.
         against: another checkout of this project, or None.
+        against_env: variables of its processes' environment alone.
     """
 
     settings: Settings
@@ -35,6 +36,7 @@ class Setup:
     folder: Path
     known: Path | None = None
     against: Path | None = None
+    against_env: dict[str, str] = field(default_factory=dict)
 
     def flags(self) -> tuple[str, ...]:
         """ComfyUI's flags that the user and the further models add."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,6 +21,14 @@ from bench.report.comparison import Change, Ratio, difference, ratio, spread
 SCHEMA = 1
 SUFFIXES = {WEBSOCKET: "", AGAINST: "_against", KNOWN: "_known"}
 """The ending of the names of ratios, by the contender that embedded is compared with."""
+START_LANES = {
+    "start-empty-64": (AGAINST, "seconds"),
+    "start-txt2img-tiny": (AGAINST, "sampled_s"),
+    "start-memory": (AGAINST, "rss_mb"),
+    "run-end": (AGAINST, "run_end_s"),
+    "start-vs-known": (KNOWN, "seconds"),
+}
+"""Whom embedded is compared with in each lane of a start, and in which of a start's figures."""
 Figures = dict[str, Any]
 
 
@@ -35,18 +43,21 @@ class Measured:
     queue: Queue | None = None
     is_complete: bool = False
     waits: Waits = field(default_factory=Waits)
+    run_ends: dict[str, list[float]] = field(default_factory=dict)
 
 
 def make_figures(plan: Plan, measured: Measured) -> Figures:
     """All figures of the benchmark."""
+    ends = measured.run_ends
+    start = {name: _start(runs, ends.get(name, [])) for name, runs in measured.starts.items() if runs}
     figures = {
         "schema": SCHEMA,
         "complete": measured.is_complete,
         "machine": machine(),
         "versions": versions(plan.setup.comfyui.version),
         "settings": _settings(plan),
-        "start": {name: _start(runs) for name, runs in measured.starts.items() if runs},
-        "volume": {lane: _waits(modes) for lane, modes in measured.waits.pairs()},
+        "start": start,
+        "lanes": dict(_lanes(start, measured.waits)),
         "warm": {case: _case(runs) for case, runs in measured.warm.items()},
         "memory": {name: _memory(taken) for name, taken in measured.memory.items()},
         "outputs": _outputs(measured.outputs) if measured.outputs else {},
@@ -74,14 +85,33 @@ def _settings(plan: Plan) -> Figures:
     }
 
 
-def _start(starts: Sequence[Start]) -> Figures:
+def _start(starts: Sequence[Start], run_ends: Sequence[float]) -> Figures:
     seconds = [start.seconds for start in starts]
-    steps = {name: statistics.median(start.steps[name] for start in starts) for name in starts[0].steps}
-    return {"seconds": seconds, **asdict(spread(seconds)), "steps": steps}
+    names = dict.fromkeys(name for start in starts for name in start.steps)
+    steps = {name: statistics.median(start.steps.get(name, 0.0) for start in starts) for name in names}
+    return {"seconds": seconds, **asdict(spread(seconds)), "steps": steps} | {
+        "sampled_s": [start.sampled_s for start in starts if start.sampled_s is not None],
+        "rss_mb": [start.rss_mb for start in starts],
+        "run_end_s": list(run_ends),
+    }
 
 
-def _waits(modes: Mapping[str, Sequence[float]]) -> Figures:
-    return {mode: {"seconds": list(seconds), **asdict(spread(seconds))} for mode, seconds in modes.items()}
+def _lanes(start: Figures, waits: Waits) -> Iterator[tuple[str, Figures]]:
+    """Each lane of a start in which embedded is compared with another one, whose name is ``other_is``."""
+    sides: list[tuple[str, Sequence[float], Sequence[float], str]] = [
+        (lane, modes[ON], modes[OFF], f"MODEL_READAHEAD={OFF}") for lane, modes in waits.pairs()
+    ]
+    for lane, (other, what) in START_LANES.items():
+        ours, others = (start.get(name, {}).get(what, []) for name in (EMBEDDED, other))
+        sides.append((lane, ours, others, other))
+    for lane, ours, others, name in sides:
+        count = min(len(ours), len(others))  # One may have failed.
+        if count:
+            lists = {"embedded": list(ours[:count]), "other": list(others[:count])}
+            yield (
+                lane,
+                {side: {"values": each, **asdict(spread(each))} for side, each in lists.items()} | {"other_is": name},
+            )
 
 
 def _case(runs: Mapping[str, Sequence[Run]]) -> Figures:
@@ -153,9 +183,9 @@ def _pairs(figures: Figures, other: str) -> dict[str, tuple[list[float], list[fl
         for case, lanes in figures["warm"].items()
         if EMBEDDED in lanes and other in lanes
     }
-    if other == WEBSOCKET:  # These are embedded's own: with and without MODEL_READAHEAD.
-        volume = figures["volume"].items()
-        found |= {lane: (modes[ON]["seconds"], modes[OFF]["seconds"]) for lane, modes in volume}
+    if other == WEBSOCKET:  # Each lane has its own other side.
+        lanes = figures["lanes"].items()
+        found |= {lane: (sides["embedded"]["values"], sides["other"]["values"]) for lane, sides in lanes}
     starts = figures["start"]
     if EMBEDDED in starts and other in starts:
         seconds = zip(starts[EMBEDDED]["seconds"], starts[other]["seconds"], strict=False)  # One may have failed.

@@ -24,14 +24,20 @@ _LABELS = {
     EMBEDDED: "embedded", AGAINST: "against", WEBSOCKET: "websocket", KNOWN: "known worker", BARE: "bare executor",
 }  # fmt: skip
 _STEPS = {
-    "process": ("Python and imports", "#56B4E9"),
+    "interpreter": ("interpreter", "#D9D9D9"),
+    "worker": ("worker", "#56B4E9"),
+    "torch": ("torch", "#D55E00"),
     "core": ("ComfyUI's core", "#0072B2"),
+    "packs": ("node packs", "#7FC8A9"),
     "nodes": ("nodes", "#009E73"),
+    "cuda": ("CUDA", "#76B900"),
+    "warm-up": ("warm-up", "#B3669E"),
     "rest": ("rest of the start", "#8C8C8C"),
     "server": ("server answers", "#E69F00"),
     "handler": ("handler ready", "#F0E442"),
     "first result": ("first result", "#CC79A7"),
 }
+_NOTICEABLE_S = 0.005
 _PROCESSES = {"worker": ("worker process", ""), "server": ("ComfyUI server", "//")}
 
 
@@ -120,7 +126,9 @@ def _start(figures: Figures, path: Path) -> None:
     for place, start in enumerate(starts.values()):
         left = 0.0
         for step, seconds in start["steps"].items():
-            label, color = _STEPS[step]
+            if seconds < _NOTICEABLE_S:
+                continue
+            label, color = _STEPS.get(step, _STEPS["rest"])
             axes.barh(
                 place, seconds, left=left, color=color, edgecolor="white", height=0.6,
                 label=label if step not in seen else None,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.contenders.contender import AGAINST, BARE, KNOWN
 from bench.contenders.setup import WEBSOCKET
-from bench.phases.slow_volume import ON
 from bench.plan import MEMORY, START
 from bench.report.comparison import LIMIT_MS, LIMIT_RATIO
 from bench.report.figures import SUFFIXES, Figures
@@ -22,8 +22,8 @@ def report(figures: Figures) -> str:
         parts.append(_table(_WARM_HEAD, _warm_rows(figures)))
     if figures["start"]:
         parts.append(_table(_START_HEAD, _start_rows(figures)))
-    if figures["volume"]:
-        parts.append(_table(_VOLUME_HEAD, _volume_rows(figures)))
+    if figures["lanes"]:
+        parts.append(_table(_LANES_HEAD, _lane_rows(figures)))
     if figures["memory"]:
         parts.append(_table(_MEMORY_HEAD, _memory_rows(figures)))
     if figures["outputs"]:
@@ -58,26 +58,28 @@ def _warm_rows(figures: Figures) -> Iterator[Sequence[str]]:
             shown = ""
 
 
-_START_HEAD = ("start, s", "median", "min", "steps", "ratio", "")
+_START_HEAD = ("start, s", "median", "min", "txt2img-tiny", "RSS MB", "run's end", "steps", "ratio", "")
 
 
 def _start_rows(figures: Figures) -> Iterator[Sequence[str]]:
     for name, start in figures["start"].items():
         steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in start["steps"].items())
         yield (
-            _NAMES.get(name, name), f"{start['median']:.2f}", f"{start['minimum']:.2f}", steps,
+            _NAMES.get(name, name), f"{start['median']:.2f}", f"{start['minimum']:.2f}", _median(start["sampled_s"]),
+            f"{statistics.median(start['rss_mb']):.0f}", _median(start["run_end_s"]), steps,
             *_ratio(figures, START, name),
         )  # fmt: skip
 
 
-_VOLUME_HEAD = ("models, s", "MODEL_READAHEAD", "median", "min", "auto ÷ off", "")
+_LANES_HEAD = ("lane", "embedded", "other", "which is", "ratio", "")
 
 
-def _volume_rows(figures: Figures) -> Iterator[Sequence[str]]:
-    for lane, modes in figures["volume"].items():
-        for mode, waits in modes.items():
-            ratio = _ratio(figures, lane, WEBSOCKET) if mode == ON else ("", "")  # The ratios without a suffix.
-            yield (lane if mode == ON else "", mode, f"{waits['median']:.2f}", f"{waits['minimum']:.2f}", *ratio)
+def _lane_rows(figures: Figures) -> Iterator[Sequence[str]]:
+    """A row for each lane: seconds, or MB of memory."""
+    for lane, sides in figures["lanes"].items():
+        medians = [f"{sides[side]['median']:.2f}" for side in ("embedded", "other")]
+        ratio = _ratio(figures, lane, WEBSOCKET)  # The ratios without a suffix.
+        yield (lane, *medians, _NAMES.get(sides["other_is"], sides["other_is"]), *ratio)
 
 
 _MEMORY_HEAD = ("memory, MB", "idle PSS", "idle RSS", "peak PSS", "peak RSS", "peak VRAM", "GPU s", "ratio", "")
@@ -156,7 +158,8 @@ def _remarks(figures: Figures) -> Iterator[str]:
         if not figures.get("ratios" + suffix):
             continue
         shown = _NAMES.get(other, other)
-        yield f"ratio: embedded ÷ {shown}, the median of the pairs, with its 95 % interval; below 1 embedded is ahead"
+        if other != WEBSOCKET or WEBSOCKET in figures["settings"]["backends"]:
+            yield f"ratio: embedded ÷ {shown}, median of the pairs, with its 95 % interval; below 1 embedded is ahead"
         if other != AGAINST:
             yield from _noise(figures["noisy" + suffix], figures["intervals" + suffix])
     cached = [name for name in figures["settings"]["cached_cases"] if name != "repeat"]
@@ -191,6 +194,10 @@ def _cell(column: Sequence[str], row: int) -> str:
     width = max(map(len, column))
     is_number = all(cell == "" or cell[0].isdigit() or cell[0] == "-" for cell in column[1:]) and "," not in column[1]
     return column[row].rjust(width) if is_number else column[row].ljust(width)
+
+
+def _median(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f}" if values else ""
 
 
 def _ms(value: float | None) -> str:

@@ -82,7 +82,7 @@ BUILT_IN = {
         Case("mixed", _mixed, 3, (CHECKPOINT, UPSCALER)),
     )
 }
-FIRST = BUILT_IN["empty-64"]
+FIRST, SAMPLED = BUILT_IN["empty-64"], BUILT_IN["txt2img-tiny"]
 
 
 def file_cases(files: Iterable[Path]) -> list[Case]:

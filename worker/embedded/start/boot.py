@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +48,7 @@ from worker.errors import NoDevice, StartError
 from worker.events import Notice, Say
 from worker.logs import own_logging
 from worker.settings import Settings
+from worker.start_steps import STEPS
 
 _booted: Runtime | None = None
 _import_began = False
@@ -96,8 +96,7 @@ def _check_same(running: Launch, asked: Launch, say: Say) -> None:
 
 def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     on_pod = settings.runpod_pod_id is not None
-    timings: dict[str, float] = {}
-    launch = _plan(settings, state, timings, say)
+    launch = _plan(settings, state, say)
     source, volume = launch.source, launch.volume
     folders = ComfyFolders(state, source.base / "input", settings.output_folders)
     folders.make_output_folders()  # Before packs are imported, which may look at once.
@@ -105,7 +104,8 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     enter(source)
     keep_bytecode(settings, launch)
     with arguments(launch.flags), own_logging(settings), server_loop() as loop:
-        with _step("core", timings, say, f"importing ComfyUI {source.version}"):
+        say(Notice(f"importing ComfyUI {source.version}"))
+        with STEPS.step("core"), STEPS.import_as_step("torch"):
             _begin_import(late)
             folder_paths = importlib.import_module("folder_paths")
             guard_paths(folder_paths, folders.is_static)
@@ -115,7 +115,8 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
             main = _import_main(source, late, on_pod=on_pod)
             guard_readers(state)
         check_device(importlib.import_module("torch"), main.comfy.model_management.get_torch_device(), on_pod=on_pod)
-        with _step("nodes", timings, say, "importing nodes"):
+        say(Notice("importing nodes"))
+        with STEPS.step("nodes"):
             server, packs = _start_server(main, state, loop, late)
         for notice in off_main_thread(packs):
             say(notice)
@@ -132,11 +133,12 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     prompts = PromptRunner(main, server, executor, routes)
     jobs = make_job_memory(main, server, NodeCache(executor), state.root)
     parts = (main, prompts, files, memory, jobs, admission)
-    return Runtime(launch, folders, tuple(packs), timings, *parts)
+    return Runtime(launch, folders, tuple(packs), *parts)
 
 
-def _plan(settings: Settings, state: StateFolder, timings: dict[str, float], say: Say) -> Launch:
-    with _step("find", timings, say, "looking for ComfyUI"):
+def _plan(settings: Settings, state: StateFolder, say: Say) -> Launch:
+    say(Notice("looking for ComfyUI"))
+    with STEPS.step("find"):
         launch = plan_launch(settings, state)
     for notice in launch.notices:
         say(notice)
@@ -169,14 +171,6 @@ def _add_volume(folder_paths: Any, volume: Path | None, *, packs: bool) -> None:
         add_volume(folder_paths, volume)
         if packs and (volume / "custom_nodes").is_dir():
             folder_paths.add_model_folder_path("custom_nodes", str(volume / "custom_nodes"))
-
-
-@contextlib.contextmanager
-def _step(name: str, timings: dict[str, float], say: Say, text: str) -> Iterator[None]:
-    say(Notice(text))
-    start = time.perf_counter()
-    yield
-    timings[name] = time.perf_counter() - start
 
 
 @contextlib.contextmanager

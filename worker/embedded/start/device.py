@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.errors import NoDevice
+from worker.start_steps import STEPS
 
 _CPU_WARNING = "No CUDA device is visible: running on the CPU (--cpu), which is slow"
 _POD_TEXT = (
@@ -22,14 +23,15 @@ def cuda_device_count() -> int:
 
     The driver itself is asked, since torch must not be imported before ComfyUI has set up its allocator.
     """
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
+    with STEPS.step("cuda"):
+        try:
+            driver = ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            return 0
+        count = ctypes.c_int(0)
+        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+            return 0
+        return count.value
 
 
 def torch_build() -> str:
@@ -83,8 +85,9 @@ def check_device(torch: Any, device: Any, *, on_pod: bool) -> None:
     if device.type != "cuda":
         return
     try:
-        torch.cuda.init()
-        torch.zeros(1, device=device).item()
+        with STEPS.step("cuda"):
+            torch.cuda.init()
+            torch.zeros(1, device=device).item()
     except RuntimeError as error:
         raise NoDevice(device_text(error, on_pod=on_pod)) from None
 

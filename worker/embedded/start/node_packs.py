@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.events import Notice
+from worker.start_steps import PACK, STEPS
 
 _CANNOT_IMPORT = re.compile(r"Cannot import .*? module for custom nodes: ")
 _MOST_FILES, _MOST_CHARACTERS = 2000, 5_000_000
@@ -107,6 +108,7 @@ def recording_packs(nodes: Any) -> Iterator[list[NodePack]]:
                 logging.warning("Cannot import %s: it called sys.exit(%r)", module_path, error.code)
         path, seconds = Path(module_path), time.perf_counter() - start
         if parent == "custom_nodes":
+            STEPS.add(PACK + path.name, seconds)
             packs.append(NodePack(path.name, seconds, None if loaded else _reason(reason.text), path))
         elif not loaded:  # ComfyUI's own nodes: those that could be loaded are no packs.
             packs.append(NodePack(f"{parent}/{path.name}", seconds, _reason(reason.text), path))
