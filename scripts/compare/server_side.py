@@ -15,12 +15,13 @@ from typing import Any
 import requests
 from comfy_server import ComfyServer
 
-from compare.observed import START_S, (
+from compare.observed import (
     ENDED,
     FAILED,
     LATE,
     REFUSED,
     SAME_ORDER,
+    START_S,
     SUCCESS,
     Pack,
     Ran,
