@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -413,3 +416,48 @@ def test_static_folders_may_be_links(worker: Worker, static: Any, png: Png, tmp_
     (tmp_path / "ring").symlink_to(static.static_input)
     static.mirror_static_input()
     assert pixel(worker.run(graphs.load("folder/linked.png"))) == (255, 255, 0)
+
+
+PACK_WITH_FOLDERS = """
+import os
+import folder_paths
+PLACES = [os.path.join(folder, "of-pack") for folder in
+          (folder_paths.get_output_directory(), folder_paths.get_temp_directory(), folder_paths.get_input_directory())]
+for place in PLACES:
+    os.makedirs(place, exist_ok=True)
+with open(os.path.join(PLACES[2], "example.txt"), "w") as file:
+    file.write("an example")
+
+class Uses:
+    RETURN_TYPES, FUNCTION, OUTPUT_NODE, CATEGORY = (), "run", True, "test"
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"seed": ("INT", {})}}
+    def run(self, seed):
+        with open(os.path.join(PLACES[1], "between.txt"), "w"), open(os.path.join(PLACES[0], "a.txt"), "w"):
+            pass
+        with open(os.path.join(PLACES[2], "example.txt")) as file:
+            return {"ui": {"text": [file.read()]}}
+
+NODE_CLASS_MAPPINGS = {"Uses": Uses}
+"""
+TWO_JOBS = """
+from worker import Worker
+with Worker() as worker:
+    for seed in (1, 2):
+        result = worker.run({"1": {"class_type": "Uses", "inputs": {"seed": seed}}})
+        print([text.text for text in result.texts], [(file.subfolder, file.filename) for file in result.files])
+"""
+
+
+def test_what_a_pack_puts_into_the_folders_when_it_is_imported_is_there_for_each_job(
+    tmp_path: Path, project: Path
+) -> None:
+    """As on a server, where nothing is removed."""
+    (tmp_path / "custom_nodes" / "pack").mkdir(parents=True)
+    (tmp_path / "custom_nodes" / "pack" / "__init__.py").write_text(PACK_WITH_FOLDERS)
+    environment = os.environ | {"COMFY_BASE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_JOBS], cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines() == ["['an example'] [('of-pack', 'a.txt')]"] * 2, done.stderr[-2000:]

@@ -65,9 +65,8 @@ def each_node(classes: Mapping[str, Any], packs: set[str]) -> tuple[list[Case], 
             continue
         shown = re.sub(r"[^\w .+-]", "_", name).strip(" .") or "_"  # It becomes the name of a folder.
         shown = shown if shown not in cases else f"{shown} ({len(cases)})"
-        cases[shown] = Case(
-            shown, make_job({"workflow": graph}, {_PICTURE: _picture()} if _PICTURE in str(graph) else {})
-        )
+        pictures = {_PICTURE: _picture()} if _PICTURE in str(graph) else {}
+        cases[shown] = Case(shown, make_job({"workflow": graph}, pictures))
     return list(cases.values()), untried
 
 
@@ -146,7 +145,7 @@ def _plain(each: NodeInput) -> Any:
         wanted = _CHECKPOINT if _CHECKPOINT in each.choices else default
         return wanted if wanted in each.choices else each.choices[0]
     if "STRING" in each.kinds:
-        return default or "1"  # It is a number and JSON as well.
+        return "1" if default is None else str(default)  # It is a number and JSON as well.
     if "BOOLEAN" in each.kinds:
         return bool(default)
     low = each.options.get("min", 0)

@@ -13,6 +13,7 @@ from compare.options import Case
 
 # Variables of both sides. A pack that makes a list of a set has the same order on both.
 SAME_ORDER = {"PYTHONHASHSEED": "0"}
+START_S = 600  # Many packs import large packages.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
 SUCCESS, FAILED, REFUSED, LATE, ENDED = "success", "failed", "refused", "too late", "ended the process"
 

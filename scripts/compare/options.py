@@ -36,7 +36,8 @@ imported and their classes compared, which takes about half a minute.
 
 --each-node needs no workflow of yours. Each class gets its defaults, a small picture, and a node that saves or shows
 what it gives. Classes that need a model get models/checkpoints/tiny-sd.safetensors, where that is there
-(scripts/make_tiny_checkpoint makes it); for others that need something the report says what.
+(scripts/make_tiny_checkpoint makes it); for others that need something the report says what. On this machine, nodes do
+whatever they do with their defaults.
 
 examples:
   scripts/compare_packs                                       all your packs, without a workflow

@@ -21,6 +21,7 @@ from compare.observed import (
     LATE,
     REFUSED,
     SAME_ORDER,
+    START_S,
     SUCCESS,
     Pack,
     Ran,
@@ -77,7 +78,7 @@ class ServerSide:
     @contextlib.contextmanager
     def start(self) -> Iterator[Seen]:
         """Start it, and see its packs and classes. Raises RuntimeError if it does not start."""
-        self._server = ComfyServer(self._base, self._flags, environment=SAME_ORDER)
+        self._server = ComfyServer(self._base, self._flags, environment=SAME_ORDER, start_s=START_S)
         self._server.link_inputs()
         self._output, self._api = self._server.root / "output", ComfyApi(self._server.host)
         self._empty_output()

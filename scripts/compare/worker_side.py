@@ -11,10 +11,10 @@ from typing import Any
 
 from bench.contenders.process import Child, ContenderFailed
 
-from compare.observed import ENDED, FAILED, LATE, REFUSED, SUCCESS, Pack, Ran, Seen, names_of, plain
+from compare.observed import ENDED, FAILED, LATE, REFUSED, START_S, SUCCESS, Pack, Ran, Seen, names_of, plain
 from compare.options import Case
 
-_START_S, _GRACE_S = 600, 60
+_GRACE_S = 60
 _NODE_FAILED = re.compile(r"Workflow execution error: Node Type: .*, Node ID: (.*?), Message: ")
 _OUTCOMES = {"workflow_validation": REFUSED, "timeout": LATE, "workflow_execution": FAILED}
 
@@ -37,7 +37,7 @@ class WorkerSide:
         self._child = Child("compare.worker_process", [], self._environment, self._log)
         try:
             try:
-                about = self._child.receive(_START_S)
+                about = self._child.receive(START_S)
             except ContenderFailed as error:
                 raise RuntimeError(str(error)) from None
             self._hidden = names_of(*map(Path, about["folders"]))

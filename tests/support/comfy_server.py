@@ -19,8 +19,6 @@ from worker.embedded.start.device import cuda_device_count
 from worker.embedded.start.source import find_source
 from worker.settings import load_settings
 
-_START_S = 120
-
 
 class ComfyServer:
     """Starts on entering ``with``, once it answers, and ends with it::
@@ -33,10 +31,16 @@ class ComfyServer:
         flags: further ones for ComfyUI.
         port: where it listens; 0 takes a free one.
         environment: on top of this process's.
+        start_s: seconds until it must answer.
     """
 
     def __init__(
-        self, base: Path, flags: Sequence[str] = (), port: int = 0, environment: Mapping[str, str] | None = None
+        self,
+        base: Path,
+        flags: Sequence[str] = (),
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+        start_s: float = 120,
     ) -> None:
         self.base = base
         self.port = port or free_port()
@@ -46,6 +50,7 @@ class ComfyServer:
         self.process: subprocess.Popen[bytes] | None = None
         self._flags = tuple(flags)
         self._environment = dict(environment or {})
+        self._start_s = start_s
 
     def __enter__(self) -> Self:
         self.start()
@@ -99,7 +104,7 @@ class ComfyServer:
 
     def wait(self) -> None:
         """Wait until it answers."""
-        give_up = time.monotonic() + _START_S
+        give_up = time.monotonic() + self._start_s
         while time.monotonic() < give_up:
             if self.process is None or self.process.poll() is not None:
                 break

@@ -38,29 +38,52 @@ class ComfyFolders:
         state: ComfyUI's folders.
         static_input: files that every job can read from the input folder.
         output_folders: folders that the output folder has before each job, for nodes that offer its folders as choices.
+
+    Folders that packs make while they are imported are there for each job as well, since a server keeps them.
     """
 
     state: StateFolder
     static_input: Path
     output_folders: Sequence[str] = ()
     _mirror: dict[Path, _Mirrored] = field(default_factory=dict)
+    _made: Sequence[Path] = ()
+
+    def keep_what_packs_made(self) -> None:
+        """Keep folders in the output and temp folders, and all in the input folder, for each job.
+
+        Call it once, when the packs are imported. It mirrors the static files as well.
+        """
+        roots = (self.state.output, self.state.temp)
+        self._made = [path for root in roots for path in root.rglob("*") if path.is_dir()]
+        _move_content(self.state.input, self._packs_input)
+        self.mirror_static_input()
+
+    @property
+    def _packs_input(self) -> Path:
+        """What packs have put into the input folder while they were imported."""
+        return self.state.root / "input-of-packs"
 
     def mirror_static_input(self) -> None:
-        """Link the static files into the input folder."""
-        seen: set[str] = set()
-        self._mirror[self.state.input] = _Mirrored({}, set())  # Even if there are no static files.
-        for folder, folders, files in os.walk(self.static_input, followlinks=True):
-            # Links between folders may form a ring.
-            folders[:] = [name for name in folders if not _seen(Path(folder) / name, seen)]
-            sources = {name: str(Path(folder) / name) for name in files}
-            place = self.state.input / Path(folder).relative_to(self.static_input)
-            self._mirror[place] = _Mirrored(sources, set(folders))
+        """Link the static files into the input folder, and those of packs, where no static one has their name."""
+        self._mirror = {self.state.input: _Mirrored({}, set())}  # Even if there are no static files.
+        for root in (self.static_input, self._packs_input):
+            self._mirror_files(root)
         self._restore_input()
 
+    def _mirror_files(self, root: Path) -> None:
+        seen: set[str] = set()
+        for folder, folders, files in os.walk(root, followlinks=True):
+            # Links between folders may form a ring.
+            folders[:] = [name for name in folders if not _seen(Path(folder) / name, seen)]
+            mirrored = self._mirror.setdefault(self.state.input / Path(folder).relative_to(root), _Mirrored({}, set()))
+            mirrored.folders.update(set(folders) - mirrored.files.keys())
+            sources = {name: str(Path(folder) / name) for name in files if name not in mirrored.folders}
+            mirrored.files = sources | mirrored.files
+
     def make_output_folders(self) -> None:
-        """Make those folders in the output folder that each job begins with."""
-        for name in self.output_folders:
-            (self.state.output / name).mkdir(parents=True, exist_ok=True)
+        """Make those folders in the output folder, and the temp folder, that each job begins with."""
+        for path in (*(self.state.output / name for name in self.output_folders), *self._made):
+            path.mkdir(parents=True, exist_ok=True)
 
     def bring_in(self, workspace: Workspace) -> None:
         """Move the job's input files into the input folder. For this job, they replace static files of their names."""

@@ -125,7 +125,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     main.comfy.utils.set_progress_bar_enabled(settings.comfy_log_level in ("DEBUG", "INFO"))
     admission = guard_execution(main, late)
     _keep_datasets_apart(main.folder_paths, state)
-    folders.mirror_static_input()
+    folders.keep_what_packs_made()
     executor = build_executor(main, server)
     routes = PackRoutes(server, lambda: folder_paths.get_folder_paths("custom_nodes"))
     files = _care_for_files(main, executor, state, routes)
