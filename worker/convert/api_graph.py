@@ -1,0 +1,92 @@
+"""Converts a workflow of the editor, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from worker.convert.definitions import Definition, Definitions
+from worker.convert.editor_file import EditorFile, Graph, Node, read_editor_file
+from worker.convert.layout import lay_out
+from worker.convert.links import Scope, source_of
+from worker.convert.order import execution_order, leaves_first
+from worker.convert.primitives import apply_primitives
+from worker.convert.promoted import Instances
+from worker.convert.unique_ids import make_ids_unique
+from worker.convert.virtual import is_virtual
+from worker.convert.widgets import MISSING, Widget, api_value
+
+
+def to_api_graph(workflow: Mapping[str, Any], definitions: Definitions) -> dict[str, Any]:
+    """The API graph ``{node id: {class_type, inputs, _meta}}`` that the editor's page would send for ``workflow``.
+
+    Raises:
+        InvalidJob: the file is damaged.
+        NotConverted: a node does not fit its class here, or its class is not there.
+    """
+    file = read_editor_file(workflow)
+    make_ids_unique(file)
+    _lay_out(file, definitions)
+    scope = _scope(file, file.root)
+    places = list(_places(file, scope, execution_order(file.root)))
+    for where, node in places:
+        apply_primitives(where.graph, [node])
+    graph = {
+        where.api_id(node): _api_node(where, node, definitions)
+        for where, node in places
+        if not (node.is_off or is_virtual(node) or node.type in file.subgraphs)
+    }
+    _drop_lost_links(graph)
+    return graph
+
+
+def _lay_out(file: EditorFile, definitions: Definitions) -> None:
+    """Give each node its widgets and inputs, inner subgraphs first: what they show depends on it."""
+    instances = Instances(file.subgraphs)
+    for graph in (*leaves_first(file.subgraphs), file.root):
+        for node in graph.nodes.values():
+            if node.type in file.subgraphs:
+                instances.lay_out(node)
+            elif (definition := definitions.find(node.type)) is not None:
+                lay_out(node, definition)
+        instances.apply_proxies(graph)
+
+
+def _scope(file: EditorFile, graph: Graph, instance: Node | None = None, outer: Scope | None = None) -> Scope:
+    path = (*outer.path, instance.id) if outer is not None and instance is not None else ()
+    scope = Scope(graph, path, instance, outer)
+    for node in graph.nodes.values():
+        if node.type in file.subgraphs:
+            scope.inner[node.id] = _scope(file, file.subgraphs[node.type], node, scope)
+    return scope
+
+
+def _places(file: EditorFile, scope: Scope, nodes: list[Node]) -> Iterator[tuple[Scope, Node]]:
+    """All nodes in the order of the API graph, each with the graph that it is in. What is in a subgraph follows it."""
+    for node in nodes:
+        yield scope, node
+        if node.id in scope.inner and not (scope.outer is None and node.is_off):
+            inner = scope.inner[node.id]
+            yield from _places(file, inner, list(inner.graph.nodes.values()))
+
+
+def _api_node(scope: Scope, node: Node, definitions: Definitions) -> dict[str, Any]:
+    definition = definitions.find(node.type)
+    inputs = {
+        widget.name: widget.api_value() for widget in node.widgets if widget.is_sent and widget.value is not MISSING
+    }
+    for slot in node.inputs:
+        found = source_of(scope, node, slot)
+        if isinstance(found, Widget):
+            inputs[slot.name] = api_value(found.value, found.spec)
+        elif found is not None:
+            inputs[slot.name] = list(found)
+    title = node.title or (definition.title if isinstance(definition, Definition) else node.type)
+    return {"inputs": inputs, "class_type": node.type, "_meta": {"title": title}}
+
+
+def _drop_lost_links(graph: dict[str, Any]) -> None:
+    for node in graph.values():
+        lost = [name for name, value in node["inputs"].items() if isinstance(value, list) and value[0] not in graph]
+        for name in lost:
+            del node["inputs"][name]

@@ -1,0 +1,178 @@
+"""Lays out instances of subgraphs: their inputs, and the widgets of inner nodes that they show (promote).
+
+An input of a subgraph that leads to a widget shows that widget on each instance, where it has a value of its own. The
+instance's ``widgets_values`` are those of its promoted widgets, in the order of its inputs. Older files name the widgets in
+``properties.proxyWidgets`` instead, as ``[id of the inner node, name of its widget]`` or ``["-1", name of the input]``, with
+``widgets_values`` in that order, and may name widgets that no input leads to: the editor then adds such an input.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from worker.convert.editor_file import INPUT_NODE, Graph, Link, Node, Port, Slot
+from worker.convert.widgets import MISSING, Widget
+
+_PREFIX = re.compile(r"\s*(\d+)\s*:\s*(.+)")  # "12: text" was written for the widget "text" of node 12.
+_PRIMITIVE = "PrimitiveNode"
+
+
+class Instances:
+    """The instances of all subgraphs that were laid out so far."""
+
+    def __init__(self, subgraphs: dict[str, Graph]) -> None:
+        self._subgraphs = subgraphs
+        self._nodes: dict[str, list[Node]] = {}
+
+    def lay_out(self, node: Node) -> None:
+        """Give an instance the inputs of its subgraph, with the widgets that they show."""
+        graph = self._subgraphs[node.type]
+        saved = {slot.name: slot for slot in node.inputs}
+        node.inputs = [
+            Slot(port.name, port.type, saved[port.name].link if port.name in saved else None) for port in graph.inputs
+        ]
+        for slot, port in zip(node.inputs, graph.inputs, strict=True):
+            self._show(slot, port, graph)
+        values = iter(node.saved if isinstance(node.saved, list) else ())
+        by_name = dict(_set_aside(node))
+        for slot in node.inputs:
+            if slot.promoted is not None:
+                value = next(values, MISSING)
+                value = by_name.get(slot.name, value)
+                if value is not MISSING and value is not None:
+                    slot.promoted.value = value
+        self._nodes.setdefault(graph.id, []).append(node)
+
+    def _show(self, slot: Slot, port: Port, graph: Graph) -> None:
+        """Let ``slot`` show the first widget that the input of its subgraph leads to."""
+        for link_id in port.links:
+            for inner in _targets(graph, link_id):
+                source = _widget_behind(inner, link_id)
+                if source is not None:
+                    slot.promoted = replace(source, name=slot.name)
+                    return
+
+    def apply_proxies(self, graph: Graph) -> None:
+        """Apply the ``proxyWidgets`` of the instances in ``graph``."""
+        for node in graph.nodes.values():
+            if node.type in self._subgraphs and "proxyWidgets" in node.properties:
+                self._apply(node, list(_proxies(node)))
+
+    def _apply(self, node: Node, proxies: list[tuple[str, str, Any]]) -> None:
+        graph = self._subgraphs[node.type]
+        primitives: dict[str, list[tuple[str, Any]]] = {}
+        for source, name, value in proxies:
+            slot = self._showing(node, graph, source, name)
+            if slot is None and source not in graph.nodes:
+                slot = next((slot for slot in node.inputs if source == "-1" and slot.name == name), None)
+            elif slot is None and graph.nodes[source].type == _PRIMITIVE:
+                primitives.setdefault(source, []).append((name, value))
+            elif slot is None:
+                slot = self._with_new_input(node, graph, graph.nodes[source], name)
+            _set(slot, value)
+        for source, wanted in primitives.items():
+            self._replace_primitive(node, graph, graph.nodes[source], wanted)
+
+    @staticmethod
+    def _showing(node: Node, graph: Graph, source: str, name: str) -> Slot | None:
+        """The input of ``node`` that shows the widget ``name`` of the inner node ``source``."""
+        for slot, port in zip(node.inputs, graph.inputs, strict=True):
+            for link_id in port.links:
+                found = next(((inner, s) for inner in _targets(graph, link_id) for s in inner.inputs if s.link == link_id), None)
+                if found is None:
+                    continue
+                inner, target = found
+                shown = target.name if target.promoted is not None or target.widget is None else target.widget
+                if target.promoted is None and target.widget is None:
+                    continue
+                if inner.id == source and shown == name:
+                    return slot
+                break
+        return None
+
+    def _with_new_input(self, node: Node, graph: Graph, source: Node, name: str) -> Slot | None:
+        """The input that the editor adds for the widget ``name`` of ``source``; None if there is no such widget."""
+        target = next((slot for slot in source.inputs if name in (slot.widget, slot.promoted and slot.name)), None)
+        if target is None or name.startswith("$$"):
+            return None
+        self._add_input(graph, name, target.type, [(source, target)])
+        return node.inputs[-1]
+
+    def _replace_primitive(self, node: Node, graph: Graph, primitive: Node, wanted: list[tuple[str, Any]]) -> None:
+        """Let an input of the subgraph take the place of a primitive."""
+        targets = [
+            (inner, slot)
+            for link_id in (primitive.outputs[0].links if primitive.outputs else ())
+            for inner in _targets(graph, link_id)
+            for slot in inner.inputs
+            if slot.link == link_id
+        ]
+        kind = primitive.outputs[0].type if primitive.outputs else "*"
+        if not targets or len({name for name, _ in wanted}) > 1:
+            return
+        if any(slot.type not in (kind, "*") and kind != "*" for _, slot in targets):
+            return
+        title = primitive.title if primitive.title not in (None, _PRIMITIVE) else None
+        self._add_input(graph, title or wanted[0][0], kind, targets)
+        primitive.outputs[0].links = []
+        own = primitive.saved[0] if isinstance(primitive.saved, list) and primitive.saved else MISSING
+        _set(node.inputs[-1], next((value for _, value in wanted if value is not MISSING), own))
+
+    def _add_input(self, graph: Graph, name: str, kind: Any, targets: list[tuple[Node, Slot]]) -> None:
+        taken = {port.name for port in graph.inputs}
+        unique = next(n for n in (name, *(f"{name}_{i}" for i in range(1, len(taken) + 2))) if n not in taken)
+        port = Port(unique, kind, [])
+        for inner, slot in targets:
+            link_id = f"added {len(graph.inputs)} {len(port.links)}"
+            graph.links[link_id] = Link(INPUT_NODE, len(graph.inputs), inner.id)
+            slot.link = link_id
+            port.links.append(link_id)
+        graph.inputs.append(port)
+        for instance in self._nodes[graph.id]:
+            instance.inputs.append(Slot(unique, kind))
+            self._show(instance.inputs[-1], port, graph)
+
+
+def _targets(graph: Graph, link_id: Any) -> Iterator[Node]:
+    link = graph.links.get(link_id)
+    if link is not None and link.target in graph.nodes:
+        yield graph.nodes[link.target]
+
+
+def _widget_behind(node: Node, link_id: Any) -> Widget | None:
+    """The widget of ``node`` that the link would replace."""
+    slot = next((slot for slot in node.inputs if slot.link == link_id), None)
+    if slot is None or slot.promoted is not None:
+        return slot and slot.promoted
+    return next((widget for widget in node.widgets if widget.name == slot.widget), None) if slot.widget else None
+
+
+def _set(slot: Slot | None, value: Any) -> None:
+    if slot is not None and slot.promoted is not None and value is not MISSING:
+        slot.promoted.value = value
+
+
+def _proxies(node: Node) -> Iterator[tuple[str, str, Any]]:
+    """Id of the inner node, name of its widget, and saved value of each promoted widget."""
+    raw = node.properties["proxyWidgets"]
+    entries = json.loads(raw) if isinstance(raw, str) else raw
+    saved = node.saved if isinstance(node.saved, list) else []
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        value = saved[index] if index < len(saved) and saved[index] is not None else MISSING
+        source, name = str(entry[0]), str(entry[1])
+        prefixed = _PREFIX.fullmatch(name)
+        yield source, prefixed[2] if prefixed else name, value
+
+
+def _set_aside(node: Node) -> Iterator[tuple[str, Any]]:
+    """Values that a newer editor has kept by the name of the input, since it found no widget for them."""
+    raw = node.properties.get("proxyWidgetErrorQuarantine")
+    for entry in reversed(raw) if isinstance(raw, list) else ():
+        if isinstance(entry, dict) and entry.get("hostValue") is not None:
+            original = entry.get("originalEntry")
+            if isinstance(original, list) and len(original) > 1 and str(original[0]) == "-1":
+                yield str(original[1]), entry["hostValue"]
