@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from worker.convert.definitions import Definition, Definitions
+from worker.convert.definitions import Definitions
 from worker.convert.editor_file import EditorFile, Graph, Node, read_editor_file
+from worker.convert.fit import misfits, misfits_of
 from worker.convert.layout import lay_out
 from worker.convert.links import Scope, source_of
 from worker.convert.order import execution_order, leaves_first
@@ -15,6 +16,13 @@ from worker.convert.promoted import Instances
 from worker.convert.unique_ids import make_ids_unique
 from worker.convert.virtual import is_virtual
 from worker.convert.widgets import MISSING, Widget, api_value
+from worker.errors import WorkflowRejected
+from worker.protocol.rejection import refusal
+
+_ADVICE = (
+    "The file does not fit what is installed here. Open it in the editor of a ComfyUI with the same versions, set these "
+    "nodes anew and save it, or install what the file was made with."
+)
 
 
 def to_api_graph(workflow: Mapping[str, Any], definitions: Definitions) -> dict[str, Any]:
@@ -22,22 +30,34 @@ def to_api_graph(workflow: Mapping[str, Any], definitions: Definitions) -> dict[
 
     Raises:
         InvalidJob: the file is damaged.
-        NotConverted: a node does not fit its class here, or its class is not there.
+        WorkflowRejected: nodes do not fit their classes here, or their classes are not there.
     """
     file = read_editor_file(workflow)
     make_ids_unique(file)
     _lay_out(file, definitions)
-    scope = _scope(file, file.root)
-    places = list(_places(file, scope, execution_order(file.root)))
-    for where, node in places:
-        apply_primitives(where.graph, [node])
-    graph = {
-        where.api_id(node): _api_node(where, node, definitions)
-        for where, node in places
+    places = list(_places(file, _scope(file, file.root), execution_order(file.root)))
+    for scope, node in places:
+        apply_primitives(scope.graph, [node])
+    sent = [
+        (scope, node)
+        for scope, node in places
         if not (node.is_off or is_virtual(node) or node.type in file.subgraphs)
-    }
+    ]
+    graph = {scope.api_id(node): _api_node(scope, node, definitions) for scope, node in sent}
+    _refuse(misfits_of(sent, graph, definitions))
     _drop_lost_links(graph)
-    return graph
+    return dict(sorted(graph.items(), key=_as_javascript))
+
+
+def _refuse(found: Iterable[str]) -> None:
+    bullets = list(found)
+    if bullets:
+        raise WorkflowRejected(f"{refusal(bullets)}\n\n{_ADVICE}")
+
+
+def _as_javascript(item: tuple[str, Any]) -> tuple[bool, int]:
+    """JavaScript keeps names that are numbers before all others, and in their order."""
+    return (False, int(item[0])) if item[0].isdecimal() else (True, 0)
 
 
 def _lay_out(file: EditorFile, definitions: Definitions) -> None:
@@ -48,7 +68,7 @@ def _lay_out(file: EditorFile, definitions: Definitions) -> None:
             if node.type in file.subgraphs:
                 instances.lay_out(node)
             elif (definition := definitions.find(node.type)) is not None:
-                lay_out(node, definition)
+                node.misfits += misfits(node, lay_out(node, definition))
         instances.apply_proxies(graph)
 
 
@@ -81,7 +101,7 @@ def _api_node(scope: Scope, node: Node, definitions: Definitions) -> dict[str, A
             inputs[slot.name] = api_value(found.value, found.spec)
         elif found is not None:
             inputs[slot.name] = list(found)
-    title = node.title or (definition.title if isinstance(definition, Definition) else node.type)
+    title = node.title or (definition.title if definition is not None else node.type)
     return {"inputs": inputs, "class_type": node.type, "_meta": {"title": title}}
 
 

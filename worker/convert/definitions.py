@@ -78,10 +78,16 @@ class Definitions:
 
     Args:
         info: the entry of a class in ``/object_info``; None for a class that is not there.
+        why_missing: why a class is not there.
     """
 
-    def __init__(self, info: Callable[[str], Mapping[str, Any] | None]) -> None:
+    def __init__(
+        self,
+        info: Callable[[str], Mapping[str, Any] | None],
+        why_missing: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
         self._info = info
+        self._why_missing = why_missing
         self._read: dict[str, Definition | None] = {}
 
     def find(self, class_type: str) -> Definition | None:
@@ -90,6 +96,10 @@ class Definitions:
             info = self._info(class_type)
             self._read[class_type] = _definition(class_type, info) if info else None
         return self._read[class_type]
+
+    def why_missing(self, class_type: str) -> str:
+        """Why ComfyUI does not have a class."""
+        return self._why_missing(class_type) or "this node class is not installed"
 
 
 def _definition(name: str, info: Mapping[str, Any]) -> Definition:

@@ -62,7 +62,16 @@ class Port:
 
 @dataclass(slots=True)
 class Node:
-    """A node. ``saved``: its ``widgets_values``. ``widgets`` and ``defined`` are known once its definition is."""
+    """A node.
+
+    Attributes:
+        mode: 2: muted, 4: bypassed, otherwise on.
+        saved: its ``widgets_values``.
+        names: the names of all its widgets that can be linked, in their order, if the file has them. Exports to the API
+            and older editors leave those out that nothing is linked to.
+        widgets: what it shows, once it is laid out.
+        misfits: what of it does not fit its class here.
+    """
 
     id: str
     type: str
@@ -73,6 +82,8 @@ class Node:
     saved: list[Any] | dict[str, Any] | None
     properties: dict[str, Any]
     widgets: list[Widget] = field(default_factory=list)
+    names: list[str] | None = None
+    misfits: list[str] = field(default_factory=list)
 
     @property
     def is_off(self) -> bool:
@@ -155,12 +166,15 @@ def _node(raw: Mapping[str, Any]) -> Node:
     what = f"node {raw.get('id')}"
     mode, saved, properties = raw.get("mode", 0), raw.get("widgets_values"), raw.get("properties")
     title = raw.get("title")
+    inputs = [_object(slot, f"an input of {what}") for slot in _list(raw.get("inputs"), f"the inputs of {what}")]
+    slots = [_slot(slot) for slot in inputs]
+    has_all = any(slot.widget and raw.get("link") is None and not raw.get("label") for slot, raw in zip(slots, inputs, strict=True))
     return Node(
         id=str(raw.get("id")),
         type=str(raw.get("type")),
         title=title if isinstance(title, str) and title else None,
         mode=mode if isinstance(mode, int) else 0,
-        inputs=[_slot(_object(slot, f"an input of {what}")) for slot in _list(raw.get("inputs"), f"inputs of {what}")],
+        inputs=slots,
         outputs=[
             Output(slot.get("type"), list(slot.get("links") or ()))
             for slot in _list(raw.get("outputs"), f"outputs of {what}")
@@ -168,6 +182,7 @@ def _node(raw: Mapping[str, Any]) -> Node:
         ],
         saved=saved if isinstance(saved, list | dict) else None,
         properties=dict(properties) if isinstance(properties, dict) else {},
+        names=[slot.widget for slot in slots if slot.widget] if has_all else None,
     )
 
 

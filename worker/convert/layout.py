@@ -16,6 +16,7 @@ from worker.convert.widgets import DYNAMIC_COMBO, Widget, choices_of, has_widget
 
 _AUTOGROW, _MATCHTYPE = "COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3"
 _MOST_ROWS = 100
+_TEXT, _INDEX = Spec("option", "STRING", {}), Spec("index", "INT", {})
 
 
 class Layout:
@@ -38,6 +39,8 @@ class Layout:
         for spec in sorted(definition.inputs, key=has_widget):
             for socket in _sockets(spec, node):
                 self._add(socket)
+        if definition.name == "CustomCombo":
+            self._add_own_choices()
         self.inputs = list(self._merged_inputs())
 
     def _add(self, spec: Spec) -> None:
@@ -55,9 +58,20 @@ class Layout:
         if self._by_name is not None and widget.name in self._by_name:
             widget.value = self._by_name[widget.name]
         elif self._by_name is None and widget.is_saved and self.unused:
+            begun = widget.value
             widget.value = self.unused.pop(0)
+            if widget.value is None and widget.spec.type == "COMBO" and widget.is_sent:
+                widget.value = widget.spec.choices[0] if widget.spec.choices else begun
         elif widget.is_saved:
             self.untouched.append(widget)
+
+    def _add_own_choices(self) -> None:
+        """The choices that somebody has written into a CustomCombo, with the place of the chosen one before them."""
+        choice, texts = self.widgets[0], self.unused[1:]
+        del self.unused[: len(texts) + 1]
+        options = [Widget(f"option{number}", text, _TEXT.named(f"option{number}")) for number, text in enumerate(texts, 1)]
+        index = next((place for place, option in enumerate(options) if option.value == choice.value), -1)
+        self.widgets += [Widget("index", index, _INDEX), *options]
 
     def _merged_inputs(self) -> Iterator[Slot]:
         """The inputs of the class with the links of the file, and those that only the file has."""

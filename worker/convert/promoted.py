@@ -119,8 +119,12 @@ class Instances:
         title = primitive.title if primitive.title not in (None, _PRIMITIVE) else None
         self._add_input(graph, title or wanted[0][0], kind, targets)
         primitive.outputs[0].links = []
-        own = primitive.saved[0] if isinstance(primitive.saved, list) and primitive.saved else MISSING
-        _set(node.inputs[-1], next((value for _, value in wanted if value is not MISSING), own))
+        given = next((value for _, value in wanted if value is not MISSING), MISSING)
+        _set(node.inputs[-1], given)
+        own, shown = (primitive.saved or [MISSING])[0] if isinstance(primitive.saved, list) else MISSING, node.inputs[-1].promoted
+        if given is MISSING and shown is not None and own is not MISSING and own != shown.value:
+            for inner, slot in targets:  # The editor takes the value of the first of them then.
+                inner.misfits.append(f"{slot.name} has another value than the primitive {primitive.id} that it is linked to")
 
     def _add_input(self, graph: Graph, name: str, kind: Any, targets: list[tuple[Node, Slot]]) -> None:
         taken = {port.name for port in graph.inputs}

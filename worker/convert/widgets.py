@@ -23,6 +23,7 @@ class Missing:
 
 MISSING: Final = Missing()  # The value of a widget that has none. The API graph leaves it out.
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
+CONTROLS = ("control_after_generate", "control_filter_list")
 _BOX = {"x": 0, "y": 0, "width": 512, "height": 512}
 _CURVE = {"points": [[0, 0], [1, 1]], "interpolation": "monotone_cubic"}
 
@@ -82,7 +83,7 @@ def _plain(default: Any) -> Callable[[Spec], Iterator[Widget]]:
     return widgets
 
 
-def _control(spec: Spec, name: str = "control_after_generate") -> Widget:
+def _control(spec: Spec, name: str = CONTROLS[0]) -> Widget:
     return Widget(name, "randomize", spec, is_sent=False)
 
 
@@ -108,7 +109,7 @@ def _combo(spec: Spec) -> Iterator[Widget]:
     if spec.options.get("control_after_generate"):
         yield _control(spec)
         if not spec.options.get("multi_select"):
-            yield _control(spec, "control_filter_list")
+            yield _control(spec, CONTROLS[1])
 
 
 def _dynamic_combo(spec: Spec) -> Iterator[Widget]:
