@@ -39,9 +39,7 @@ def to_api_graph(workflow: Mapping[str, Any], definitions: Definitions) -> dict[
     for scope, node in places:
         apply_primitives(scope.graph, [node])
     sent = [
-        (scope, node)
-        for scope, node in places
-        if not (node.is_off or is_virtual(node) or node.type in file.subgraphs)
+        (scope, node) for scope, node in places if not (node.is_off or is_virtual(node) or node.type in file.subgraphs)
     ]
     graph = {scope.api_id(node): _api_node(scope, node, definitions) for scope, node in sent}
     _refuse(misfits_of(sent, graph, definitions))

@@ -44,11 +44,16 @@ class Output:
 
 @dataclass(slots=True)
 class Link:
-    """``origin_slot`` is an index of the outputs of ``origin``. ``target`` is a node's id."""
+    """``origin_slot`` is an index of the outputs of the node ``origin``.
+
+    ``target_slot`` is one of the inputs of ``target`` as the file has them: the class may have more. The input that has
+    the link's id is the right one.
+    """
 
     origin: str
     origin_slot: int
     target: str
+    target_slot: int
 
 
 @dataclass(slots=True)
@@ -168,7 +173,10 @@ def _node(raw: Mapping[str, Any]) -> Node:
     title = raw.get("title")
     inputs = [_object(slot, f"an input of {what}") for slot in _list(raw.get("inputs"), f"the inputs of {what}")]
     slots = [_slot(slot) for slot in inputs]
-    has_all = any(slot.widget and raw.get("link") is None and not raw.get("label") for slot, raw in zip(slots, inputs, strict=True))
+    has_all = any(
+        slot.widget and raw.get("link") is None and not raw.get("label")
+        for slot, raw in zip(slots, inputs, strict=True)
+    )
     return Node(
         id=str(raw.get("id")),
         type=str(raw.get("type")),
@@ -200,9 +208,11 @@ def _port(raw: object) -> Port:
 def _link(raw: object) -> tuple[Any, Link]:
     try:
         if isinstance(raw, Mapping):
-            return raw["id"], Link(str(raw["origin_id"]), int(raw["origin_slot"]), str(raw["target_id"]))
+            return raw["id"], Link(
+                str(raw["origin_id"]), int(raw["origin_slot"]), str(raw["target_id"]), int(raw["target_slot"])
+            )
         if isinstance(raw, list):
-            return raw[0], Link(str(raw[1]), int(raw[2]), str(raw[3]))
+            return raw[0], Link(str(raw[1]), int(raw[2]), str(raw[3]), int(raw[4]))
     except (LookupError, TypeError, ValueError):
         pass
     raise InvalidJob(f"'workflow' is damaged: {str(raw)[:60]} is no link between nodes")

@@ -69,7 +69,9 @@ class Layout:
         """The choices that somebody has written into a CustomCombo, with the place of the chosen one before them."""
         choice, texts = self.widgets[0], self.unused[1:]
         del self.unused[: len(texts) + 1]
-        options = [Widget(f"option{number}", text, _TEXT.named(f"option{number}")) for number, text in enumerate(texts, 1)]
+        options = [
+            Widget(f"option{number}", text, _TEXT.named(f"option{number}")) for number, text in enumerate(texts, 1)
+        ]
         index = next((place for place, option in enumerate(options) if option.value == choice.value), -1)
         self.widgets += [Widget("index", index, _INDEX), *options]
 

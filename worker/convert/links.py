@@ -50,9 +50,11 @@ def source_of(scope: Scope, node: Node, slot: Slot) -> Found:
     try:
         return _into(scope, node, slot, None, set())
     except _Circle:
-        raise InvalidJob(
-            f"'workflow' is damaged: the link to {slot.name!r} of node {scope.api_id(node)} leads in a circle"
-        ) from None
+        raise _damaged(scope, node, slot, "is linked in a circle") from None
+
+
+def _damaged(scope: Scope, node: Node, slot: Slot, what: str) -> InvalidJob:
+    return InvalidJob(f"'workflow' is damaged: input {slot.name!r} of node {scope.api_id(node)} {what}")
 
 
 def _into(scope: Scope, node: Node, slot: Slot, kind: Any, seen: set[Any]) -> Found:
@@ -61,17 +63,21 @@ def _into(scope: Scope, node: Node, slot: Slot, kind: Any, seen: set[Any]) -> Fo
         return None
     link = scope.graph.links.get(slot.link)
     if link is None:
-        raise InvalidJob(f"'workflow' is damaged: {slot.name!r} of node {scope.api_id(node)} has a link that is not there")
+        raise InvalidJob(
+            f"'workflow' is damaged: {slot.name!r} of node {scope.api_id(node)} has a link that is not there"
+        )
     if link.origin == INPUT_NODE and scope.instance is not None and scope.outer is not None:
         outside = _at(scope.instance.inputs, link.origin_slot)
         if outside is None:
-            raise InvalidJob(f"'workflow' is damaged: node {scope.api_id(node)} is linked to an input that its subgraph lacks")
+            raise InvalidJob(
+                f"'workflow' is damaged: node {scope.api_id(node)} is linked to an input that its subgraph lacks"
+            )
         if outside.link is None:
             return outside.promoted
         return _into(scope.outer, scope.instance, outside, None, seen)
     origin = scope.graph.nodes.get(link.origin)
     if origin is None:
-        raise InvalidJob(f"'workflow' is damaged: {slot.name!r} of node {scope.api_id(node)} is linked to a node that is not there")
+        raise _damaged(scope, node, slot, "is linked to a node that is not there")
     return _out_of(scope, origin, link.origin_slot, kind if kind is not None else slot.type, seen)
 
 
@@ -95,14 +101,18 @@ def _out_of(scope: Scope, node: Node, index: int, kind: Any, seen: set[Any]) -> 
 
 def _out_of_subgraph(scope: Scope, index: int, kind: Any, seen: set[Any]) -> Found:
     port = _at(scope.graph.outputs, index)
-    link = next((scope.graph.links[link_id] for link_id in port.links if link_id in scope.graph.links), None) if port else None
+    link = (
+        next((scope.graph.links[link_id] for link_id in port.links if link_id in scope.graph.links), None)
+        if port
+        else None
+    )
     if link is None:
         return None
     node = scope.graph.nodes.get(link.origin)
     if node is None:
         raise InvalidJob(
-            f"'workflow': output {port.name if port else index!r} of subgraph {scope.graph.name!r} only passes one of its inputs "
-            "on, which ComfyUI's editor cannot send: link to what is before the subgraph instead"
+            f"'workflow': output {index} of subgraph {scope.graph.name!r} only passes one of its inputs on, which ComfyUI's "
+            "editor cannot send: link to what is before the subgraph instead"
         )
     return _out_of(scope, node, link.origin_slot, kind, seen)
 

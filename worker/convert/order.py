@@ -9,7 +9,9 @@ from worker.convert.editor_file import Graph, Node
 
 def execution_order(graph: Graph) -> list[Node]:
     """The nodes of a graph, each after those that it gets something from. Nodes in a circle come last."""
-    waiting = {node.id: links for node in graph.nodes.values() if (links := sum(s.link is not None for s in node.inputs))}
+    waiting = {
+        node.id: links for node in graph.nodes.values() if (links := sum(s.link is not None for s in node.inputs))
+    }
     ready = deque(node for node in graph.nodes.values() if node.id not in waiting)
     ordered: dict[str, Node] = {}
     followed = set()

@@ -15,10 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 from worker.convert.editor_file import INPUT_NODE, Graph, Link, Node, Port, Slot
+from worker.convert.virtual import PRIMITIVE
 from worker.convert.widgets import MISSING, Widget
 
 _PREFIX = re.compile(r"\s*(\d+)\s*:\s*(.+)")  # "12: text" was written for the widget "text" of node 12.
-_PRIMITIVE = "PrimitiveNode"
 
 
 class Instances:
@@ -69,7 +69,7 @@ class Instances:
             slot = self._showing(node, graph, source, name)
             if slot is None and source not in graph.nodes:
                 slot = next((slot for slot in node.inputs if source == "-1" and slot.name == name), None)
-            elif slot is None and graph.nodes[source].type == _PRIMITIVE:
+            elif slot is None and graph.nodes[source].type == PRIMITIVE:
                 primitives.setdefault(source, []).append((name, value))
             elif slot is None:
                 slot = self._with_new_input(node, graph, graph.nodes[source], name)
@@ -81,17 +81,15 @@ class Instances:
     def _showing(node: Node, graph: Graph, source: str, name: str) -> Slot | None:
         """The input of ``node`` that shows the widget ``name`` of the inner node ``source``."""
         for slot, port in zip(node.inputs, graph.inputs, strict=True):
-            for link_id in port.links:
-                found = next(((inner, s) for inner in _targets(graph, link_id) for s in inner.inputs if s.link == link_id), None)
-                if found is None:
-                    continue
-                inner, target = found
-                shown = target.name if target.promoted is not None or target.widget is None else target.widget
-                if target.promoted is None and target.widget is None:
-                    continue
-                if inner.id == source and shown == name:
-                    return slot
-                break
+            shown = [
+                (inner.id, target.name if target.promoted is not None else target.widget)
+                for link_id in port.links
+                for inner in _targets(graph, link_id)
+                for target in inner.inputs
+                if target.link == link_id and (target.promoted is not None or target.widget is not None)
+            ]
+            if shown and shown[0] == (source, name):
+                return slot
         return None
 
     def _with_new_input(self, node: Node, graph: Graph, source: Node, name: str) -> Slot | None:
@@ -104,27 +102,29 @@ class Instances:
 
     def _replace_primitive(self, node: Node, graph: Graph, primitive: Node, wanted: list[tuple[str, Any]]) -> None:
         """Let an input of the subgraph take the place of a primitive."""
+        links = primitive.outputs[0].links if primitive.outputs else []
         targets = [
             (inner, slot)
-            for link_id in (primitive.outputs[0].links if primitive.outputs else ())
+            for link_id in links
             for inner in _targets(graph, link_id)
             for slot in inner.inputs
             if slot.link == link_id
         ]
+        taken = [_by_number(inner, slot, graph.links[slot.link]) for inner, slot in targets]
         kind = primitive.outputs[0].type if primitive.outputs else "*"
-        if not targets or len({name for name, _ in wanted}) > 1:
+        can_join = all(slot is not None and (slot.type == kind or "*" in (slot.type, kind)) for slot in taken)
+        if len({name for name, _ in wanted}) > 1 or not targets or not can_join:
             return
-        if any(slot.type not in (kind, "*") and kind != "*" for _, slot in targets):
-            return
-        title = primitive.title if primitive.title not in (None, _PRIMITIVE) else None
+        for (inner, slot), other in zip(targets, taken, strict=True):
+            if other is not slot:
+                inner.misfits.append(
+                    f"the editor gives {slot.name!r} the value of another widget, since the file shows the primitive "
+                    f"{primitive.id} on the subgraph as older editors did"
+                )
+        title = primitive.title if primitive.title not in (None, PRIMITIVE) else None
         self._add_input(graph, title or wanted[0][0], kind, targets)
         primitive.outputs[0].links = []
-        given = next((value for _, value in wanted if value is not MISSING), MISSING)
-        _set(node.inputs[-1], given)
-        own, shown = (primitive.saved or [MISSING])[0] if isinstance(primitive.saved, list) else MISSING, node.inputs[-1].promoted
-        if given is MISSING and shown is not None and own is not MISSING and own != shown.value:
-            for inner, slot in targets:  # The editor takes the value of the first of them then.
-                inner.misfits.append(f"{slot.name} has another value than the primitive {primitive.id} that it is linked to")
+        _set(node.inputs[-1], next((value for _, value in wanted if value is not MISSING), MISSING))
 
     def _add_input(self, graph: Graph, name: str, kind: Any, targets: list[tuple[Node, Slot]]) -> None:
         taken = {port.name for port in graph.inputs}
@@ -132,13 +132,23 @@ class Instances:
         port = Port(unique, kind, [])
         for inner, slot in targets:
             link_id = f"added {len(graph.inputs)} {len(port.links)}"
-            graph.links[link_id] = Link(INPUT_NODE, len(graph.inputs), inner.id)
+            graph.links[link_id] = Link(INPUT_NODE, len(graph.inputs), inner.id, inner.inputs.index(slot))
             slot.link = link_id
             port.links.append(link_id)
         graph.inputs.append(port)
         for instance in self._nodes[graph.id]:
             instance.inputs.append(Slot(unique, kind))
             self._show(instance.inputs[-1], port, graph)
+
+
+def _by_number(node: Node, slot: Slot, link: Link) -> Slot | None:
+    """The input of ``node`` that the editor takes for ``slot``, since it goes by its number in the file.
+
+    It is another one if the class has more inputs than the file. The number is right where inputs come and go.
+    """
+    if any("." in one.name for one in node.inputs):
+        return slot
+    return node.inputs[link.target_slot] if 0 <= link.target_slot < len(node.inputs) else None
 
 
 def _targets(graph: Graph, link_id: Any) -> Iterator[Node]:
@@ -150,8 +160,10 @@ def _targets(graph: Graph, link_id: Any) -> Iterator[Node]:
 def _widget_behind(node: Node, link_id: Any) -> Widget | None:
     """The widget of ``node`` that the link would replace."""
     slot = next((slot for slot in node.inputs if slot.link == link_id), None)
-    if slot is None or slot.promoted is not None:
-        return slot and slot.promoted
+    if slot is None:
+        return None
+    if slot.promoted is not None:
+        return slot.promoted
     return next((widget for widget in node.widgets if widget.name == slot.widget), None) if slot.widget else None
 
 

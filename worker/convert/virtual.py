@@ -44,7 +44,9 @@ def setter_of(scope: Scope, getter: Node) -> tuple[Scope, Node]:
             if node.type == _GETTERS[getter.type] and _name(node) == name:
                 return where, node
         where = where.outer
-    raise InvalidJob(f"'workflow': node {scope.api_id(getter)} ({getter.type}) gets {name!r}, which no {_GETTERS[getter.type]} sets")
+    raise InvalidJob(
+        f"'workflow': node {scope.api_id(getter)} ({getter.type}) gets {name!r}, which no {_GETTERS[getter.type]} sets"
+    )
 
 
 def _name(node: Node) -> str:
