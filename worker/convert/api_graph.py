@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import random
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from worker.convert.definitions import Definitions
-from worker.convert.editor_file import EditorFile, Graph, Node, read_editor_file
-from worker.convert.fit import misfits, misfits_of
-from worker.convert.layout import lay_out
-from worker.convert.links import Scope, source_of
-from worker.convert.order import execution_order, leaves_first
-from worker.convert.primitives import apply_primitives
-from worker.convert.promoted import Instances
-from worker.convert.unique_ids import make_ids_unique
-from worker.convert.virtual import is_virtual
-from worker.convert.widgets import MISSING, Widget, api_value
-from worker.errors import WorkflowRejected
-from worker.protocol.rejection import refusal
-
-_ADVICE = (
-    "The file does not fit what is installed here. Open it in the editor of a ComfyUI with the same versions, set these "
-    "nodes anew and save it, or install what the file was made with."
-)
+from worker.convert.file.editor_file import EditorFile, Graph, Node, read_editor_file
+from worker.convert.file.order import execution_order, leaves_first
+from worker.convert.file.unique_ids import make_ids_unique
+from worker.convert.link.primitives import apply_primitives
+from worker.convert.link.promoted import Instances
+from worker.convert.link.sources import Scope, source_of
+from worker.convert.link.virtual import is_virtual
+from worker.convert.node.definitions import Definitions
+from worker.convert.node.dynamic_prompts import Choose, resolve
+from worker.convert.node.fit import misfits
+from worker.convert.node.layout import lay_out
+from worker.convert.node.widgets import MISSING, Widget, api_value
+from worker.convert.refusals import refuse_misfits
 
 
-def to_api_graph(workflow: Mapping[str, Any], definitions: Definitions) -> dict[str, Any]:
+def to_api_graph(
+    workflow: Mapping[str, Any], definitions: Definitions, choose: Choose = random.choice
+) -> dict[str, Any]:
     """The API graph ``{node id: {class_type, inputs, _meta}}`` that the editor's page would send for ``workflow``.
+
+    Args:
+        workflow: a workflow of the editor, which is not changed.
+        definitions: the node classes of the ComfyUI that is to run it.
+        choose: takes one of the choices of a dynamic prompt.
 
     Raises:
         InvalidJob: the file is damaged.
@@ -41,16 +44,10 @@ def to_api_graph(workflow: Mapping[str, Any], definitions: Definitions) -> dict[
     sent = [
         (scope, node) for scope, node in places if not (node.is_off or is_virtual(node) or node.type in file.subgraphs)
     ]
-    graph = {scope.api_id(node): _api_node(scope, node, definitions) for scope, node in sent}
-    _refuse(misfits_of(sent, graph, definitions))
+    graph = {scope.api_id(node): _api_node(scope, node, definitions, choose) for scope, node in sent}
+    refuse_misfits(sent, graph, definitions)
     _drop_lost_links(graph)
     return dict(sorted(graph.items(), key=_as_javascript))
-
-
-def _refuse(found: Iterable[str]) -> None:
-    bullets = list(found)
-    if bullets:
-        raise WorkflowRejected(f"{refusal(bullets)}\n\n{_ADVICE}")
 
 
 def _as_javascript(item: tuple[str, Any]) -> tuple[bool, int]:
@@ -88,10 +85,12 @@ def _places(file: EditorFile, scope: Scope, nodes: list[Node]) -> Iterator[tuple
             yield from _places(file, inner, list(inner.graph.nodes.values()))
 
 
-def _api_node(scope: Scope, node: Node, definitions: Definitions) -> dict[str, Any]:
+def _api_node(scope: Scope, node: Node, definitions: Definitions, choose: Choose) -> dict[str, Any]:
     definition = definitions.find(node.type)
     inputs = {
-        widget.name: widget.api_value() for widget in node.widgets if widget.is_sent and widget.value is not MISSING
+        widget.name: api_value(_resolved(widget, choose), widget.spec)
+        for widget in node.widgets
+        if widget.is_sent and widget.value is not MISSING
     }
     for slot in node.inputs:
         found = source_of(scope, node, slot)
@@ -101,6 +100,11 @@ def _api_node(scope: Scope, node: Node, definitions: Definitions) -> dict[str, A
             inputs[slot.name] = list(found)
     title = node.title or (definition.title if definition is not None else node.type)
     return {"inputs": inputs, "class_type": node.type, "_meta": {"title": title}}
+
+
+def _resolved(widget: Widget, choose: Choose) -> Any:
+    is_dynamic = widget.spec.options.get("dynamicPrompts") is True and isinstance(widget.value, str)
+    return resolve(widget.value, choose) if is_dynamic else widget.value
 
 
 def _drop_lost_links(graph: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from worker.convert.definitions import Spec
+from worker.convert.node.definitions import Spec
 
 
 class Missing:
@@ -43,10 +43,6 @@ class Widget:
     spec: Spec
     is_sent: bool = True
     is_saved: bool = True
-
-    def api_value(self) -> Any:
-        """Its value as the API graph has it: a list would be taken for a link there."""
-        return api_value(self.value, self.spec)
 
 
 def api_value(value: Any, spec: Spec) -> Any:
@@ -174,4 +170,9 @@ _KINDS: dict[str, Callable[[Spec], Iterator[Widget]]] = {
     "AUDIO_RECORD": _plain(MISSING),
     "WEBCAM": _plain(MISSING),
     "LOAD_3D": _scene,
+    # Of VideoHelperSuite.
+    "VHSPATH": _plain(""),
+    "VHSINT": _plain(0),
+    "VHSFLOAT": _plain(0),
+    "VHSTIMESTAMP": _plain(0),
 }

@@ -7,12 +7,12 @@ input is comes from the class; the file only adds its link.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from worker.convert.definitions import Definition, Spec, specs_of
-from worker.convert.editor_file import Node, Output, Slot
-from worker.convert.widgets import DYNAMIC_COMBO, Widget, choices_of, has_widget, widgets_of
+from worker.convert.file.editor_file import Node, Output, Slot
+from worker.convert.node.definitions import Definition, Spec, spec_of, specs_of
+from worker.convert.node.widgets import DYNAMIC_COMBO, Widget, choices_of, has_widget, widgets_of
 
 _AUTOGROW, _MATCHTYPE = "COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3"
 _MOST_ROWS = 100
@@ -48,10 +48,9 @@ class Layout:
         for widget in widgets_of(spec) if has_widget(spec) else ():
             self._give(widget)
             self.widgets.append(widget)
-            if spec.type == DYNAMIC_COMBO and isinstance(widget.value, str):
-                for inner in specs_of(choices_of(spec).get(widget.value)):
-                    for socket in _sockets(inner.named(f"{spec.name}.{inner.name}"), self._node):
-                        self._add(socket)
+            for inner in _brought_along(widget) if widget.is_sent else ():
+                for socket in _sockets(inner, self._node):
+                    self._add(socket)
 
     def _give(self, widget: Widget) -> None:
         """Set the saved value of ``widget``."""
@@ -104,6 +103,18 @@ def lay_out(node: Node, definition: Definition) -> Layout:
         for index, kind in enumerate(definition.outputs)
     ] + saved[len(definition.outputs) :]
     return layout
+
+
+def _brought_along(widget: Widget) -> Iterator[Spec]:
+    """The inputs that a choice brings along: of a dynamic combo, or of a file format of VideoHelperSuite."""
+    spec, formats = widget.spec, widget.spec.options.get("formats")
+    if spec.type == DYNAMIC_COMBO and isinstance(widget.value, str):
+        for inner in specs_of(choices_of(spec).get(widget.value)):
+            yield inner.named(f"{spec.name}.{inner.name}")
+    elif spec.type == "COMBO" and isinstance(formats, Mapping) and isinstance(widget.value, str):
+        of_format = formats.get(widget.value)
+        for name, *config in of_format if isinstance(of_format, list) else ():
+            yield spec_of(name, config)
 
 
 def _without_forced(saved: list[Any], definition: Definition) -> list[Any]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from worker.errors import InvalidJob
 
 if TYPE_CHECKING:
-    from worker.convert.editor_file import Node
-    from worker.convert.links import Scope
+    from worker.convert.file.editor_file import Node
+    from worker.convert.link.sources import Scope
 
 PRIMITIVE = "PrimitiveNode"
 _GETTERS = {"GetNode": "SetNode", "easy getNode": "easy setNode"}

@@ -6,7 +6,7 @@ gets the next free one, and so do all links and promoted widgets that name it. I
 
 from __future__ import annotations
 
-from worker.convert.editor_file import EditorFile, Graph, Node
+from worker.convert.file.editor_file import EditorFile, Graph, Node
 
 
 def make_ids_unique(file: EditorFile) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from worker.convert.editor_file import Graph, Node
+from worker.convert.file.editor_file import Graph, Node
 
 
 def execution_order(graph: Graph) -> list[Node]:

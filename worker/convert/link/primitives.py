@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from worker.convert.editor_file import Graph, Node, Slot
-from worker.convert.virtual import PRIMITIVE
-from worker.convert.widgets import MISSING, Widget
+from worker.convert.file.editor_file import Graph, Node, Slot
+from worker.convert.link.virtual import PRIMITIVE
+from worker.convert.node.widgets import MISSING, Widget
 
 
 def apply_primitives(graph: Graph, nodes: Iterable[Node]) -> None:

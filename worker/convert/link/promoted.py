@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from worker.convert.editor_file import INPUT_NODE, Graph, Link, Node, Port, Slot
-from worker.convert.virtual import PRIMITIVE
-from worker.convert.widgets import MISSING, Widget
+from worker.convert.file.editor_file import INPUT_NODE, Graph, Link, Node, Port, Slot
+from worker.convert.link.virtual import PRIMITIVE
+from worker.convert.node.widgets import MISSING, Widget
 
 _PREFIX = re.compile(r"\s*(\d+)\s*:\s*(.+)")  # "12: text" was written for the widget "text" of node 12.
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from worker.convert.editor_file import BYPASSED, INPUT_NODE, MUTED, Graph, Node, Slot
-from worker.convert.virtual import is_getter, is_virtual, setter_of
-from worker.convert.widgets import Widget
+from worker.convert.file.editor_file import BYPASSED, INPUT_NODE, MUTED, Graph, Node, Slot
+from worker.convert.link.virtual import is_getter, is_virtual, setter_of
+from worker.convert.node.widgets import Widget
 from worker.errors import InvalidJob
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.convert.widgets import Widget
+from worker.convert.node.widgets import Widget
 from worker.errors import InvalidJob
 
 INPUT_NODE = "-10"
