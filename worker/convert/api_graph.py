@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from worker.convert.file.editor_file import EditorFile, Graph, Node, read_editor_file
-from worker.convert.file.order import execution_order, leaves_first
+from worker.convert.file.order import execution_order, layout_order
 from worker.convert.file.unique_ids import make_ids_unique
 from worker.convert.link.primitives import apply_primitives
 from worker.convert.link.promoted import Instances
@@ -45,7 +45,7 @@ def to_api_graph(
         (scope, node) for scope, node in places if not (node.is_off or is_virtual(node) or node.type in file.subgraphs)
     ]
     graph = {scope.api_id(node): _api_node(scope, node, definitions, choose) for scope, node in sent}
-    refuse_misfits(sent, graph, definitions)
+    refuse_misfits(places, graph, definitions)
     _drop_lost_links(graph)
     return dict(sorted(graph.items(), key=_as_javascript))
 
@@ -58,13 +58,14 @@ def _as_javascript(item: tuple[str, Any]) -> tuple[bool, int]:
 def _lay_out(file: EditorFile, definitions: Definitions) -> None:
     """Give each node its widgets and inputs, inner subgraphs first: what they show depends on it."""
     instances = Instances(file.subgraphs)
-    for graph in (*leaves_first(file.subgraphs), file.root):
+    for graph in (*layout_order(file.subgraphs), file.root):
         for node in graph.nodes.values():
             if node.type in file.subgraphs:
                 instances.lay_out(node)
             elif (definition := definitions.find(node.type)) is not None:
                 node.misfits += misfits(node, lay_out(node, definition))
         instances.apply_proxies(graph)
+        instances.finish(graph)
 
 
 def _scope(file: EditorFile, graph: Graph, instance: Node | None = None, outer: Scope | None = None) -> Scope:

@@ -15,39 +15,46 @@ from worker.errors import WorkflowRejected
 from worker.protocol.rejection import refusal
 
 _ADVICE = (
-    "The file does not fit what is installed here. Open it in the editor of a ComfyUI with the same versions, set these "
-    "nodes anew and save it, or install what the file was made with."
+    "The file does not fit what is installed here. Open it in the editor of a ComfyUI with the same versions, set "
+    "these nodes anew and save it, or install what the file was made with."
 )
 
 
-def refuse_misfits(sent: Iterable[tuple[Scope, Node]], graph: Mapping[str, Any], definitions: Definitions) -> None:
+Places = Iterable[tuple[Scope, Node]]
+
+
+def refuse_misfits(places: Places, graph: Mapping[str, Any], definitions: Definitions) -> None:
     """Raise for what does not fit.
 
     Args:
-        sent: the nodes of the API graph ``graph``.
+        places: the nodes that ``graph`` stands for, with instances of subgraphs and nodes that are off.
+        graph: the API graph.
 
     Raises:
         WorkflowRejected: something does not fit, or a class is missing.
     """
-    bullets = list(_misfits(sent, graph, definitions))
+    bullets = list(_misfits(places, graph, definitions))
     if bullets:
         raise WorkflowRejected(f"{refusal(bullets)}\n\n{_ADVICE}")
 
 
-def _misfits(sent: Iterable[tuple[Scope, Node]], graph: Mapping[str, Any], definitions: Definitions) -> Iterator[str]:
-    """A line for each thing that does not fit in the nodes of ``graph``, with the node's id, class and title."""
-    for scope, node in sent:
+def _misfits(places: Places, graph: Mapping[str, Any], definitions: Definitions) -> Iterator[str]:
+    """A line for each thing that does not fit, with the node's id, class and title."""
+    for scope, node in places:
         api_id = scope.api_id(node)
-        title = graph[api_id]["_meta"]["title"]
-        label = f"Node {api_id} ({node.type})" if title == node.type else f"Node {api_id} ({node.type}, {title!r})"
-        definition = definitions.find(node.type)
-        if definition is None:
-            yield f"{label}: {definitions.why_missing(node.type)}"
-            continue
-        inputs = graph[api_id]["inputs"]
-        wrong = (misfit(widget.spec, widget.value) for widget in _literal(node, inputs))
-        for problem in (*node.misfits, *filter(None, wrong)):
-            yield f"{label}: {problem}"
+        kind = node.type if node.id not in scope.inner else "a subgraph"
+        label = (
+            f"Node {api_id} ({kind})" if node.title in (None, node.type) else f"Node {api_id} ({kind}, {node.title!r})"
+        )
+        problems = list(node.misfits)
+        if api_id in graph:
+            if definitions.find(node.type) is None:
+                problems = [definitions.why_missing(node.type)]
+            wrong = (misfit(widget.spec, widget.value) for widget in _literal(node, graph[api_id]["inputs"]))
+            problems += filter(None, wrong)
+        elif node.is_off:
+            problems = []
+        yield from (f"{label}: {problem}" for problem in problems)
 
 
 def _literal(node: Node, inputs: Mapping[str, Any]) -> Iterator[Widget]:

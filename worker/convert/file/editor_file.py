@@ -1,8 +1,8 @@
 """Reads a workflow as ComfyUI's editor saves it. Both generations of the format become the same ``Graph``.
 
-The older one (``"version": 0.4``) writes a link as ``[id, origin, output, target, input, type]``, the newer one and all
-subgraphs as an object. A subgraph stands once under ``definitions.subgraphs``; a node whose type is the subgraph's id is
-an instance of it. Links from its inputs come from node ``-10``, and links to its outputs go to node ``-20``.
+The older one (``"version": 0.4``) writes a link as ``[id, origin, output, target, input, type]``, the newer one and
+all subgraphs as an object. A subgraph stands once under ``definitions.subgraphs``; a node whose type is the subgraph's
+id is an instance of it. Links from its inputs come from node ``-10``, and links to its outputs go to node ``-20``.
 """
 
 from __future__ import annotations

@@ -28,14 +28,17 @@ def execution_order(graph: Graph) -> list[Node]:
     return [*ordered.values(), *(node for node in graph.nodes.values() if node.id not in ordered)]
 
 
-def leaves_first(subgraphs: dict[str, Graph]) -> list[Graph]:
-    """The definitions of subgraphs, each after those that it contains."""
-    users: dict[str, list[str]] = {graph_id: [] for graph_id in subgraphs}
+def layout_order(subgraphs: dict[str, Graph]) -> list[Graph]:
+    """The definitions of subgraphs in the order in which the editor lays them out: each after those that it contains.
+
+    If a graph contains two instances of one subgraph, the editor takes this for a circle, and keeps the file's order.
+    """
+    users: dict[str, set[str]] = {graph_id: set() for graph_id in subgraphs}
     missing = dict.fromkeys(subgraphs, 0)
     for graph in subgraphs.values():
         for node in graph.nodes.values():
             if node.type in subgraphs:
-                users[node.type].append(graph.id)
+                users[node.type].add(graph.id)
                 missing[graph.id] += 1
     ready = deque(graph_id for graph_id, count in missing.items() if count == 0)
     ordered = []

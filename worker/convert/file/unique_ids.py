@@ -1,7 +1,8 @@
 """Gives nodes of subgraphs ids of their own, as the editor does when it opens a file.
 
-The editor keeps the values of widgets by node id alone. So a node whose id the workflow or an earlier subgraph has already
-gets the next free one, and so do all links and promoted widgets that name it. Ids of an API graph depend on it.
+The editor keeps the values of widgets by node id alone. So a node whose id the workflow or an earlier subgraph has
+already gets the next free one, and all links and promoted widgets that name it follow. The ids of the API graph depend
+on it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Lays out instances of subgraphs: their inputs, and the widgets of inner nodes that they show (promote).
 
 An input of a subgraph that leads to a widget shows that widget on each instance, where it has a value of its own. The
-instance's ``widgets_values`` are those of its promoted widgets, in the order of its inputs. Older files name the widgets in
-``properties.proxyWidgets`` instead, as ``[id of the inner node, name of its widget]`` or ``["-1", name of the input]``, with
-``widgets_values`` in that order, and may name widgets that no input leads to: the editor then adds such an input.
+instance's ``widgets_values`` are those of its promoted widgets, in the order of its inputs. Older files name the
+widgets in ``properties.proxyWidgets`` instead, as ``[id of the inner node, name of its widget]`` or ``["-1", name of
+the input]``, with ``widgets_values`` in that order, and may name widgets that no input leads to: the editor then adds
+such an input.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from worker.convert.file.editor_file import INPUT_NODE, Graph, Link, Node, Port, Slot
 from worker.convert.link.virtual import PRIMITIVE
 from worker.convert.node.widgets import MISSING, Widget
+from worker.protocol.links import shown as quoted
 
 _PREFIX = re.compile(r"\s*(\d+)\s*:\s*(.+)")  # "12: text" was written for the widget "text" of node 12.
 
@@ -27,6 +29,7 @@ class Instances:
     def __init__(self, subgraphs: dict[str, Graph]) -> None:
         self._subgraphs = subgraphs
         self._nodes: dict[str, list[Node]] = {}
+        self._finished: set[str] = set()
 
     def lay_out(self, node: Node) -> None:
         """Give an instance the inputs of its subgraph, with the widgets that they show."""
@@ -35,17 +38,32 @@ class Instances:
         node.inputs = [
             Slot(port.name, port.type, saved[port.name].link if port.name in saved else None) for port in graph.inputs
         ]
+        self._nodes.setdefault(graph.id, []).append(node)
+        if graph.id in self._finished:
+            self._show_all(node, graph)
+            values = iter(node.saved if isinstance(node.saved, list) else ())
+            by_name = dict(_set_aside(node))
+            for slot in node.inputs:
+                if slot.promoted is not None:
+                    _set(slot, by_name.get(slot.name, _or_missing(next(values, None))))
+
+    def finish(self, graph: Graph) -> None:
+        """Show the widgets of ``graph`` on the instances that came before it.
+
+        The editor lays an instance out before its subgraph if it could not tell their order, and drops the saved values.
+        """
+        self._finished.add(graph.id)
+        for node in self._nodes.get(graph.id, ()):
+            self._show_all(node, graph)
+            shown = [slot.promoted.value for slot in node.inputs if slot.promoted is not None]
+            saved = node.saved if isinstance(node.saved, list) else []
+            dropped = [value for value in saved if value is not None and value not in shown]
+            if dropped:
+                node.misfits.append(f"the editor drops its values when it opens the file, such as {quoted(dropped[0])}")
+
+    def _show_all(self, node: Node, graph: Graph) -> None:
         for slot, port in zip(node.inputs, graph.inputs, strict=True):
             self._show(slot, port, graph)
-        values = iter(node.saved if isinstance(node.saved, list) else ())
-        by_name = dict(_set_aside(node))
-        for slot in node.inputs:
-            if slot.promoted is not None:
-                value = next(values, MISSING)
-                value = by_name.get(slot.name, value)
-                if value is not MISSING and value is not None:
-                    slot.promoted.value = value
-        self._nodes.setdefault(graph.id, []).append(node)
 
     def _show(self, slot: Slot, port: Port, graph: Graph) -> None:
         """Let ``slot`` show the first widget that the input of its subgraph leads to."""
@@ -59,7 +77,7 @@ class Instances:
     def apply_proxies(self, graph: Graph) -> None:
         """Apply the ``proxyWidgets`` of the instances in ``graph``."""
         for node in graph.nodes.values():
-            if node.type in self._subgraphs and "proxyWidgets" in node.properties:
+            if node.type in self._finished and "proxyWidgets" in node.properties:
                 self._apply(node, list(_proxies(node)))
 
     def _apply(self, node: Node, proxies: list[tuple[str, str, Any]]) -> None:
@@ -172,13 +190,17 @@ def _set(slot: Slot | None, value: Any) -> None:
         slot.promoted.value = value
 
 
+def _or_missing(value: Any) -> Any:
+    return MISSING if value is None else value
+
+
 def _proxies(node: Node) -> Iterator[tuple[str, str, Any]]:
     """Id of the inner node, name of its widget, and saved value of each promoted widget."""
     raw = node.properties["proxyWidgets"]
     entries = json.loads(raw) if isinstance(raw, str) else raw
     saved = node.saved if isinstance(node.saved, list) else []
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
-        value = saved[index] if index < len(saved) and saved[index] is not None else MISSING
+        value = _or_missing(saved[index]) if index < len(saved) else MISSING
         source, name = str(entry[0]), str(entry[1])
         prefixed = _PREFIX.fullmatch(name)
         yield source, prefixed[2] if prefixed else name, value

@@ -1,4 +1,4 @@
-"""Follows links to the node that really gives the value: through bypassed and virtual nodes, and in and out of subgraphs.
+"""Follows links to where a value really comes from: through bypassed and virtual nodes, in and out of subgraphs.
 
 A muted node gives nothing. A bypassed one gives what its first input of the same type gets. A virtual one (a reroute, a
 pair of set and get) gives what it gets itself. An input of a subgraph gives what the instance gets, or the value of the
@@ -111,8 +111,8 @@ def _out_of_subgraph(scope: Scope, index: int, kind: Any, seen: set[Any]) -> Fou
     node = scope.graph.nodes.get(link.origin)
     if node is None:
         raise InvalidJob(
-            f"'workflow': output {index} of subgraph {scope.graph.name!r} only passes one of its inputs on, which ComfyUI's "
-            "editor cannot send: link to what is before the subgraph instead"
+            f"'workflow': output {index} of subgraph {scope.graph.name!r} only passes one of its inputs on, which "
+            "ComfyUI's editor cannot send: link to what is before the subgraph instead"
         )
     return _out_of(scope, node, link.origin_slot, kind, seen)
 

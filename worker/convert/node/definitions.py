@@ -1,7 +1,8 @@
 """What a node class declares of its inputs and outputs, read from ComfyUI's ``/object_info``.
 
-An input is declared as ``[type, options]``. The type of a combo is ``"COMBO"`` with the choices among the options, or the
-list of choices itself. ``input_order`` has the order in which the editor lays the inputs out; the required ones come first.
+An input is declared as ``[type, options]``. The type of a combo is ``"COMBO"`` with the choices among the options, or
+the list of choices itself. ``input_order`` has the order in which the editor lays the inputs out; the required ones
+come first.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ _ESCAPED = re.compile(r"\\([{}|])")
 
 
 def resolve(text: str, choose: Choose) -> str:
-    """``text`` without comments, with one choice instead of each ``{a|b}``. ``\\{``, ``\\|`` and ``\\}`` stand for themselves.
+    """``text`` without comments, with one choice instead of each ``{a|b}``. A ``\\`` before ``{|}`` keeps that one.
 
     Args:
         choose: takes one of the choices. They may have choices in turn.

@@ -1,9 +1,9 @@
 """Says what of a node in the file does not fit its class here, so that no value ends up in another widget than its own.
 
-The editor hands saved values out by their order alone. If the file was saved with another version of the class, it shifts
-them, and puts a number where a name belongs. What is told here: a value of a kind that its widget cannot have, too many
-values, widgets of other names, an input that is none here. A name that is no choice of a combo is none of this: ComfyUI's
-validation refuses it, and says which names there are.
+The editor hands saved values out by their order alone. If the file was saved with another version of the class, it
+shifts them, and puts a number where a name belongs. What is told here: a value of a kind that its widget cannot have,
+too many values, widgets of other names, an input that is none here. A name that is no choice of a combo is none of
+this: ComfyUI's validation refuses it, and says which names there are.
 """
 
 from __future__ import annotations
@@ -22,13 +22,18 @@ _DRAWN = {
     "WEBCAM": "a picture that the editor's page takes with a camera",
     "AUDIO_RECORD": "a sound that the editor's page records",
 }
+_OF_A_VIEW = ("LOAD3D_CAMERA", "LOAD3D_MODEL_INFO")
 _NOTHING = ("", None, False)  # What the editor saves for its own buttons and previews.
 
 
 def misfits(node: Node, layout: Layout) -> Iterator[str]:
     """What of ``node`` does not fit. ``layout``: how it was laid out."""
     for name in layout.lost:
-        yield f"the file links its input {name!r}, which is not there"
+        yield f"the editor drops the link to its input {name!r}: it has none of this name here, or only gets it later"
+    if any(widget.spec.type == "LOAD_3D" for widget in layout.widgets):
+        for output in node.outputs:
+            if output.links and str(output.type) in _OF_A_VIEW:
+                yield f"its output {output.type} is linked, and only the editor's page knows what somebody looks at"
     if isinstance(node.saved, list) and node.saved and node.type.startswith("VHS_"):
         yield "the file has its values without names, as old versions of VideoHelperSuite saved them"
         return
@@ -46,7 +51,7 @@ def misfits(node: Node, layout: Layout) -> Iterator[str]:
 def misfit(spec: Spec, value: Any) -> str | None:
     """Why ``value`` cannot be one of the widget of ``spec``; None if it can."""
     kind = spec.widget_type
-    if kind in _DRAWN:
+    if kind in _DRAWN and spec.name != "viewport_state":
         return f"{spec.name} must be {_DRAWN[kind]}"
     if kind not in _TESTS or value is MISSING:
         return None

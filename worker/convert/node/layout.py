@@ -1,8 +1,8 @@
 """Lays a node out as the editor does: its widgets with their saved values, and its inputs.
 
-``widgets_values`` is a list in the order of the drawing, or, for nodes of some packs, an object by name. A dynamic combo
-brings the widgets of its choice along, right behind it. An input that grows has one row more than it has links. What an
-input is comes from the class; the file only adds its link.
+``widgets_values`` is a list in the order of the drawing, or, for nodes of some packs, an object by name. A dynamic
+combo brings the widgets of its choice along, right behind it. An input that grows has one row more than it has links.
+What an input is comes from the class; the file only adds its link.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from worker.convert.node.widgets import DYNAMIC_COMBO, Widget, choices_of, has_w
 
 _AUTOGROW, _MATCHTYPE = "COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3"
 _MOST_ROWS = 100
+_SAMPLERS = ("KSampler", "KSamplerAdvanced")  # Their first samplers had longer names.
 _TEXT, _INDEX = Spec("option", "STRING", {}), Spec("index", "INT", {})
 
 
@@ -25,7 +26,7 @@ class Layout:
     Attributes:
         unused: saved values that are left when each widget has got its own.
         untouched: widgets that have no saved value.
-        lost: linked inputs of the file that are none here.
+        lost: linked inputs whose link the editor drops: they are none here, or two dynamic combos have brought them.
     """
 
     def __init__(self, node: Node, definition: Definition) -> None:
@@ -43,14 +44,17 @@ class Layout:
             self._add_own_choices()
         self.inputs = list(self._merged_inputs())
 
-    def _add(self, spec: Spec) -> None:
+    def _add(self, spec: Spec, depth: int = 0) -> None:
+        """Add an input with its widgets. ``depth``: how many dynamic combos have brought it along."""
         self._specs.append(spec)
+        if depth > 1 and any(slot.name == spec.name and slot.link is not None for slot in self._node.inputs):
+            self.lost.append(spec.name)
         for widget in widgets_of(spec) if has_widget(spec) else ():
             self._give(widget)
             self.widgets.append(widget)
             for inner in _brought_along(widget) if widget.is_sent else ():
                 for socket in _sockets(inner, self._node):
-                    self._add(socket)
+                    self._add(socket, depth + 1)
 
     def _give(self, widget: Widget) -> None:
         """Set the saved value of ``widget``."""
@@ -59,10 +63,16 @@ class Layout:
         elif self._by_name is None and widget.is_saved and self.unused:
             begun = widget.value
             widget.value = self.unused.pop(0)
-            if widget.value is None and widget.spec.type == "COMBO" and widget.is_sent:
-                widget.value = widget.spec.choices[0] if widget.spec.choices else begun
+            self._mend(widget, begun)
         elif widget.is_saved:
             self.untouched.append(widget)
+
+    def _mend(self, widget: Widget, begun: Any) -> None:
+        """Change what the editor changes when it opens a file."""
+        if widget.value is None and widget.spec.type == "COMBO" and widget.is_sent:
+            widget.value = widget.spec.choices[0] if widget.spec.choices else begun
+        if self._node.type in _SAMPLERS and widget.name == "sampler_name" and isinstance(widget.value, str):
+            widget.value = widget.value.removeprefix("sample_")
 
     def _add_own_choices(self) -> None:
         """The choices that somebody has written into a CustomCombo, with the place of the chosen one before them."""

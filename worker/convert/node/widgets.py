@@ -1,8 +1,8 @@
 """The widgets that the editor draws for an input, and the value that each of them begins with.
 
 One input may have several: a number that changes after each run has a second one that says how, a box has one for each
-of its numbers, a file has a button to upload it. ``widgets_values`` of a file has a value for each of them, in the order of
-the drawing. The API graph has only those that the class declares.
+of its numbers, a file has a button to upload it. ``widgets_values`` of a file has a value for each of them, in the
+order of the drawing. The API graph has only those that the class declares.
 """
 
 from __future__ import annotations
@@ -102,6 +102,11 @@ def _combo(spec: Spec) -> Iterator[Widget]:
     else:
         first = spec.choices[0] if spec.choices else "Loading..." if spec.options.get("remote") else MISSING
         yield Widget(spec.name, spec.options.get("default") or first, spec)
+        remote = spec.options.get("remote")
+        if remote:  # The editor asks the server for the choices, again if somebody wants it to.
+            yield _drawn("auto-refresh", spec)
+            if isinstance(remote, Mapping) and remote.get("refresh_button"):
+                yield _drawn("refresh", spec)
     if spec.options.get("control_after_generate"):
         yield _control(spec)
         if not spec.options.get("multi_select"):
@@ -127,21 +132,31 @@ def _under_options(default: Any, option: str) -> Callable[[Spec], Iterator[Widge
     return widgets
 
 
+def _drawn(name: str, spec: Spec, *, is_saved: bool = True) -> Widget:
+    return Widget(name, MISSING, spec, is_sent=False, is_saved=is_saved)
+
+
 def _of_the_editor(*names: str, is_saved: bool = True) -> Callable[[Spec], Iterator[Widget]]:
     """Buttons, players and previews. ``names``: default: one, named as its input."""
 
     def widgets(spec: Spec) -> Iterator[Widget]:
         for name in names or (spec.name,):
-            yield Widget(name, MISSING, spec, is_sent=False, is_saved=is_saved)
+            yield _drawn(name, spec, is_saved=is_saved)
 
     return widgets
+
+
+def _comparison(spec: Spec) -> Iterator[Widget]:
+    yield Widget(spec.name, ["", ""], spec, is_saved=False)
 
 
 def _scene(spec: Spec) -> Iterator[Widget]:
     """A view in three dimensions, with buttons before it if a file can be loaded into it."""
     if spec.name == "image":
         yield from _of_the_editor("upload 3d model", "upload extra resources", "clear")(spec)
-    yield Widget(spec.name, MISSING, spec, is_sent=spec.name == "image")
+        yield Widget(spec.name, MISSING, spec)
+    else:
+        yield Widget(spec.name, "", spec)
 
 
 _KINDS: dict[str, Callable[[Spec], Iterator[Widget]]] = {
@@ -163,7 +178,7 @@ _KINDS: dict[str, Callable[[Spec], Iterator[Widget]]] = {
     "COMPOSITOR": _plain({}),
     "CHART": _under_options({}, "data"),
     "GALLERIA": _under_options([], "images"),
-    "IMAGECOMPARE": _of_the_editor(is_saved=False),
+    "IMAGECOMPARE": _comparison,
     "IMAGEUPLOAD": _of_the_editor(),
     "AUDIO_UI": _of_the_editor(is_saved=False),
     "AUDIOUPLOAD": _of_the_editor(),
