@@ -18,7 +18,6 @@ from typing import Any
 from worker.convert.file.editor_file import INPUT_NODE, Graph, Link, Node, Port, Slot
 from worker.convert.link.virtual import PRIMITIVE
 from worker.convert.node.widgets import MISSING, Widget
-from worker.protocol.links import shown as quoted
 
 _PREFIX = re.compile(r"\s*(\d+)\s*:\s*(.+)")  # "12: text" was written for the widget "text" of node 12.
 
@@ -55,11 +54,10 @@ class Instances:
         self._finished.add(graph.id)
         for node in self._nodes.get(graph.id, ()):
             self._show_all(node, graph)
-            shown = [slot.promoted.value for slot in node.inputs if slot.promoted is not None]
-            saved = node.saved if isinstance(node.saved, list) else []
-            dropped = [value for value in saved if value is not None and value not in shown]
-            if dropped:
-                node.misfits.append(f"the editor drops its values when it opens the file, such as {quoted(dropped[0])}")
+            shown = [slot for slot in node.inputs if slot.promoted is not None]
+            for slot, value in zip(shown, node.saved if isinstance(node.saved, list) else (), strict=False):
+                if slot.link is None and slot.promoted and value not in (None, slot.promoted.value):
+                    node.misfits.append(f"the editor drops the value of {slot.name!r} when it opens the file")
 
     def _show_all(self, node: Node, graph: Graph) -> None:
         for slot, port in zip(node.inputs, graph.inputs, strict=True):
