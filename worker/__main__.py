@@ -46,6 +46,10 @@ def _run(options: argparse.Namespace) -> int:
             from worker.cli.check import check
 
             return check()
+        case "convert":
+            from worker.cli.convert import convert
+
+            return convert(options)
         case "models":
             from worker.cli.models import models
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from worker.answer.outputs import collect
 from worker.answer.result import Result
+from worker.convert.api_graph import to_api_graph
 from worker.embedded.backend import EmbeddedBackend
 from worker.embedded.read_ahead import ModelsAhead
 from worker.embedded.reviewed.switch import refuse_for_server, reviewed_nodes, summary, warnings
@@ -33,6 +34,7 @@ from worker.errors import StartError
 from worker.events import Listener, Notice, Say
 from worker.job.from_python import ImageSource, make_job
 from worker.job.job import Job
+from worker.job.parse import parse_workflow
 from worker.logs import log_notice
 from worker.models.diagnosis import log_volume
 from worker.settings import Settings, load_settings
@@ -184,8 +186,8 @@ class Worker:
         """Run a workflow and wait for its result. ``KeyboardInterrupt`` stops the workflow.
 
         Args:
-            workflow: an API-format graph or a request, as a dict, or a file that holds one (JSON, or a PNG made by
-                ComfyUI).
+            workflow: a workflow in the format of ComfyUI's editor or of its API, or a request, as a dict, or a file
+                that holds one (JSON, or a picture, sound or video made by ComfyUI).
             images: input files, each a path, bytes or a PIL image, by the names that the workflow uses.
             on_event: called with every event of ``worker.events``, on another thread.
 
@@ -229,7 +231,7 @@ class Worker:
         return await pending.arrive()
 
     async def _staged(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None) -> PendingRun:
-        if not job.images:
+        if not job.images and job.editor is None:
             return self._begin(job, on_event, on_file)
         staging = asyncio.ensure_future(asyncio.to_thread(self._begin, job, on_event, on_file))
         try:
@@ -238,11 +240,28 @@ class Worker:
             await to_the_end(stop_when_staged(staging))
             raise
 
-    def _begin(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None = None) -> PendingRun:
+    def converted(self, job: Job) -> Job:
+        """``job`` with an API graph: its workflow is converted if it is in the format of ComfyUI's editor.
+
+        Raises:
+            InvalidJob, WorkflowRejected: the workflow cannot be converted; the text says why.
+            BackendFailed: the server does not say what its node classes are.
+        """
+        if job.editor is None:
+            return job
+        workflow = to_api_graph(job.editor, self._opened().definitions())
+        return replace(job, workflow=parse_workflow(workflow), editor=None)
+
+    def _opened(self) -> Backend:
         if self._backend is None:
             raise StartError("The Worker is not open: use it as 'with Worker() as worker:', or call start()")
+        return self._backend
+
+    def _begin(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None = None) -> PendingRun:
+        backend = self._opened()
+        job = self.converted(job)
         self._policy.check(job.workflow, self.runtime.runs_as if self.runtime else str)
         began = time.perf_counter()
         with self.models_ahead.begin(job.workflow) as ahead:
             run = prepare_run(job, self.settings, self.state, on_event, on_file)
-            return PendingRun(run, self._backend, began, ahead)
+            return PendingRun(run, backend, began, ahead)

@@ -39,6 +39,7 @@ class NodeClasses:
 
     def __init__(self, main: Any) -> None:
         self._classes: Mapping[str, Any] = main.nodes.NODE_CLASS_MAPPINGS
+        self._titles: Mapping[str, str] = main.nodes.NODE_DISPLAY_NAME_MAPPINGS
         self._save_image = main.nodes.SaveImage
         self._args = main.args
         self._hidden: dict[Any, HiddenInputs] = {}
@@ -52,6 +53,26 @@ class NodeClasses:
     def is_output(self, class_type: str) -> bool:
         """Whether the class saves or shows something."""
         return bool(getattr(self._classes.get(class_type), "OUTPUT_NODE", False))
+
+    def about(self, class_type: str) -> Mapping[str, Any] | None:
+        """What ComfyUI's ``/object_info`` tells about the class: its inputs, outputs, names. None if it is not loaded.
+
+        Raises: what a class of a pack raises when it is asked.
+        """
+        node_class = self._classes.get(class_type)
+        if node_class is None:
+            return None
+        if hasattr(node_class, "GET_NODE_INFO_V1"):  # Of the newer interface, whose INPUT_TYPES tells less.
+            return dict(node_class.GET_NODE_INFO_V1())
+        inputs = node_class.INPUT_TYPES()
+        return {
+            "input": inputs,
+            "input_order": {section: list(names) for section, names in inputs.items()},
+            "output": node_class.RETURN_TYPES,
+            "display_name": self._titles.get(class_type, class_type),
+            "output_node": self.is_output(class_type),
+            "python_module": getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes"),
+        }
 
     def is_save_image(self, class_type: str) -> bool:
         """Whether the class is ComfyUI's own SaveImage, whose files the worker encodes and reports itself."""

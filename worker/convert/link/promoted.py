@@ -49,7 +49,7 @@ class Instances:
     def finish(self, graph: Graph) -> None:
         """Show the widgets of ``graph`` on the instances that came before it.
 
-        The editor lays an instance out before its subgraph if it could not tell their order, and drops the saved values.
+        The editor lays an instance out before its subgraph if it could not tell their order, and drops saved values.
         """
         self._finished.add(graph.id)
         for node in self._nodes.get(graph.id, ()):

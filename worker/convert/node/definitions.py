@@ -47,12 +47,17 @@ class Spec:
 
 def spec_of(name: str, config: Any, *, is_optional: bool = False) -> Spec:
     """Read ``[type, options]``."""
-    kind = config[0] if isinstance(config, list | tuple) and config else "*"
+    kind = _plain(config[0]) if isinstance(config, list | tuple) and config else "*"
     options = config[1] if isinstance(config, list | tuple) and len(config) > 1 else {}
     options = options if isinstance(options, Mapping) else {}
     is_combo = isinstance(kind, list | tuple) or kind == "COMBO"
     choices = tuple(combo_choices([list(kind), options] if isinstance(kind, tuple) else config)) if is_combo else ()
     return Spec(name, "COMBO" if is_combo else str(kind), options, choices, is_optional)
+
+
+def _plain(kind: Any) -> Any:
+    """``kind`` as a plain text: packs have texts that claim to equal every other one."""
+    return str.__str__(kind) if isinstance(kind, str) else kind
 
 
 def specs_of(inputs: Mapping[str, Any] | None) -> Iterator[Spec]:
@@ -71,7 +76,7 @@ class Definition:
     inputs: tuple[Spec, ...]
     as_declared: tuple[Spec, ...]
     outputs: tuple[str, ...]
-    is_output: bool
+    is_of_pack: bool
 
 
 class Definitions:
@@ -120,8 +125,8 @@ def _definition(name: str, info: Mapping[str, Any]) -> Definition:
         title=str(info.get("display_name") or name),
         inputs=tuple({**ordered, **rest}.values()),
         as_declared=declared,
-        outputs=tuple("COMBO" if isinstance(kind, list) else str(kind) for kind in info.get("output") or ()),
-        is_output=bool(info.get("output_node")),
+        outputs=tuple("COMBO" if isinstance(kind, list | tuple) else _plain(kind) for kind in info.get("output") or ()),
+        is_of_pack=str(info.get("python_module", "")).startswith("custom_nodes"),
     )
 
 

@@ -23,7 +23,6 @@ _DRAWN = {
     "AUDIO_RECORD": "a sound that the editor's page records",
 }
 _OF_A_VIEW = ("LOAD3D_CAMERA", "LOAD3D_MODEL_INFO")
-_NOTHING = ("", None, False)  # What the editor saves for its own buttons and previews.
 
 
 def misfits(node: Node, layout: Layout) -> Iterator[str]:
@@ -40,7 +39,7 @@ def misfits(node: Node, layout: Layout) -> Iterator[str]:
     here = [slot.widget for slot in layout.inputs if slot.widget]
     if node.names is not None and node.names != here[: len(node.names)]:
         yield f"the file has its widgets {_listed(node.names)}, and here it has {_listed(here)}"
-    elif any(value not in _NOTHING for value in layout.unused) and any(widget.is_saved for widget in layout.widgets):
+    elif layout.is_cut:
         count = len(node.saved or ())
         yield f"the file has {count} values of its widgets, and here it has {count - len(layout.unused)} widgets"
     for widget in layout.widgets:

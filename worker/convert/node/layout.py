@@ -12,12 +12,13 @@ from typing import Any
 
 from worker.convert.file.editor_file import Node, Output, Slot
 from worker.convert.node.definitions import Definition, Spec, spec_of, specs_of
+from worker.convert.node.own_widgets import own_widgets
 from worker.convert.node.widgets import DYNAMIC_COMBO, Widget, choices_of, has_widget, widgets_of
 
 _AUTOGROW, _MATCHTYPE = "COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3"
 _MOST_ROWS = 100
+_NOTHING: tuple[Any, ...] = ("", None, False, {})
 _SAMPLERS = ("KSampler", "KSamplerAdvanced")  # Their first samplers had longer names.
-_TEXT, _INDEX = Spec("option", "STRING", {}), Spec("index", "INT", {})
 
 
 class Layout:
@@ -33,16 +34,24 @@ class Layout:
         self.widgets: list[Widget] = []
         self.untouched: list[Widget] = []
         self.lost: list[str] = []
-        self._node = node
+        self._node, self._definition = node, definition
         self._specs: list[Spec] = []
         self._by_name = node.saved if isinstance(node.saved, dict) else None
         self.unused = _without_forced(node.saved, definition) if isinstance(node.saved, list) else []
         for spec in sorted(definition.inputs, key=has_widget):
             for socket in _sockets(spec, node):
                 self._add(socket)
-        if definition.name == "CustomCombo":
-            self._add_own_choices()
+        self.widgets += own_widgets(definition.name, self.widgets, self.unused)
         self.inputs = list(self._merged_inputs())
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether saved values are left over that mean something.
+
+        The editor saves empty ones for its own previews. If a class of ComfyUI itself has no widget, they all are.
+        """
+        has_own = any(widget.is_saved for widget in self.widgets) or self._definition.is_of_pack
+        return has_own and any(value not in _NOTHING for value in self.unused)
 
     def _add(self, spec: Spec, depth: int = 0) -> None:
         """Add an input with its widgets. ``depth``: how many dynamic combos have brought it along."""
@@ -73,16 +82,6 @@ class Layout:
             widget.value = widget.spec.choices[0] if widget.spec.choices else begun
         if self._node.type in _SAMPLERS and widget.name == "sampler_name" and isinstance(widget.value, str):
             widget.value = widget.value.removeprefix("sample_")
-
-    def _add_own_choices(self) -> None:
-        """The choices that somebody has written into a CustomCombo, with the place of the chosen one before them."""
-        choice, texts = self.widgets[0], self.unused[1:]
-        del self.unused[: len(texts) + 1]
-        options = [
-            Widget(f"option{number}", text, _TEXT.named(f"option{number}")) for number, text in enumerate(texts, 1)
-        ]
-        index = next((place for place, option in enumerate(options) if option.value == choice.value), -1)
-        self.widgets += [Widget("index", index, _INDEX), *options]
 
     def _merged_inputs(self) -> Iterator[Slot]:
         """The inputs of the class with the links of the file, and those that only the file has."""
