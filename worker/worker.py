@@ -15,7 +15,6 @@ from PIL import Image
 
 from worker.answer.outputs import collect
 from worker.answer.result import Result
-from worker.convert.api_graph import to_api_graph
 from worker.embedded.backend import EmbeddedBackend
 from worker.embedded.read_ahead import ModelsAhead
 from worker.embedded.reviewed.switch import refuse_for_server, reviewed_nodes, summary, warnings
@@ -26,15 +25,14 @@ from worker.engine.graph_run import Backend, RunResult
 from worker.engine.life import Life
 from worker.engine.memory_limits import MemoryLimits
 from worker.engine.node_policy import NodePolicy
-from worker.engine.pending_run import PendingRun, stop_when_staged, to_the_end
-from worker.engine.prepare import prepare_run
+from worker.engine.pending_run import PendingRun, begun_on_thread
+from worker.engine.prepare import prepare_run, with_api_graph
 from worker.engine.time_limits import Patience
 from worker.engine.workspace import StateFolder, process_state
 from worker.errors import StartError
 from worker.events import Listener, Notice, Say
 from worker.job.from_python import ImageSource, make_job
 from worker.job.job import Job
-from worker.job.parse import parse_workflow
 from worker.logs import log_notice
 from worker.models.diagnosis import log_volume
 from worker.settings import Settings, load_settings
@@ -227,30 +225,15 @@ class Worker:
 
         Raises: as ``run``. Cancelling the call interrupts the graph and waits until it has stopped.
         """
-        pending = await self._staged(job, on_event, on_file)
+        if job.images or job.editor is not None:
+            pending = await begun_on_thread(lambda: self._begin(job, on_event, on_file))
+        else:
+            pending = self._begin(job, on_event, on_file)
         return await pending.arrive()
 
-    async def _staged(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None) -> PendingRun:
-        if not job.images and job.editor is None:
-            return self._begin(job, on_event, on_file)
-        staging = asyncio.ensure_future(asyncio.to_thread(self._begin, job, on_event, on_file))
-        try:
-            return await asyncio.shield(staging)
-        except asyncio.CancelledError:
-            await to_the_end(stop_when_staged(staging))
-            raise
-
     def converted(self, job: Job) -> Job:
-        """``job`` with an API graph: its workflow is converted if it is in the format of ComfyUI's editor.
-
-        Raises:
-            InvalidJob, WorkflowRejected: the workflow cannot be converted; the text says why.
-            BackendFailed: the server does not say what its node classes are.
-        """
-        if job.editor is None:
-            return job
-        workflow = to_api_graph(job.editor, self._opened().definitions())
-        return replace(job, workflow=parse_workflow(workflow), editor=None)
+        """``job`` with an API graph, if its workflow is in the format of ComfyUI's editor: see ``with_api_graph``."""
+        return job if job.editor is None else with_api_graph(job, self._opened())
 
     def _opened(self) -> Backend:
         if self._backend is None:

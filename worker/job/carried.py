@@ -1,8 +1,8 @@
 """Reads the workflow that ComfyUI, or this worker, has written into a picture, a sound or a video.
 
-A file has the API graph as ``prompt`` and the editor's form of it as ``workflow``: PNG as texts of these names, WebP and
-JPEG as Exif values that begin with the name, sounds and videos as metadata of the container. VideoHelperSuite writes both
-into the ``comment`` of a video.
+A file has the API graph as ``prompt`` and the editor's form of it as ``workflow``: PNG as texts of these names, WebP
+and JPEG as Exif values that begin with the name, sounds and videos as metadata of the container. VideoHelperSuite
+writes both into the ``comment`` of a video.
 """
 
 from __future__ import annotations

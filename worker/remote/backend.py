@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from worker.convert.node.definitions import Definitions
 from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult, own_graph
 from worker.engine.life import Life
@@ -22,7 +21,6 @@ from worker.engine.turns import Turns
 from worker.errors import BackendFailed, JobInterrupted, StartError, WorkflowRejected
 from worker.events import Notice, PromptEnded, Say
 from worker.protocol.messages import tell, translate
-from worker.protocol.missing_classes import why_not_there
 from worker.protocol.prompt_outcome import PromptOutcome, blocked
 from worker.protocol.rejection import explain_rejection
 from worker.protocol.spelling import names_below, respell
@@ -49,13 +47,13 @@ class WebsocketBackend:
     def __init__(self, settings: Settings, life: Life | None = None, freeze: FreezeWatch | None = None) -> None:
         self._settings = settings
         self.api = ComfyApi(settings.comfy_host)
+        self.definitions = self.api.definitions
         self._socket = EventSocket(self.api.base)
         self._reconnecting = Reconnecting(settings.websocket_reconnect_attempts, settings.websocket_reconnect_delay_s)
         self._leftovers = Leftovers(self.api)
-        stuck = "The ComfyUI server does not answer, and a job waits for it"
         self._turns = Turns(
-            "comfy-client", self._run, rest=self._leftovers.remove, rest_after_s=_REST_AFTER_S, stuck=stuck,
-            life=life, freeze=freeze,
+            "comfy-client", self._run, rest=self._leftovers.remove, rest_after_s=_REST_AFTER_S, life=life, freeze=freeze,
+            stuck="The ComfyUI server does not answer, and a job waits for it",
         )  # fmt: skip
 
     def start(self, say: Say) -> None:
@@ -86,16 +84,6 @@ class WebsocketBackend:
 
     def interrupt(self, run: GraphRun) -> None:
         self._turns.interrupt(run)
-
-    def definitions(self) -> Definitions:
-        classes = ServerClasses(self.api)
-        return Definitions(self._about_class, lambda name: why_not_there(name, classes))
-
-    def _about_class(self, class_type: str) -> Mapping[str, Any] | None:
-        about = self.api.about_class(class_type)
-        if about == {}:
-            raise BackendFailed(f"The ComfyUI server does not say what the node class {class_type!r} takes")
-        return about
 
     def close(self) -> None:
         try:
