@@ -19,6 +19,9 @@ from worker.convert.node.fit import misfits
 from worker.convert.node.layout import lay_out
 from worker.convert.node.widgets import MISSING, Widget, api_value
 from worker.convert.refusals import refuse_misfits
+from worker.errors import InvalidJob
+
+_MOST_PLACES = 20_000
 
 
 def to_api_graph(
@@ -69,8 +72,21 @@ def _lay_out(file: EditorFile, definitions: Definitions) -> None:
 
 
 def _scope(file: EditorFile, graph: Graph, instance: Node | None = None, outer: Scope | None = None) -> Scope:
+    """The instances of subgraphs in ``graph``, one within the other.
+
+    Raises:
+        InvalidJob: a subgraph contains itself, or there are too many nodes.
+    """
     path = (*outer.path, instance.id) if outer is not None and instance is not None else ()
     scope = Scope(graph, path, instance, outer)
+    file.places += len(graph.nodes)
+    if file.places > _MOST_PLACES:
+        raise InvalidJob(f"'workflow' has more than {_MOST_PLACES} nodes, those of all instances of subgraphs together")
+    around = outer
+    while around is not None:
+        if around.graph is graph:
+            raise InvalidJob(f"'workflow' is damaged: the subgraph {graph.name!r} contains itself")
+        around = around.outer
     for node in graph.nodes.values():
         if node.type in file.subgraphs:
             scope.inner[node.id] = _scope(file, file.subgraphs[node.type], node, scope)

@@ -52,8 +52,8 @@ class WebsocketBackend:
         self._reconnecting = Reconnecting(settings.websocket_reconnect_attempts, settings.websocket_reconnect_delay_s)
         self._leftovers = Leftovers(self.api)
         self._turns = Turns(
-            "comfy-client", self._run, rest=self._leftovers.remove, rest_after_s=_REST_AFTER_S, life=life, freeze=freeze,
-            stuck="The ComfyUI server does not answer, and a job waits for it",
+            "comfy-client", self._run, rest=self._leftovers.remove, rest_after_s=_REST_AFTER_S, life=life,
+            freeze=freeze, stuck="The ComfyUI server does not answer, and a job waits for it",
         )  # fmt: skip
 
     def start(self, say: Say) -> None:

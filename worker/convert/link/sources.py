@@ -51,6 +51,8 @@ def source_of(scope: Scope, node: Node, slot: Slot) -> Found:
         return _into(scope, node, slot, None, set())
     except _Circle:
         raise _damaged(scope, node, slot, "is linked in a circle") from None
+    except RecursionError:
+        raise _damaged(scope, node, slot, "is linked through too many other nodes") from None
 
 
 def _damaged(scope: Scope, node: Node, slot: Slot, what: str) -> InvalidJob:
@@ -63,15 +65,11 @@ def _into(scope: Scope, node: Node, slot: Slot, kind: Any, seen: set[Any]) -> Fo
         return None
     link = scope.graph.links.get(slot.link)
     if link is None:
-        raise InvalidJob(
-            f"'workflow' is damaged: {slot.name!r} of node {scope.api_id(node)} has a link that is not there"
-        )
+        raise _damaged(scope, node, slot, "has a link that is not there")
     if link.origin == INPUT_NODE and scope.instance is not None and scope.outer is not None:
         outside = _at(scope.instance.inputs, link.origin_slot)
         if outside is None:
-            raise InvalidJob(
-                f"'workflow' is damaged: node {scope.api_id(node)} is linked to an input that its subgraph lacks"
-            )
+            raise _damaged(scope, node, slot, "is linked to an input that its subgraph lacks")
         if outside.link is None:
             return outside.promoted
         return _into(scope.outer, scope.instance, outside, None, seen)
