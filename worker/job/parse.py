@@ -43,6 +43,8 @@ def parse_job(raw: object) -> Job:
     is_editors = is_editor_format(workflow)
     extra = _parse_extra_data(given.get("extra_data"))
     if is_editors:
+        if not workflow["nodes"]:
+            raise InvalidJob("'workflow' has no nodes")
         _check_extra(workflow, "'workflow'")
         extra = {"workflow": workflow, **(extra or {})}  # As the editor's page sends it.
     return Job(

@@ -18,7 +18,9 @@ from typing import Any
 from worker.convert.file.editor_file import INPUT_NODE, Graph, Link, Node, Port, Slot
 from worker.convert.link.virtual import PRIMITIVE
 from worker.convert.node.widgets import MISSING, Widget
+from worker.errors import InvalidJob
 
+_MOST = 1000  # Promoted widgets of an instance.
 _PREFIX = re.compile(r"\s*(\d+)\s*:\s*(.+)")  # "12: text" was written for the widget "text" of node 12.
 
 
@@ -194,14 +196,23 @@ def _or_missing(value: Any) -> Any:
 
 def _proxies(node: Node) -> Iterator[tuple[str, str, Any]]:
     """Id of the inner node, name of its widget, and saved value of each promoted widget."""
-    raw = node.properties["proxyWidgets"]
-    entries = json.loads(raw) if isinstance(raw, str) else raw
+    entries = _entries(node.properties["proxyWidgets"], node)
     saved = node.saved if isinstance(node.saved, list) else []
-    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+    for index, entry in enumerate(entries):
         value = _or_missing(saved[index]) if index < len(saved) else MISSING
         source, name = str(entry[0]), str(entry[1])
         prefixed = _PREFIX.fullmatch(name)
         yield source, prefixed[2] if prefixed else name, value
+
+
+def _entries(raw: Any, node: Node) -> list[list[Any]]:
+    try:
+        entries = json.loads(raw) if isinstance(raw, str) else raw
+    except ValueError:
+        entries = None
+    if isinstance(entries, list) and len(entries) <= _MOST and all(isinstance(e, list) and len(e) > 1 for e in entries):
+        return entries
+    raise InvalidJob(f"'workflow' is damaged: proxyWidgets of node {node.id} must be a list of node ids and names")
 
 
 def _set_aside(node: Node) -> Iterator[tuple[str, Any]]:

@@ -47,17 +47,12 @@ class Spec:
 
 def spec_of(name: str, config: Any, *, is_optional: bool = False) -> Spec:
     """Read ``[type, options]``."""
-    kind = _plain(config[0]) if isinstance(config, list | tuple) and config else "*"
-    options = config[1] if isinstance(config, list | tuple) and len(config) > 1 else {}
+    kind = config[0] if isinstance(config, list) and config else "*"
+    options = config[1] if isinstance(config, list) and len(config) > 1 else {}
     options = options if isinstance(options, Mapping) else {}
-    is_combo = isinstance(kind, list | tuple) or kind == "COMBO"
-    choices = tuple(combo_choices([list(kind), options] if isinstance(kind, tuple) else config)) if is_combo else ()
+    is_combo = isinstance(kind, list) or kind == "COMBO"
+    choices = tuple(combo_choices(config)) if is_combo else ()
     return Spec(name, "COMBO" if is_combo else str(kind), options, choices, is_optional)
-
-
-def _plain(kind: Any) -> Any:
-    """``kind`` as a plain text: packs have texts that claim to equal every other one."""
-    return str.__str__(kind) if isinstance(kind, str) else kind
 
 
 def specs_of(inputs: Mapping[str, Any] | None) -> Iterator[Spec]:
@@ -90,7 +85,7 @@ class Definitions:
     def __init__(
         self,
         info: Callable[[str], Mapping[str, Any] | None],
-        why_missing: Callable[[str], str | None] = lambda _: None,
+        why_missing: Callable[[str], str | None] = lambda _: "this node class is not installed",
     ) -> None:
         self._info = info
         self._why_missing = why_missing
@@ -105,7 +100,7 @@ class Definitions:
 
     def why_missing(self, class_type: str) -> str:
         """Why ComfyUI does not have a class."""
-        return self._why_missing(class_type) or "this node class is not installed"
+        return self._why_missing(class_type) or "this node class does not tell what it takes"
 
 
 def _definition(name: str, info: Mapping[str, Any]) -> Definition:
@@ -125,7 +120,7 @@ def _definition(name: str, info: Mapping[str, Any]) -> Definition:
         title=str(info.get("display_name") or name),
         inputs=tuple({**ordered, **rest}.values()),
         as_declared=declared,
-        outputs=tuple("COMBO" if isinstance(kind, list | tuple) else _plain(kind) for kind in info.get("output") or ()),
+        outputs=tuple("COMBO" if isinstance(kind, list) else str(kind) for kind in info.get("output") or ()),
         is_of_pack=str(info.get("python_module", "")).startswith("custom_nodes"),
     )
 
