@@ -285,3 +285,19 @@ def test_a_subgraph_that_contains_itself_is_refused() -> None:
 )
 def test_dynamic_prompts(text: str, resolved: str) -> None:
     assert resolve(text, lambda choices: choices[0]) == resolved
+
+
+def test_a_group_node_that_newer_editors_shift_is_refused() -> None:
+    workflow = stored("group_nodes")["workflow"]
+    group = workflow["extra"]["groupNodes"]["Pair"]
+    group["nodes"][1] = {"type": "KSampler", "inputs": [], "outputs": [], "widgets_values": []}
+    group["links"] = []
+    text = refusal(workflow)
+    assert "Node 40 (workflow>Pair): this group node cannot be converted, since newer editors shift its values" in text
+
+
+def test_a_node_that_only_the_page_links_is_refused() -> None:
+    workflow = stored("newer")["workflow"]
+    about = {**ABOUT, "Anything Everywhere": ABOUT["PreviewAny"]}
+    workflow["nodes"].append({"id": 90, "type": "Anything Everywhere", "inputs": [], "outputs": []})
+    assert "is linked to other nodes only by a script of the editor's page" in refusal(workflow, about)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from worker.convert.file.editor_file import EditorFile, Graph, Node, read_editor_file
+from worker.convert.file.group_nodes import expand_group_nodes
 from worker.convert.file.order import execution_order, layout_order
 from worker.convert.file.unique_ids import make_ids_unique
 from worker.convert.link.primitives import apply_primitives
@@ -40,6 +41,7 @@ def to_api_graph(
     """
     file = read_editor_file(workflow)
     make_ids_unique(file)
+    expand_group_nodes(file, definitions)
     _lay_out(file, definitions)
     places = list(_places(file, _scope(file, file.root), execution_order(file.root)))
     for scope, node in places:

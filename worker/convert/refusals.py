@@ -49,7 +49,7 @@ def _misfits(places: Places, graph: Mapping[str, Any], definitions: Definitions)
         problems = list(node.misfits)
         if api_id in graph:
             if definitions.find(node.type) is None:
-                problems = [definitions.why_missing(node.type)]
+                problems = problems or [definitions.why_missing(node.type)]
             wrong = (misfit(widget.spec, widget.value) for widget in _literal(node, graph[api_id]["inputs"]))
             problems += filter(None, wrong)
         elif node.is_off:

@@ -75,6 +75,7 @@ class Node:
             and older editors leave those out that nothing is linked to.
         widgets: what it shows, once it is laid out.
         misfits: what of it does not fit its class here.
+        overrides: values of widgets, by name, that replace the saved ones.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Node:
     widgets: list[Widget] = field(default_factory=list)
     names: list[str] | None = None
     misfits: list[str] = field(default_factory=list)
+    overrides: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_off(self) -> bool:
@@ -183,7 +185,7 @@ def _node(raw: Mapping[str, Any]) -> Node:
         inputs=slots,
         outputs=[
             Output(slot.get("type"), list(slot.get("links") or ()))
-            for slot in _list(raw.get("outputs"), f"outputs of {what}")
+            for slot in _list(raw.get("outputs"), f"the outputs of {what}")
             if isinstance(slot, Mapping)
         ],
         saved=saved if isinstance(saved, list | dict) else None,

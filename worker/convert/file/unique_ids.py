@@ -29,6 +29,7 @@ def make_ids_unique(file: EditorFile) -> None:
         if names:
             renamed[graph.id] = names
             _rename(graph, names)
+    file.last_id = last
     for graph in (file.root, *file.subgraphs.values()):
         for node in graph.nodes.values():
             if node.type in renamed:

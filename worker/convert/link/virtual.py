@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.errors import InvalidJob
+from worker.protocol.missing_classes import OF_THE_EDITOR
 
 if TYPE_CHECKING:
     from worker.convert.file.editor_file import Node
@@ -12,18 +13,11 @@ if TYPE_CHECKING:
 
 PRIMITIVE = "PrimitiveNode"
 _GETTERS = {"GetNode": "SetNode", "easy getNode": "easy setNode"}
-_WITHOUT_LINKS = frozenset({
-    "Note", "MarkdownNote", "Label (rgthree)", "Bookmark (rgthree)", "Fast Muter (rgthree)", "Fast Bypasser (rgthree)",
-    "Fast Groups Muter (rgthree)", "Fast Groups Bypasser (rgthree)", "Mute / Bypass Relay (rgthree)",
-    "Mute / Bypass Repeater (rgthree)", "Fast Actions Button (rgthree)", "Random Unmuter (rgthree)",
-    "Node Collector (rgthree)",
-})  # fmt: skip
-_VIRTUAL = frozenset({PRIMITIVE, "Reroute", "Reroute (rgthree)", *_GETTERS, *_GETTERS.values(), *_WITHOUT_LINKS})
 
 
 def is_virtual(node: Node) -> bool:
     """Whether only the editor has the node."""
-    return node.type in _VIRTUAL
+    return node.type in OF_THE_EDITOR
 
 
 def is_getter(node: Node) -> bool:

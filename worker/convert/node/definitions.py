@@ -22,13 +22,17 @@ _UPLOADS = ("image_upload", "animated_image_upload", "video_upload")
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One declared input. ``choices``: those of a combo, otherwise empty."""
+    """One declared input.
+
+    ``choices``: those of a combo, otherwise empty. ``is_listed``: whether the choices stand in the place of the type.
+    """
 
     name: str
     type: str
     options: Mapping[str, Any]
     choices: tuple[Any, ...] = ()
     is_optional: bool = False
+    is_listed: bool = False
 
     @property
     def widget_type(self) -> str:
@@ -52,7 +56,7 @@ def spec_of(name: str, config: Any, *, is_optional: bool = False) -> Spec:
     options = options if isinstance(options, Mapping) else {}
     is_combo = isinstance(kind, list) or kind == "COMBO"
     choices = tuple(combo_choices(config)) if is_combo else ()
-    return Spec(name, "COMBO" if is_combo else str(kind), options, choices, is_optional)
+    return Spec(name, "COMBO" if is_combo else str(kind), options, choices, is_optional, isinstance(kind, list))
 
 
 def specs_of(inputs: Mapping[str, Any] | None) -> Iterator[Spec]:

@@ -22,11 +22,17 @@ _DRAWN = {
     "WEBCAM": "a picture that the editor's page takes with a camera",
     "AUDIO_RECORD": "a sound that the editor's page records",
 }
+# Of the pack cg-use-everywhere.
+_BROADCASTS = frozenset({
+    "Anything Everywhere", "Anything Everywhere?", "Anything Everywhere3", "Prompts Everywhere", "Seed Everywhere",
+})  # fmt: skip
 _OF_A_VIEW = ("LOAD3D_CAMERA", "LOAD3D_MODEL_INFO")
 
 
 def misfits(node: Node, layout: Layout) -> Iterator[str]:
     """What of ``node`` does not fit. ``layout``: how it was laid out."""
+    if node.type in _BROADCASTS:
+        yield "it is linked to other nodes only by a script of the editor's page"
     for name in layout.lost:
         yield f"the editor drops the link to its input {name!r}: it has none of this name here, or only gets it later"
     if any(widget.spec.type == "LOAD_3D" for widget in layout.widgets):

@@ -106,6 +106,8 @@ def lay_out(node: Node, definition: Definition) -> Layout:
     """Give ``node`` the widgets, inputs and outputs of its class."""
     layout = Layout(node, definition)
     node.widgets, node.inputs = layout.widgets, layout.inputs
+    for widget in node.widgets:
+        widget.value = node.overrides.get(widget.name, widget.value)
     saved = node.outputs
     node.outputs = [
         Output("*" if kind == _MATCHTYPE else kind, saved[index].links if index < len(saved) else [])
