@@ -122,9 +122,7 @@ class EditorFile:
 
 def is_editor_format(workflow: object) -> bool:
     """Whether a JSON object is a workflow as the editor saves it, and not an API graph."""
-    if not isinstance(workflow, Mapping) or not isinstance(workflow.get("nodes"), list):
-        return False
-    return isinstance(workflow.get("links"), list) or "version" in workflow or "last_node_id" in workflow
+    return isinstance(workflow, Mapping) and isinstance(workflow.get("nodes"), list)
 
 
 def read_editor_file(workflow: Mapping[str, Any]) -> EditorFile:

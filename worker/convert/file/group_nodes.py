@@ -1,6 +1,6 @@
 """Replaces group nodes, which older editors had, by subgraphs, as newer editors do when they open such a file.
 
-``extra.groupNodes`` has the nodes of each group by its name, and the type of a group node is ``workflow>NAME``. It shows
+``extra.groupNodes`` has the nodes of each group by its name, and the type of a group node is ``workflow>NAME``. It has
 the widgets and the inputs that nothing within the group is linked to, and the outputs that nothing within uses. Its
 ``widgets_values`` are those of all these widgets, node by node.
 """
@@ -39,7 +39,7 @@ def expand_group_nodes(file: EditorFile, definitions: Definitions) -> None:
 
 @dataclass
 class _Group:
-    """The definition of a group. ``shown``: the inputs of its nodes that it shows, by the names that they have on it."""
+    """The definition of a group. ``shown``: the inputs of its nodes that it has itself, by their names on it."""
 
     raw: Mapping[str, Any]
     definitions: Definitions
