@@ -98,8 +98,8 @@ def prepare(folder: Path, cases: Sequence[Case], options: argparse.Namespace, pr
             text = f"a model for the built-in cases could not be made: {''.join(last)}"
             raise Failure(text, ExitCode.CANNOT_START) from None
     further = own_base / "models" if models and not is_own else None
-    checkouts = (path.absolute() if path else None for path in (options.known_worker, options.against))
-    return Setup(settings, source, further, folder, *checkouts, dict(options.against_env))
+    known, against = (path.absolute() if path else None for path in (options.known_worker, options.against))
+    return Setup(settings, source, further, folder, known, against, dict(options.against_env))
 
 
 def measure(plan: Plan, measured: Measured) -> Generator[None, None, None]:

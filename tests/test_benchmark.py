@@ -34,6 +34,7 @@ from bench.workload.models import CHECKPOINT
 from graphs import solid, text_to_image
 
 from worker.embedded.start.source import ComfySource, find_source
+from worker.errors import InvalidJob
 from worker.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -304,6 +305,24 @@ def test_workflow_files_become_cases(tmp_path: Path) -> None:
     assert (plain.name, plain.is_varied) == ("a", False)
     assert (seeded.name, seeded.is_varied) == ("a-2", True)
     assert seeded.request(1, 0)["images"] == [image]
+
+
+def test_a_workflow_of_the_editor_becomes_a_case_with_a_seed(
+    tmp_path: Path, as_client: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in as_client.items():
+        monkeypatch.setenv(name, value)
+    sampler = {"id": 3, "type": "KSampler", "inputs": [], "outputs": [],
+               "widgets_values": [7, "randomize", 2, 4, "euler", "normal", 1]}  # fmt: skip
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"nodes": [sampler], "links": []}))
+    (case,) = file_cases([path])
+    assert case.is_varied
+    assert case.request(3, 0)["workflow"]["3"]["inputs"]["seed"] == 10
+    sampler["type"] = "NoSuchClass"
+    path.write_text(json.dumps({"nodes": [sampler], "links": []}))
+    with pytest.raises(InvalidJob, match="Node 3"):
+        file_cases([path])
 
 
 def test_gpu_samples() -> None:

@@ -60,7 +60,7 @@ def test_help_imports_nothing_heavy() -> None:
     [
         (["no/such.json"], "no/such.json cannot be read"),
         (["{readme}"], "is no JSON"),
-        (["{ui}"], "export it with Workflow > Export (API)"),
+        (["{ui}"], "'workflow' has no nodes"),
         (["{graph}", "--set", "1.width"], "it takes NODE.INPUT=VALUE"),
         (["{graph}", "--set", "8.width=1"], "there is no node '8'; the workflow has 1 (EmptyImage), 2 (SaveImage)"),
         (["{graph}", "--set", "1.widht=1"], "node 1 (EmptyImage) has no input 'widht'; it has width, height"),

@@ -62,7 +62,7 @@ def test_it_lists_what_a_start_needs(base_dir: Path, tmp_path: Path) -> None:
         assert 0 <= offset <= max(0, Path(path).stat().st_size - 1), path
         assert length > 0 or not Path(path).stat().st_size, path
     assert len(parts) == len({(path, offset) for path, offset, _ in parts}), "nothing comes twice"
-    reading = [sys.executable, "-I", "-S", PROGRAM, "read", file]
+    reading = (sys.executable, "-I", "-S", PROGRAM, "read", file)
     assert subprocess.run(reading, capture_output=True, text=True, check=False).stderr == ""
 
 

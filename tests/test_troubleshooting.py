@@ -24,6 +24,7 @@ NAMES = {
     "Huawei OBS", "Volcengine TOS", "Baidu BOS", "IBM Cloud", "Oracle Cloud", "Yandex Cloud", "Impossible Cloud",
     "packaged copy", "POST /upload", "POST /prompt", "Key prefix", "Node name for S&R",
     "Base directory", "Network volume", "State folder", "RAM there", "Read from", "Node pack", "Node classes:",
+    "easy getNode", "easy setNode", "upload 3d model", "upload extra resources",
     "…, a server at …", "…, … free of …", "… free of …", "…(not set)…",
 }  # fmt: skip
 API_DESCRIPTION = {
@@ -42,6 +43,7 @@ ENDINGS_OF_OTHER_TEXTS = {
     "not a host",
 }  # pydantic drops them.
 NOT_SHOWN = MARKS_IN_ERRORS_OF_OTHERS | NAMES | PIECES | API_DESCRIPTION | ENDINGS_OF_OTHER_TEXTS
+# Names of node classes of the editor and of packs.
 RANGES, EDITORS_NODES = "worker/public_addresses.py", "worker/protocol/missing_classes.py"
 
 
@@ -53,7 +55,8 @@ def shown_texts(worker: Path) -> dict[str, str]:
         if (file := place.rpartition(":")[0]) not in ON_OTHER_PAGES or text.endswith("it takes 0 to 65535")
         if text not in NOT_SHOWN
         if file != RANGES or text.startswith("its host")
-        if file != EDITORS_NODES or not text.endswith("(rgthree)")
+        if file not in (EDITORS_NODES, "worker/convert/node/own_widgets.py") or not text.endswith("(rgthree)")
+        if file != "worker/convert/node/fit.py" or "Everywhere" not in text
     }
 
 

@@ -54,6 +54,10 @@ def _command(options: argparse.Namespace) -> Callable[[], int]:
             from worker.cli.check import check
 
             return check
+        case "convert":
+            from worker.cli.convert import convert
+
+            return lambda: convert(options)
         case "models":
             from worker.cli.models import models
 

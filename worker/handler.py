@@ -104,6 +104,8 @@ class JobHandler:
 
     async def _steps(self, record: JobRecord, raw: object, on_event: Listener | None, limit_mb: float | None) -> Answer:
         job = record.taken(parse_job(raw))
+        if job.editor is not None:
+            job = record.taken(await asyncio.to_thread(self._worker.converted, job))
         uploader = await _step(job.s3_config is None, lambda: self._buckets.uploader(job))
         with contextlib.ExitStack() as closing:
             on_file = None

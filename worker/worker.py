@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ from worker.engine.graph_run import Backend, RunResult
 from worker.engine.life import Life
 from worker.engine.memory_limits import MemoryLimits
 from worker.engine.node_policy import NodePolicy
-from worker.engine.pending_run import PendingRun, stop_when_staged, to_the_end
-from worker.engine.prepare import prepare_run
+from worker.engine.pending_run import PendingRun, begun_on_thread
+from worker.engine.prepare import prepare_run, with_api_graph
 from worker.engine.time_limits import Patience
 from worker.engine.workspace import StateFolder, process_state
 from worker.errors import StartError
@@ -186,8 +187,8 @@ class Worker:
         """Run a workflow and wait for its result. ``KeyboardInterrupt`` stops the workflow.
 
         Args:
-            workflow: an API-format graph or a request, as a dict, or a file that holds one (JSON, or a PNG made by
-                ComfyUI).
+            workflow: a workflow in the format of ComfyUI's editor or of its API, or a request, as a dict, or a file
+                that holds one (JSON, or a picture, sound or video made by ComfyUI).
             images: input files, each a path, bytes or a PIL image, by the names that the workflow uses.
             on_event: called with every event of ``worker.events``, on another thread.
 
@@ -227,24 +228,23 @@ class Worker:
 
         Raises: as ``run``. Cancelling the call interrupts the graph and waits until it has stopped.
         """
-        pending = await self._staged(job, on_event, on_file)
+        begin = partial(self._begin, job, on_event, on_file)
+        pending = await begun_on_thread(begin) if job.images or job.editor is not None else begin()
         return await pending.arrive()
 
-    async def _staged(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None) -> PendingRun:
-        if not job.images:
-            return self._begin(job, on_event, on_file)
-        staging = asyncio.ensure_future(asyncio.to_thread(self._begin, job, on_event, on_file))
-        try:
-            return await asyncio.shield(staging)
-        except asyncio.CancelledError:
-            await to_the_end(stop_when_staged(staging))
-            raise
+    def converted(self, job: Job) -> Job:
+        """``job`` with an API graph, if its workflow is in the format of ComfyUI's editor: see ``with_api_graph``."""
+        return job if job.editor is None else with_api_graph(job, self._opened())
 
-    def _begin(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None = None) -> PendingRun:
+    def _opened(self) -> Backend:
         if self._backend is None:
             raise StartError("The Worker is not open: use it as 'with Worker() as worker:', or call start()")
+        return self._backend
+
+    def _begin(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None = None) -> PendingRun:
+        backend, job = self._opened(), self.converted(job)
         self._policy.check(job.workflow, self.runtime.runs_as if self.runtime else str)
         began = time.perf_counter()
         with self.models_ahead.begin(job.workflow) as ahead:
             run = prepare_run(job, self.settings, self.state, on_event, on_file)
-            return PendingRun(run, self._backend, began, ahead)
+            return PendingRun(run, backend, began, ahead)

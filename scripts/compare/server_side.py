@@ -31,6 +31,8 @@ from compare.observed import (
     texts_of,
 )
 from compare.options import Case
+from worker.convert.api_graph import to_api_graph
+from worker.errors import WorkerError
 from worker.job.files.staging import InputLimits, stage
 from worker.job.prefixes import expand_prefixes
 from worker.protocol.page_pictures import sources
@@ -106,11 +108,15 @@ class ServerSide:
 
     def _run(self, case: Case, folder: Path) -> Ran:
         job = case.job
+        try:
+            workflow = job.workflow if job.editor is None else to_api_graph(job.editor, self._api.definitions())
+        except WorkerError as error:
+            return Ran(REFUSED, (str(error),))
         self._forget()
         stage(job.images, self._server.root / "input", _ALL)
         self._socket.drain()
         body = {
-            "prompt": expand_prefixes(job.workflow, job.extra_pnginfo, datetime.now().astimezone()),
+            "prompt": expand_prefixes(workflow, job.extra_pnginfo, datetime.now().astimezone()),
             "client_id": self._socket.client_id,
             "extra_data": {"extra_pnginfo": job.extra_pnginfo or {}, "api_key_comfy_org": job.api_key},
         }

@@ -64,7 +64,7 @@ class WorkerSide:
             {"name": image.name, "image": image.data if isinstance(image.data, str) else _base64(image.data)}
             for image in job.images
         ]
-        given: dict[str, Any] = {"workflow": job.workflow, "images": images, "timeout_s": self._timeout_s}
+        given: dict[str, Any] = {"workflow": job.editor or job.workflow, "images": images, "timeout_s": self._timeout_s}
         if job.extra_pnginfo is not None:
             given["extra_data"] = {"extra_pnginfo": job.extra_pnginfo}
         if job.api_key:

@@ -14,8 +14,9 @@ from rich.markup import escape
 
 from worker.cli.exit_code import ExitCode
 from worker.embedded.runtime import Runtime
-from worker.errors import StartError
+from worker.errors import InvalidJob, StartError, WorkflowRejected
 from worker.job.from_python import make_job
+from worker.job.job import Job, Workflow
 from worker.models.damage import damage, size_text
 from worker.models.references import ModelReference, files_by_stem, near_misses, places_for, workflow_models
 from worker.protocol.missing_classes import why_not_there
@@ -29,13 +30,14 @@ def models(options: argparse.Namespace) -> int:
     Raises:
         InvalidJob, StartError: ``worker.__main__`` prints them.
     """
-    workflow = make_job(options.file).workflow
+    job = make_job(options.file)
     settings = take_settings().quiet()
     if settings.comfy_backend == "websocket":
         raise StartError("models looks at files of this machine: with COMFY_BACKEND=websocket, run it at the server")
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with Worker(settings, say=lambda notice: console.print(str(notice), style="dim", markup=False)) as worker:
         runtime = worker.embedded_runtime()
+        workflow = _workflow(worker, job)
         references = workflow_models(workflow, runtime)
         missing = any(reference.path is None for reference in references)
         files = files_by_stem(runtime, runtime.volume) if missing else {}
@@ -49,6 +51,13 @@ def models(options: argparse.Namespace) -> int:
     else:
         _print(entries)
     return ExitCode.FAILED if any(entry.problem for entry in entries) else ExitCode.WORKED
+
+
+def _workflow(worker: Worker, job: Job) -> Workflow:
+    try:
+        return worker.converted(job).workflow
+    except WorkflowRejected as error:
+        raise InvalidJob(str(error)) from None
 
 
 @dataclass(frozen=True)

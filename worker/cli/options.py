@@ -15,6 +15,10 @@ exit codes:
 Settings come from environment variables; 'python -m worker check' prints them all.
 """
 
+_FILE = (
+    "a workflow as ComfyUI's editor saves or exports it, a request as sent to the endpoint, or a PNG, WebP, JPEG, FLAC "
+    "or MP4 file that carries a workflow"
+)
 _RUN_EPILOG = """\
 examples:
   python -m worker run examples/landscape.json
@@ -27,6 +31,13 @@ examples:
   SERVE_API_LOCALLY=true python -m worker
   python -m worker serve --rp_serve_api --rp_api_port 9000
   python -m worker --test_input '{"input": {"workflow": {…}}}'
+"""
+
+_CONVERT_EPILOG = """\
+examples:
+  python -m worker convert portrait.json > portrait-api.json
+  python -m worker convert ComfyUI_00001_.png
+  python -m worker convert workflows/*.json --out graphs
 """
 
 _MODELS_EPILOG = """\
@@ -57,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_run(commands)
     _add_serve(commands)
+    _add_convert(commands)
     _add_models(commands)
     _add_check(commands)
     return parser
@@ -74,7 +86,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "file",
         type=Path,
         metavar="FILE",
-        help="an API-format workflow, a request as sent to the endpoint, or a PNG that carries a workflow",
+        help=_FILE,
     )
     run.add_argument(
         "--image",
@@ -143,6 +155,24 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
 
 
+def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    convert = commands.add_parser(
+        "convert",
+        help="turn workflows that ComfyUI's editor has saved into API graphs",
+        description="Turn workflows that ComfyUI's editor has saved into the API graphs that its page would send. This "
+        "needs the node classes that the workflows use: those of the ComfyUI here, or with COMFY_BACKEND=websocket "
+        "those of the server. Prints the graph of one file, or writes DIR/NAME.json for each of several. A file whose "
+        "nodes do not fit is named with the reason, and the others are converted all the same. Ends with 0 if all were "
+        "converted, else 1.",
+        epilog=_CONVERT_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    convert.add_argument("files", type=Path, nargs="+", metavar="FILE", help=_FILE)
+    convert.add_argument(
+        "--out", type=Path, metavar="DIR", help="write each graph to DIR/NAME.json, and print the paths"
+    )
+
+
 def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     models = commands.add_parser(
         "models",
@@ -152,9 +182,7 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         epilog=_MODELS_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    models.add_argument(
-        "file", type=Path, metavar="WORKFLOW", help="an API-format workflow, a request, or a PNG that carries one"
-    )
+    models.add_argument("file", type=Path, metavar="WORKFLOW", help=_FILE)
     models.add_argument("--json", action="store_true", help="print the list as JSON on standard output")
 
 

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         with worker:
             started = time.perf_counter() - start
             try:
-                result = worker.run_job(job, progress)
+                result = worker.run_job(_changed(worker.converted(job), options.changes), progress)
             except JobInterrupted:
                 raise KeyboardInterrupt from None
             except StartError:
@@ -65,7 +65,13 @@ def run(options: argparse.Namespace) -> int:
 def _job(options: argparse.Namespace) -> Job:
     images = dict(_image(text) for text in options.image)
     job = make_job(options.file, images)
-    for text in options.changes:
+    # What can be refused now is refused before ComfyUI starts.
+    return job if job.editor is not None else _changed(job, options.changes)
+
+
+def _changed(job: Job, changes: list[str]) -> Job:
+    """``job`` with the values of ``--set``. To apply them twice changes nothing more."""
+    for text in changes:
         _change(job.workflow, text)
     return job
 

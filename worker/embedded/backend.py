@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from worker.convert.node.definitions import Definitions
 from worker.embedded.files.job_files import JobFiles
 from worker.embedded.memory.device import ran_out
 from worker.embedded.memory.rest import Rest
@@ -29,6 +30,7 @@ from worker.engine.turns import Turns
 from worker.errors import DeviceFailed, JobInterrupted, JobWaitsForPage, OutOfMemory, WorkerError, WorkflowRejected
 from worker.events import PromptEnded
 from worker.protocol.messages import tell
+from worker.protocol.missing_classes import why_not_there
 from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome, blocked
 from worker.protocol.rejection import explain_rejection
 from worker.protocol.spelling import respell
@@ -95,6 +97,9 @@ class EmbeddedBackend:
 
     def interrupt(self, run: GraphRun) -> None:
         self._turns.interrupt(run)
+
+    def definitions(self) -> Definitions:
+        return Definitions(self._runtime.about_class, lambda name: why_not_there(name, self._runtime))
 
     def close(self) -> None:
         self._turns.close()

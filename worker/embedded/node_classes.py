@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,6 +40,7 @@ class NodeClasses:
 
     def __init__(self, main: Any) -> None:
         self._classes: Mapping[str, Any] = main.nodes.NODE_CLASS_MAPPINGS
+        self._titles: Mapping[str, str] = main.nodes.NODE_DISPLAY_NAME_MAPPINGS
         self._save_image = main.nodes.SaveImage
         self._args = main.args
         self._hidden: dict[Any, HiddenInputs] = {}
@@ -52,6 +54,26 @@ class NodeClasses:
     def is_output(self, class_type: str) -> bool:
         """Whether the class saves or shows something."""
         return bool(getattr(self._classes.get(class_type), "OUTPUT_NODE", False))
+
+    def about(self, class_type: str) -> Mapping[str, Any] | None:
+        """What ComfyUI's ``/object_info`` tells about the class: its inputs, outputs, names. None if it is not loaded.
+
+        Raises: what a class of a pack raises when it is asked.
+        """
+        node_class = self._classes.get(class_type)
+        if node_class is None:
+            return None
+        if hasattr(node_class, "GET_NODE_INFO_V1"):  # Of the newer interface, whose INPUT_TYPES tells less.
+            return _as_json(node_class.GET_NODE_INFO_V1())
+        inputs = node_class.INPUT_TYPES()
+        return _as_json({
+            "input": inputs,
+            "input_order": {section: list(names) for section, names in inputs.items()},
+            "output": node_class.RETURN_TYPES,
+            "display_name": self._titles.get(class_type, class_type),
+            "output_node": self.is_output(class_type),
+            "python_module": getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes"),
+        })  # fmt: skip
 
     def is_save_image(self, class_type: str) -> bool:
         """Whether the class is ComfyUI's own SaveImage, whose files the worker encodes and reports itself."""
@@ -133,3 +155,8 @@ class NodeClasses:
     @staticmethod
     def _is_of_pack(node_class: Any) -> bool:
         return str(getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes")).startswith("custom_nodes")
+
+
+def _as_json(value: Mapping[str, Any]) -> dict[str, Any]:
+    """``value`` as JSON has it. Classes have members of enumerations, and texts that claim to equal every other one."""
+    return dict(json.loads(json.dumps(value, default=str, skipkeys=True)))

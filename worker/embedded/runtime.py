@@ -90,6 +90,13 @@ class Runtime:
             return {}
         return inputs if isinstance(inputs, Mapping) else {}
 
+    def about_class(self, class_type: str) -> Mapping[str, Any] | None:
+        """What ComfyUI's ``/object_info`` tells about a node class; None if it is not loaded, or cannot say it."""
+        try:
+            return self.files.classes.about(class_type)
+        except Exception:  # noqa: BLE001 - this is code of a node pack, which may raise anything.
+            return None
+
     def outputs_of(self, class_type: str) -> list[str] | None:
         """The type of each output of a node class; None if it is not loaded, or cannot say it."""
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
+from worker.convert.node.definitions import Definitions
 from worker.engine.workspace import Workspace
 from worker.errors import WorkerError
 from worker.events import Listener
@@ -126,6 +127,9 @@ class Backend(Protocol):
 
     def interrupt(self, run: GraphRun) -> None:
         """Stop ``run``: at its next step if it runs, at once if it waits. Other runs are not affected."""
+
+    def definitions(self) -> Definitions:
+        """What its node classes declare, as of now. Asking for one may raise BackendFailed."""
 
     def close(self) -> None:
         """Interrupt all runs, and accept no more."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -83,11 +83,20 @@ class PendingRun:
         return replace(result, seconds={"stage": self._stage_s, **self._ahead.seconds(), "run": run_s})
 
 
-async def stop_when_staged(staging: asyncio.Future[PendingRun]) -> None:
-    """Wait until a job's files are staged, then stop its run."""
-    await asyncio.wait([staging])
-    if staging.exception() is None:
-        await asyncio.to_thread(staging.result().stop)
+async def begun_on_thread(begin: Callable[[], PendingRun]) -> PendingRun:
+    """Call ``begin``, which takes a while, on a thread. Cancelling the call stops the run once it has begun."""
+    beginning = asyncio.ensure_future(asyncio.to_thread(begin))
+    try:
+        return await asyncio.shield(beginning)
+    except asyncio.CancelledError:
+        await to_the_end(_stop_when_begun(beginning))
+        raise
+
+
+async def _stop_when_begun(beginning: asyncio.Future[PendingRun]) -> None:
+    await asyncio.wait([beginning])
+    if beginning.exception() is None:
+        await asyncio.to_thread(beginning.result().stop)
 
 
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from worker.engine.graph_run import GraphRun, TimeLimit
+from worker.convert.api_graph import to_api_graph
+from worker.engine.graph_run import Backend, GraphRun, TimeLimit
 from worker.engine.memory_limits import MemoryLimits
 from worker.engine.workspace import StateFolder
 from worker.events import Listener
@@ -14,6 +16,7 @@ from worker.images.formats import ImageFormat
 from worker.job.files.staging import InputLimits, stage
 from worker.job.job import Job
 from worker.job.notices import notices
+from worker.job.parse import parse_workflow
 from worker.job.prefixes import expand_prefixes
 from worker.settings import Settings
 
@@ -48,6 +51,18 @@ def prepare_run(
         warnings=(*notices(job), *staged.warnings, *_without_effect(job, settings)),
         report_ui=settings.report_ui if job.report_ui is None else job.report_ui,
     )  # fmt: skip
+
+
+def with_api_graph(job: Job, backend: Backend) -> Job:
+    """``job`` with the API graph that its workflow stands for, which is in the format of ComfyUI's editor.
+
+    Raises:
+        InvalidJob, WorkflowRejected: the workflow cannot be converted. The text says why.
+        BackendFailed: the backend does not say what its node classes are.
+    """
+    if job.editor is None:
+        return job
+    return replace(job, workflow=parse_workflow(to_api_graph(job.editor, backend.definitions())), editor=None)
 
 
 def _without_effect(job: Job, settings: Settings) -> Iterator[str]:

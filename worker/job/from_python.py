@@ -10,9 +10,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from worker.errors import InvalidJob
+from worker.job.carried import carried_workflow, carries_metadata
 from worker.job.file_names import checked_name
 from worker.job.job import InputImage, Job
 from worker.job.parse import parse_job
@@ -65,7 +66,7 @@ def _read_image(name: str, source: ImageSource) -> bytes:
 
 
 def load_request(path: Path) -> Mapping[str, Any]:
-    """Read an API-format workflow, a request for an endpoint, or the workflow that ComfyUI has written into a PNG.
+    """Read a workflow, a request for an endpoint, or what ComfyUI has written into a picture, a sound or a video.
 
     Raises:
         InvalidJob: the file cannot be read, or holds none of these.
@@ -74,7 +75,7 @@ def load_request(path: Path) -> Mapping[str, Any]:
         data = path.read_bytes()
     except OSError as error:
         raise InvalidJob(f"{path} cannot be read ({error.strerror})") from None
-    text = _from_png(path) if data.startswith(b"\x89PNG") else data
+    text = carried_workflow(path, data) if carries_metadata(data) else data
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -82,15 +83,3 @@ def load_request(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise InvalidJob(f"{path} holds no workflow: its JSON is no object")
     return content
-
-
-def _from_png(path: Path) -> str:
-    try:
-        with Image.open(path) as image:
-            image.load()  # The text may come after the pixels.
-            prompt = image.info.get("prompt")
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
-        raise InvalidJob(f"{path} is a damaged PNG: {error}") from None
-    if not isinstance(prompt, str):
-        raise InvalidJob(f"{path} carries no workflow: ComfyUI writes one into a PNG as its 'prompt'")
-    return prompt

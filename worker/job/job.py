@@ -28,6 +28,8 @@ class Job:
     """One valid job. ``workflow`` is ComfyUI's API format: ``{node_id: {class_type, inputs, _meta?}}``.
 
     Attributes:
+        editor: the workflow in the format of ComfyUI's editor, if it came so and is not converted yet. Then
+            ``workflow`` is empty.
         api_key: the caller's Comfy.org key.
         output_format, output_quality, save_metadata, timeout_s: as in the request; None: the settings decide. The time
             is in seconds.
@@ -49,3 +51,4 @@ class Job:
     save_metadata: bool | None = None
     report_ui: bool | None = None
     warnings: tuple[str, ...] = ()
+    editor: Mapping[str, Any] | None = field(default=None, repr=False)

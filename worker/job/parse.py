@@ -7,13 +7,13 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, cast, get_args
 
+from worker.convert.file.editor_file import is_editor_format
 from worker.errors import InvalidJob
 from worker.images.formats import PNG_KEYWORD, FormatName
 from worker.job.file_names import checked_name
 from worker.job.job import InputImage, Job, Workflow
 from worker.job.notices import misspelt_fields
 from worker.job.shown import kind, quoted
-from worker.protocol.missing_classes import HOW_TO_EXPORT
 
 _IMAGES_TEXT = "'images' must be a list of objects with 'name' and 'image' keys"
 _MAX_DEPTH = 100
@@ -40,16 +40,24 @@ def parse_job(raw: object) -> Job:
     if workflow is None:
         raise InvalidJob("Missing 'workflow' parameter")
     job_id = raw.get("id")
+    is_editors = is_editor_format(workflow)
+    extra = _parse_extra_data(given.get("extra_data"))
+    if is_editors:
+        if not workflow["nodes"]:
+            raise InvalidJob("'workflow' has no nodes")
+        _check_extra(workflow, "'workflow'")
+        extra = {"workflow": workflow, **(extra or {})}  # As the editor's page sends it.
     return Job(
         id=job_id if isinstance(job_id, str) and job_id else str(uuid.uuid4()),
-        workflow=parse_workflow(workflow),
+        workflow={} if is_editors else parse_workflow(workflow),
+        editor=workflow if is_editors else None,
         images=parse_images(given.get("images")),
         api_key=_parse_api_key(given),
         output_format=_parse_format(given.get("output_format")),
         output_quality=_parse_quality(given.get("output_quality")),
         timeout_s=_parse_timeout(given.get("timeout_s")),
         s3_config=_parse_s3_config(raw.get("s3Config")),
-        extra_pnginfo=_parse_extra_data(given.get("extra_data")),
+        extra_pnginfo=extra,
         save_metadata=_parse_boolean("save_metadata", given.get("save_metadata")),
         report_ui=_parse_boolean("ui", given.get("ui")),
         warnings=(
@@ -80,8 +88,6 @@ def parse_workflow(workflow: object) -> Workflow:
     """
     if not isinstance(workflow, dict):
         raise InvalidJob(f"'workflow' must be an object of nodes in ComfyUI's API format, not {kind(workflow)}")
-    if isinstance(workflow.get("nodes"), list) and isinstance(workflow.get("links"), list):
-        raise InvalidJob(f"'workflow' is in the format that ComfyUI's editor saves; export it with {HOW_TO_EXPORT}")
     if not workflow:
         raise InvalidJob("'workflow' has no nodes")
     for node_id, node in workflow.items():
@@ -184,23 +190,26 @@ def _parse_extra_data(given: object) -> Mapping[str, Any] | None:
         return None
     if not isinstance(extra, dict):
         raise InvalidJob(f"'extra_data': 'extra_pnginfo' must be an object, not {kind(extra)}")
-    if _is_deeper(extra, _MAX_DEPTH):
-        raise InvalidJob(f"'extra_data': 'extra_pnginfo' is nested more than {_MAX_DEPTH} levels deep")
     for name in extra:
         if not isinstance(name, str) or not PNG_KEYWORD.fullmatch(name):
             raise InvalidJob(
                 f"'extra_data': 'extra_pnginfo' has the name {quoted(name)}: names have 1 to 79 Latin characters, "
                 "as PNG wants them"
             )
-    try:
-        size = len(json.dumps(extra, separators=(",", ":")))
-    except (TypeError, ValueError) as error:  # From Python.
-        raise InvalidJob(f"'extra_data': 'extra_pnginfo' must hold what JSON can hold ({error})") from None
-    if size > _MAX_EXTRA:
-        raise InvalidJob(
-            f"'extra_data': 'extra_pnginfo' has {size / 1e6:.1f} MB, the limit is {_MAX_EXTRA / 1e6:.0f} MB"
-        )
+    _check_extra(extra, "'extra_data': 'extra_pnginfo'")
     return extra or None
+
+
+def _check_extra(value: object, name: str) -> None:
+    """Check the depth and the size of what goes into the metadata of files."""
+    if _is_deeper(value, _MAX_DEPTH):
+        raise InvalidJob(f"{name} is nested more than {_MAX_DEPTH} levels deep")
+    try:
+        size = len(json.dumps(value, separators=(",", ":")))
+    except (TypeError, ValueError) as error:  # From Python.
+        raise InvalidJob(f"{name} must hold what JSON can hold ({error})") from None
+    if size > _MAX_EXTRA:
+        raise InvalidJob(f"{name} has {size / 1e6:.1f} MB, the limit is {_MAX_EXTRA / 1e6:.0f} MB")
 
 
 def _parse_timeout(given: object) -> float | None:

@@ -23,7 +23,13 @@ def request_schemas() -> dict[str, Schema]:
     others = request.pop("$defs")
     request["properties"]["input"] |= {"anyOf": [_named("Input"), {"type": "string"}]}
     request["properties"]["s3Config"] |= {"anyOf": [_named("S3Config"), {"type": "null"}]}
-    inputs = {"Input": _INPUT, "InputImage": _INPUT_IMAGE, "Node": _NODE, "S3Config": _S3_CONFIG}
+    inputs = {
+        "Input": _INPUT,
+        "InputImage": _INPUT_IMAGE,
+        "Node": _NODE,
+        "EditorWorkflow": _EDITOR_WORKFLOW,
+        "S3Config": _S3_CONFIG,
+    }
     return {"JobRequest": request, **others, **inputs}
 
 
@@ -69,14 +75,22 @@ _INPUT_IMAGE = _object(
         },
     },
 )
+_EDITOR_WORKFLOW = _object(
+    "A workflow as ComfyUI's editor saves it, in either version of its format. Further keys belong to it.",
+    {
+        "nodes": {"type": "array", "items": {"type": "object"}, "minItems": 1, "description": "Its nodes"},
+    },
+)
 _INPUT = _object(
     "A workflow and what it needs. Further fields are ignored; null counts as absent.",
     {
         "workflow": {
-            "type": "object",
-            "additionalProperties": _named("Node"),
-            "minProperties": 1,
-            "description": f"The graph by node id, in ComfyUI's API format: {HOW_TO_EXPORT}",
+            "anyOf": [
+                {"type": "object", "additionalProperties": _named("Node"), "minProperties": 1},
+                _named("EditorWorkflow"),
+            ],
+            "description": f"The graph by node id, in ComfyUI's API format ({HOW_TO_EXPORT}), or a workflow as the "
+            "editor saves it, which is converted",
         },
         "images": _optional({"type": "array", "items": _named("InputImage")}, "Files that the workflow loads"),
         "output_format": _optional(

@@ -13,9 +13,9 @@ _GROUP_NODE = re.compile(r"workflows?[>/].")
 _VALUE, _TEXT, _WIRE = "which only holds a value for other nodes", "which only holds a note", "which only guides a link"
 _SWITCH = "which only changes other nodes while somebody edits"
 # Of the editor itself and of widely used packs. None of them has a class that ComfyUI could run.
-_OF_THE_EDITOR = {
+OF_THE_EDITOR = {
     "Reroute": _WIRE, "PrimitiveNode": _VALUE, "Note": _TEXT, "MarkdownNote": _TEXT,
-    "SetNode": _WIRE, "GetNode": _WIRE, "ReroutePrimitive|pysssss": _WIRE,
+    "SetNode": _WIRE, "GetNode": _WIRE, "easy setNode": _WIRE, "easy getNode": _WIRE, "ReroutePrimitive|pysssss": _WIRE,
     "Label (rgthree)": _TEXT, "Bookmark (rgthree)": _SWITCH, "Reroute (rgthree)": _WIRE,
     "Node Collector (rgthree)": _WIRE, "Fast Muter (rgthree)": _SWITCH, "Fast Bypasser (rgthree)": _SWITCH,
     "Fast Groups Muter (rgthree)": _SWITCH, "Fast Groups Bypasser (rgthree)": _SWITCH,
@@ -31,8 +31,8 @@ def of_the_editor(class_type: str) -> str | None:
         what = "this is a subgraph, which only the editor has"
     elif _GROUP_NODE.match(class_type):
         what = "this is a group node, which only the editor has"
-    elif class_type in _OF_THE_EDITOR:
-        what = f"this is a node of the editor, {_OF_THE_EDITOR[class_type]}"
+    elif class_type in OF_THE_EDITOR:
+        what = f"this is a node of the editor, {OF_THE_EDITOR[class_type]}"
     else:
         return None
     return f"{what}; an export in the API format replaces it by what it stands for: {HOW_TO_EXPORT}"

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from worker.convert.node.definitions import Definitions
+from worker.errors import BackendFailed
+from worker.protocol.missing_classes import why_not_there
 from worker.remote.http import HttpClient, ServerRefused, ServerUnreachable, read_object
 
 _VALIDATION_S = 120.0
@@ -143,6 +146,17 @@ class ComfyApi:
                 return False
             self._output_classes[class_type] = bool(about.get("output_node"))
         return self._output_classes[class_type]
+
+    def definitions(self) -> Definitions:
+        """The definitions of node classes, for the conversion of a workflow. Asking for one may raise BackendFailed."""
+        classes = ServerClasses(self)
+        return Definitions(self._told_about_class, lambda class_type: why_not_there(class_type, classes))
+
+    def _told_about_class(self, class_type: str) -> Mapping[str, Any] | None:
+        about = self.about_class(class_type)
+        if about == {}:
+            raise BackendFailed(f"The ComfyUI server does not say what the node class {class_type!r} takes")
+        return about
 
     def model_folders(self) -> list[str]:
         """The paths of all model folders, on the server's machine. Empty if the request fails."""

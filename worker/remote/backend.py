@@ -47,13 +47,13 @@ class WebsocketBackend:
     def __init__(self, settings: Settings, life: Life | None = None, freeze: FreezeWatch | None = None) -> None:
         self._settings = settings
         self.api = ComfyApi(settings.comfy_host)
+        self.definitions = self.api.definitions
         self._socket = EventSocket(self.api.base)
         self._reconnecting = Reconnecting(settings.websocket_reconnect_attempts, settings.websocket_reconnect_delay_s)
         self._leftovers = Leftovers(self.api)
-        stuck = "The ComfyUI server does not answer, and a job waits for it"
         self._turns = Turns(
-            "comfy-client", self._run, rest=self._leftovers.remove, rest_after_s=_REST_AFTER_S, stuck=stuck,
-            life=life, freeze=freeze,
+            "comfy-client", self._run, rest=self._leftovers.remove, rest_after_s=_REST_AFTER_S, life=life,
+            freeze=freeze, stuck="The ComfyUI server does not answer, and a job waits for it",
         )  # fmt: skip
 
     def start(self, say: Say) -> None:

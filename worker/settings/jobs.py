@@ -65,7 +65,7 @@ class JobSettings(BaseModel):
     )
     warmup_workflow: Path | None = setting(
         None,
-        "an API-format workflow's file",
+        "a workflow's file",
         "A workflow that is run once before the first job is taken, so that its models are loaded by then.",
     )
     warmup_required: Boolean = setting(

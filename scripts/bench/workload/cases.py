@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,9 @@ from graphs import Graph, solid, text_to_image
 
 from bench.workload.models import CHECKPOINT, UPSCALER
 from bench.workload.workflows import blend, input_photo, upscale
+from worker.errors import InvalidJob
 from worker.job.from_python import make_job
+from worker.job.job import Job
 
 _SEED_NAMES = ("seed", "noise_seed")
 _SEEDS = 2**32
@@ -86,7 +91,7 @@ FIRST, SAMPLED = BUILT_IN["empty-64"], BUILT_IN["txt2img-tiny"]
 
 
 def file_cases(files: Iterable[Path]) -> list[Case]:
-    """A case for each file, which holds a workflow or a request, or is a PNG that carries a workflow.
+    """A case for each file, which holds a workflow or a request, or is a picture or video that carries a workflow.
 
     Raises:
         InvalidJob: a file cannot be read, or holds none of these.
@@ -102,7 +107,7 @@ def file_cases(files: Iterable[Path]) -> list[Case]:
 
 
 def _file_case(name: str, path: Path) -> Case:
-    job = make_job(path)
+    job = _with_api_graph(make_job(path), path)
     given: Request = {
         "images": [{"name": image.name, "image": image.data} for image in job.images],
         "output_format": job.output_format,
@@ -116,6 +121,21 @@ def _file_case(name: str, path: Path) -> Case:
 
     # No bare executor: it would load the models a second time, which could push the first copy out of the GPU.
     return Case(name, request, has_bare=False, is_varied=with_seed(job.workflow, 1) != with_seed(job.workflow, 2))
+
+
+def _with_api_graph(job: Job, path: Path) -> Job:
+    """``job`` with an API graph, whose seeds can be told. Each contender gets the same one.
+
+    Raises:
+        InvalidJob: the workflow of the file cannot be converted.
+    """
+    if job.editor is None:
+        return job
+    command = [sys.executable, "-m", "worker", "convert", str(path)]
+    converted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if converted.returncode:
+        raise InvalidJob(converted.stderr.strip() or f"{path} cannot be converted")
+    return replace(job, workflow=json.loads(converted.stdout), editor=None)
 
 
 def with_seed(workflow: Graph, number: int) -> Graph:
