@@ -82,6 +82,8 @@ RUN ln -s /opt/comfy-worker/scripts/install-nodes /usr/local/bin/comfy-node-inst
     && comfy --skip-prompt set-default /comfyui
 
 ENV COMFYUI_PATH=/comfyui
+# One start records which node classes ComfyUI's files have, so that the starts of containers can pass over them.
+RUN COMFY_ARGS=--cpu python -m worker check > /dev/null || true
 # Which parts of which files a start reads, so that /start.sh can read them ahead.
 COPY scripts/image/program_files.py /opt/comfy-worker/scripts/
 RUN COMFY_ARGS=--cpu python /opt/comfy-worker/scripts/program_files.py list /opt/comfy-worker/program-files.json \

@@ -30,7 +30,7 @@ DEFAULTS: dict[str, object] = {
     "comfyui_path": None,
     "comfy_base_dir": None,
     "comfy_args": (),
-    "defer_imports": "off",
+    "defer_imports": "auto",
     "bytecode_cache": "auto",
     "save_metadata": False,
     "output_format": "png",

@@ -72,10 +72,10 @@ class ComfyUiSettings(BaseModel):
         "or `comfy_base/` in the project for the packaged copy.",
     )
     defer_imports: Literal["auto", "off"] = setting(
-        "off",
+        "auto",
         "auto or off",
         "`auto` imports large packages and ComfyUI's own node files when a job first needs them, so that the start is "
-        "shorter: try it with your node packs. `off` imports everything at the start.",
+        "shorter. `off` imports everything at the start.",
     )
     bytecode_cache: Literal["auto", "off"] = setting(
         "auto",
