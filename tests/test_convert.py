@@ -244,8 +244,8 @@ def with_a_node_that_is_a_text(workflow: Graph) -> None:
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
-        (without_link, "input 'negative' of node 3 has a link that is not there"),
-        (without_node, "input 'negative' of node 3 is linked to a node that is not there"),
+        (without_link, 'input "negative" of node 3 has a link that is not there'),
+        (without_node, 'input "negative" of node 3 is linked to a node that is not there'),
         (with_a_circle, "is linked in a circle"),
         (with_a_text_for_links, "the links of the workflow must be a list"),
         (with_a_link_of_two, "is no link between nodes"),
@@ -301,3 +301,65 @@ def test_a_node_that_only_the_page_links_is_refused() -> None:
     about = {**ABOUT, "Anything Everywhere": ABOUT["PreviewAny"]}
     workflow["nodes"].append({"id": 90, "type": "Anything Everywhere", "inputs": [], "outputs": []})
     assert "is linked to other nodes only by a script of the editor's page" in refusal(workflow, about)
+
+
+def many_instances(workflow: Graph) -> None:
+    """Each subgraph has two instances of the next one."""
+    outer = workflow["definitions"]["subgraphs"][1]["id"]
+    for number in range(20):
+        node = {"type": outer, "inputs": [], "outputs": []}
+        graph = {"id": f"deep-{number}", "nodes": [{**node, "id": 1000 + 2 * number + i} for i in (0, 1)], "links": []}
+        workflow["definitions"]["subgraphs"].append(graph)
+        outer = graph["id"]
+    workflow["nodes"].append({"id": 900, "type": outer, "inputs": [], "outputs": []})
+
+
+def a_long_chain(workflow: Graph) -> None:
+    for number in range(5000):
+        slots = [{"name": "", "type": "*", "link": 5000 + number}]
+        outputs = [{"name": "", "type": "*", "links": [5001 + number]}]
+        workflow["nodes"].append({"id": 5000 + number, "type": "Reroute", "inputs": slots, "outputs": outputs})
+        workflow["links"].append([5000 + number, 4999 + number, 0, 5000 + number, 0, "*"])
+    workflow["links"][-5000][1] = 5
+    sampler = node(workflow, 3)
+    next(slot for slot in sampler["inputs"] if slot["name"] == "latent_image")["link"] = 9999
+
+
+def many_promoted(workflow: Graph) -> None:
+    node(workflow, 60)["properties"] = {"proxyWidgets": [["66", "steps"]] * 501}
+
+
+def choices_in_choices(workflow: Graph) -> None:
+    node(workflow, 6)["widgets_values"] = ["{" * 100_000 + "}" * 100_000]
+
+
+@pytest.mark.parametrize(
+    ("enlarge", "problem"),
+    [
+        (many_instances, "has more than 10000 nodes"),
+        (many_promoted, "proxyWidgets of node 60 must be a list"),
+        (choices_in_choices, "more than 50 levels deep"),
+    ],
+)
+def test_what_would_take_long_is_refused_at_once(enlarge: Callable[[Graph], None], problem: str) -> None:
+    workflow = stored("nested")["workflow"]
+    enlarge(workflow)
+    began = time.perf_counter()
+    with pytest.raises(InvalidJob, match=problem):
+        to_api_graph(workflow, Definitions(ABOUT.get))
+    assert time.perf_counter() - began < 30
+
+
+def test_a_long_chain_of_reroutes_is_refused_and_no_internal_error() -> None:
+    workflow = stored("newer")["workflow"]
+    workflow["links"] = [list(link.values()) for link in workflow["links"]]
+    a_long_chain(workflow)
+    with pytest.raises(InvalidJob, match="is linked through too many other nodes"):
+        to_api_graph(workflow, Definitions(ABOUT.get))
+
+
+@pytest.mark.parametrize("text", ["/*" * 200_000, "/* *" * 100_000, "//" * 200_000, "\\" * 200_001, "}" * 200_000])
+def test_no_prompt_takes_long(text: str) -> None:
+    began = time.perf_counter()
+    resolve(text, lambda choices: choices[0])
+    assert time.perf_counter() - began < 30

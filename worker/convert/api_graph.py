@@ -21,8 +21,7 @@ from worker.convert.node.layout import lay_out
 from worker.convert.node.widgets import MISSING, Widget, api_value
 from worker.convert.refusals import refuse_misfits
 from worker.errors import InvalidJob
-
-_MOST_PLACES = 20_000
+from worker.protocol.links import shown
 
 
 def to_api_graph(
@@ -42,8 +41,9 @@ def to_api_graph(
     file = read_editor_file(workflow)
     make_ids_unique(file)
     expand_group_nodes(file, definitions)
+    whole = _scope(file, file.root)
     _lay_out(file, definitions)
-    places = list(_places(file, _scope(file, file.root), execution_order(file.root)))
+    places = list(_places(file, whole, execution_order(file.root)))
     for scope, node in places:
         apply_primitives(scope.graph, [node])
     sent = [
@@ -64,6 +64,8 @@ def _lay_out(file: EditorFile, definitions: Definitions) -> None:
     """Give each node its widgets and inputs, inner subgraphs first: what they show depends on it."""
     instances = Instances(file.subgraphs)
     for graph in (*layout_order(file.subgraphs), file.root):
+        if graph.id not in file.used and graph is not file.root:
+            continue
         for node in graph.nodes.values():
             if node.type in file.subgraphs:
                 instances.lay_out(node)
@@ -81,16 +83,15 @@ def _scope(file: EditorFile, graph: Graph, instance: Node | None = None, outer: 
     """
     path = (*outer.path, instance.id) if outer is not None and instance is not None else ()
     scope = Scope(graph, path, instance, outer)
-    file.places += len(graph.nodes)
-    if file.places > _MOST_PLACES:
-        raise InvalidJob(f"'workflow' has more than {_MOST_PLACES} nodes, those of all instances of subgraphs together")
+    file.count(len(graph.nodes))
     around = outer
     while around is not None:
         if around.graph is graph:
-            raise InvalidJob(f"'workflow' is damaged: the subgraph {graph.name!r} contains itself")
+            raise InvalidJob(f"'workflow' is damaged: the subgraph {shown(graph.name)} contains itself")
         around = around.outer
     for node in graph.nodes.values():
         if node.type in file.subgraphs:
+            file.used.add(node.type)
             scope.inner[node.id] = _scope(file, file.subgraphs[node.type], node, scope)
     return scope
 

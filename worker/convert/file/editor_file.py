@@ -15,15 +15,15 @@ from worker.convert.node.widgets import Widget
 from worker.errors import InvalidJob
 
 INPUT_NODE = "-10"
+_MOST_PLACES, _MOST_PORTS = 10_000, 500
 MUTED, BYPASSED = 2, 4
 
 
 @dataclass(slots=True)
 class Slot:
-    """An input of a node. ``link``: the id of the link that leads to it.
+    """An input of a node. ``link``: the id of the link that leads to it. ``widget``: the name of its widget.
 
-    ``widget``: name of the widget of the same node that the link would replace. ``promoted``: on an instance of a
-    subgraph, the widget that shows an inner one.
+    ``promoted``: on an instance of a subgraph, the widget that shows an inner one.
     """
 
     name: str
@@ -43,11 +43,7 @@ class Output:
 
 @dataclass(slots=True)
 class Link:
-    """``origin_slot`` is an index of the outputs of the node ``origin``.
-
-    ``target_slot`` is one of the inputs of ``target`` as the file has them: the class may have more. The input that has
-    the link's id is the right one.
-    """
+    """From an output of ``origin`` to ``target``, by indices. Which input it is, is certain only by the link's id."""
 
     origin: str
     origin_slot: int
@@ -111,13 +107,30 @@ class Graph:
 
 @dataclass(slots=True)
 class EditorFile:
-    """A workflow. ``last_id``: the highest node id that the editor has given so far. ``places``: see ``api_graph``."""
+    """A workflow.
+
+    Attributes:
+        last_id: the highest node id that the editor has given so far.
+        used: the ids of the subgraphs that have an instance.
+        places: how many nodes there are, those of all instances of subgraphs together.
+    """
 
     root: Graph
     subgraphs: dict[str, Graph]
     last_id: int
     group_nodes: Mapping[str, Any]
+    used: set[str] = field(default_factory=set)
     places: int = 0
+
+    def count(self, nodes: int) -> None:
+        """Add to ``places``.
+
+        Raises:
+            InvalidJob: there are too many.
+        """
+        self.places += nodes
+        if self.places > _MOST_PLACES:
+            raise InvalidJob(f"'workflow' has more than {_MOST_PLACES} nodes, those of all instances among them")
 
 
 def is_editor_format(workflow: object) -> bool:
@@ -152,8 +165,10 @@ def _subgraphs(container: Mapping[str, Any]) -> Iterator[Graph]:
     found = definitions.get("subgraphs") if isinstance(definitions, Mapping) else None
     for raw in found if isinstance(found, list) else ():
         raw = _object(raw, "a subgraph")
-        graph = _graph(raw, f"subgraph {str(raw.get('name'))!r}")
+        graph = _graph(raw, "a subgraph")
         graph.inputs = [_port(port) for port in _list(raw.get("inputs"), "the inputs of a subgraph")]
+        if len(graph.inputs) > _MOST_PORTS:
+            raise InvalidJob(f"'workflow': a subgraph has {len(graph.inputs)} inputs, and may have {_MOST_PORTS}")
         graph.outputs = [_port(port) for port in _list(raw.get("outputs"), "the outputs of a subgraph")]
         yield graph
         yield from _subgraphs(raw)
@@ -166,7 +181,7 @@ def _graph(raw: Mapping[str, Any], where: str) -> Graph:
 
 
 def _node(raw: Mapping[str, Any]) -> Node:
-    what = f"node {raw.get('id')}"
+    what = f"node {str(raw.get('id'))[:60]}"
     mode, saved, properties = raw.get("mode", 0), raw.get("widgets_values"), raw.get("properties")
     title = raw.get("title")
     inputs = [_object(slot, f"an input of {what}") for slot in _list(raw.get("inputs"), f"the inputs of {what}")]

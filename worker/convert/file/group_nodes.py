@@ -29,6 +29,8 @@ def expand_group_nodes(file: EditorFile, definitions: Definitions) -> None:
         name = _TYPE.fullmatch(node.type)
         group = file.group_nodes.get(name[1]) if name else None
         if isinstance(group, Mapping):
+            nodes = group.get("nodes")
+            file.count(len(nodes) if isinstance(nodes, list) else 0)
             try:
                 _replace(file, node, _Group(group, definitions))
             except _CannotExpand as error:

@@ -20,7 +20,7 @@ from worker.convert.link.virtual import PRIMITIVE
 from worker.convert.node.widgets import MISSING, Widget
 from worker.errors import InvalidJob
 
-_MOST = 1000  # Promoted widgets of an instance.
+_MOST = 500  # Promoted widgets of an instance.
 _PREFIX = re.compile(r"\s*(\d+)\s*:\s*(.+)")  # "12: text" was written for the widget "text" of node 12.
 
 
@@ -212,7 +212,9 @@ def _entries(raw: Any, node: Node) -> list[list[Any]]:
         entries = None
     if isinstance(entries, list) and len(entries) <= _MOST and all(isinstance(e, list) and len(e) > 1 for e in entries):
         return entries
-    raise InvalidJob(f"'workflow' is damaged: proxyWidgets of node {node.id} must be a list of node ids and names")
+    raise InvalidJob(
+        f"'workflow' is damaged: proxyWidgets of node {node.id[:100]} must be a list of node ids and names"
+    )
 
 
 def _set_aside(node: Node) -> Iterator[tuple[str, Any]]:

@@ -15,6 +15,7 @@ from worker.convert.file.editor_file import BYPASSED, INPUT_NODE, MUTED, Graph, 
 from worker.convert.link.virtual import is_getter, is_virtual, setter_of
 from worker.convert.node.widgets import Widget
 from worker.errors import InvalidJob
+from worker.protocol.links import shown
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class Scope:
 
 
 Source = tuple[str, int]  # The id of a node in the API graph, and the index of its output.
+_SHORT = 100  # Characters of an id in a message.
 _T = TypeVar("_T")
 Found = Source | Widget | None
 
@@ -56,7 +58,7 @@ def source_of(scope: Scope, node: Node, slot: Slot) -> Found:
 
 
 def _damaged(scope: Scope, node: Node, slot: Slot, what: str) -> InvalidJob:
-    return InvalidJob(f"'workflow' is damaged: input {slot.name!r} of node {scope.api_id(node)} {what}")
+    return InvalidJob(f"'workflow' is damaged: input {shown(slot.name)} of node {scope.api_id(node)[:_SHORT]} {what}")
 
 
 def _into(scope: Scope, node: Node, slot: Slot, kind: Any, seen: set[Any]) -> Found:
@@ -109,7 +111,7 @@ def _out_of_subgraph(scope: Scope, index: int, kind: Any, seen: set[Any]) -> Fou
     node = scope.graph.nodes.get(link.origin)
     if node is None:
         raise InvalidJob(
-            f"'workflow': output {index} of subgraph {scope.graph.name!r} only passes one of its inputs on, which "
+            f"'workflow': output {index} of subgraph {shown(scope.graph.name)} only passes one of its inputs on, which "
             "ComfyUI's editor cannot send: link to what is before the subgraph instead"
         )
     return _out_of(scope, node, link.origin_slot, kind, seen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.errors import InvalidJob
+from worker.protocol.links import shown
 from worker.protocol.missing_classes import OF_THE_EDITOR
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def setter_of(scope: Scope, getter: Node) -> tuple[Scope, Node]:
                 return where, node
         where = where.outer
     raise InvalidJob(
-        f"'workflow': node {scope.api_id(getter)} ({getter.type}) gets {name!r}, which no {_GETTERS[getter.type]} sets"
+        f"'workflow': node {scope.api_id(getter)[:100]} ({getter.type}) gets {shown(name)}, which no "
+        f"{_GETTERS[getter.type]} sets"
     )
 
 

@@ -5,11 +5,15 @@ It does so when it sends the graph, for widgets whose class declares ``dynamicPr
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 
+from worker.errors import InvalidJob
+
 Choose = Callable[[Sequence[str]], str]
-_COMMENT = re.compile(r"/\*[\s\S]*?\*/|//.*")
+_COMMENT = re.compile(r"//.*|/\*")
+_DEEPEST = 50  # Choices within choices.
 _PIECE = re.compile(r"\\.?|[{}|]|[^\\{}|]+", re.DOTALL)
 _ESCAPED = re.compile(r"\\([{}|])")
 
@@ -19,9 +23,14 @@ def resolve(text: str, choose: Choose) -> str:
 
     Args:
         choose: takes one of the choices. They may have choices in turn.
+
+    Raises:
+        InvalidJob: there are too many choices within choices.
     """
-    text = _COMMENT.sub("", text)
-    pieces = _PIECE.findall(text)
+    pieces = _PIECE.findall(_without_comments(text))
+    depths = itertools.accumulate((piece == "{") - (piece == "}") for piece in pieces)
+    if max(depths, default=0) > _DEEPEST:
+        raise InvalidJob(f"'workflow': a prompt has choices in braces more than {_DEEPEST} levels deep")
     result = []
     place = 0
     while place < len(pieces):
@@ -35,17 +44,31 @@ def resolve(text: str, choose: Choose) -> str:
     return _ESCAPED.sub(r"\1", "".join(result))
 
 
+def _without_comments(text: str) -> str:
+    """``text`` without ``// …`` up to the end of a line, and without ``/* … */``."""
+    kept, place = [], 0
+    while (found := _COMMENT.search(text, place)) is not None:
+        end = found.end() if found[0] != "/*" else text.find("*/", found.end()) + 2
+        if end < 2:  # It does not end, and so is no comment. None after it can end either.
+            kept.append(text[place : found.end()])
+            return "".join(kept) + re.sub("//.*", "", text[found.end() :])
+        kept.append(text[place : found.start()])
+        place = end
+    return "".join(kept) + text[place:]
+
+
 def _choices(pieces: Sequence[str], place: int) -> tuple[list[str], int]:
     """The choices that begin at ``place``, up to the ``}`` that belongs to them, and the place behind it."""
-    choices, depth = [""], 0
+    choices: list[list[str]] = [[]]
+    depth = 0
     while place < len(pieces):
         piece = pieces[place]
         place += 1
         if piece == "}" and depth == 0:
             break
         if piece == "|" and depth == 0:
-            choices.append("")
+            choices.append([])
             continue
         depth += (piece == "{") - (piece == "}")
-        choices[-1] += piece
-    return choices, place
+        choices[-1].append(piece)
+    return ["".join(choice) for choice in choices], place
