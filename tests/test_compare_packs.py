@@ -11,7 +11,7 @@ import pytest
 from compare.contents import difference
 from compare.differences import of_runs, with_varying
 from compare.each_node import each_node
-from compare.observed import SUCCESS, Ran
+from compare.observed import FAILED, SUCCESS, Ran
 from compare.report import SCHEMA
 from compare.server_side import ServerSide
 from compare.worker_process import object_info
@@ -281,6 +281,12 @@ def test_files_with_random_names_vary(tmp_path: Path) -> None:
     assert [one.what for one in found] == ["1.png", "2.png"]
     assert all(one.varies for one in with_varying(found, list(of_runs("flow", server, second))))
     assert not any(one.varies for one in with_varying(found, list(of_runs("flow", server, server))))
+
+
+def test_what_ran_before_a_node_failed_is_chance() -> None:
+    server, worker = Ran(FAILED, nodes=("3",)), Ran(FAILED, nodes=("3",), texts=(("1", "a"),))
+    assert not list(of_runs("flow", server, worker))
+    assert [one.kind for one in of_runs("flow", server, Ran(FAILED, nodes=("4",)))] == ["outcome"]
 
 
 @pytest.mark.timeout(60)
