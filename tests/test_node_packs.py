@@ -28,7 +28,8 @@ def test_each_node_of_a_pack(pack: Path, tmp_path: Path, tiny_checkpoint: Path) 
     (tmp_path / "models" / "checkpoints" / tiny_checkpoint.name).symlink_to(tiny_checkpoint)
     own = pack.parent / "workflows" / pack.name
     done = run_script(
-        "compare_packs", pack, *([own] if own.is_dir() else []), "--each-node", "--timeout", "60", "--json", tmp_path / "found.json",
+        "compare_packs", pack, *([own] if own.is_dir() else []),
+        "--each-node", "--timeout", "60", "--json", tmp_path / "found.json",
         COMFY_BASE_DIR=str(tmp_path), HF_HUB_OFFLINE="1",
     )  # fmt: skip
     assert done.returncode in (0, 1), done.stderr
