@@ -11,14 +11,14 @@ import pytest
 from compare.contents import difference
 from compare.differences import of_runs, with_varying
 from compare.each_node import each_node
-from compare.observed import SUCCESS, Ran
+from compare.observed import FAILED, SUCCESS, Ran
 from compare.report import SCHEMA
 from compare.server_side import ServerSide
 from compare.worker_process import object_info
-from compare_packs_command import compare_packs
 from graphs import Graph, node, solid
 from media import sound, video
 from PIL import Image, PngImagePlugin
+from script_process import run_script
 
 from worker import Worker
 from worker.embedded.start.source import find_source
@@ -153,8 +153,8 @@ def test_packs_of_several_kinds(tmp_path: Path, user_base: Path) -> None:
     for name, graph in FLOWS.items():
         (tmp_path / "flows" / f"{name}.json").write_text(json.dumps(graph))
     found_file, html = tmp_path / "found.json", tmp_path / "found.html"
-    done = compare_packs(
-        honest, two_faced, "broken", page, tmp_path / "flows", "--json", found_file, "--html", html,
+    done = run_script(
+        "compare_packs", honest, two_faced, "broken", page, tmp_path / "flows", "--json", found_file, "--html", html,
         COMFY_BASE_DIR=str(user_base),
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
@@ -195,13 +195,13 @@ def test_exit_codes_for_scripts(tmp_path: Path, user_base: Path) -> None:
     workflow = tmp_path / "solid.json"
     workflow.write_text(json.dumps(solid()))
     adds = make_pack(tmp_path, "adds", ADDS)
-    done = compare_packs("broken", adds, workflow, "--each-node", COMFY_BASE_DIR=str(user_base))
+    done = run_script("compare_packs", "broken", adds, workflow, "--each-node", COMFY_BASE_DIR=str(user_base))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing differs\nworks on neither: Broken: " in done.stdout
     assert " Adds / one" not in done.stdout
     assert " Adds _ one " in done.stdout
     assert "not tried: Upscales: model needs UPSCALE_MODEL, which no class here makes without a model" in done.stdout
-    done = compare_packs(make_pack(tmp_path, "ends", "import os; os._exit(3)"))
+    done = run_script("compare_packs", make_pack(tmp_path, "ends", "import os; os._exit(3)"))
     assert (done.returncode, done.stdout) == (3, "")
     assert "compare_packs: the stock server does not start: " in done.stderr
 
@@ -212,7 +212,7 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         "nothing-of-this-name": "'nothing-of-this-name' is no workflow file, no node pack",
         str(tmp_path / "none.json"): "none.json holds no workflow: its JSON is no object",
     }.items():
-        done = compare_packs(given, COMFY_BASE_DIR=str(tmp_path))
+        done = run_script("compare_packs", given, COMFY_BASE_DIR=str(tmp_path))
         assert (done.returncode, done.stdout) == (2, "")
         assert text in done.stderr
         assert "Traceback" not in done.stderr
@@ -281,6 +281,12 @@ def test_files_with_random_names_vary(tmp_path: Path) -> None:
     assert [one.what for one in found] == ["1.png", "2.png"]
     assert all(one.varies for one in with_varying(found, list(of_runs("flow", server, second))))
     assert not any(one.varies for one in with_varying(found, list(of_runs("flow", server, server))))
+
+
+def test_what_ran_before_a_node_failed_is_chance() -> None:
+    server, worker = Ran(FAILED, nodes=("3",)), Ran(FAILED, nodes=("3",), texts=(("1", "a"),))
+    assert not list(of_runs("flow", server, worker))
+    assert [one.kind for one in of_runs("flow", server, Ran(FAILED, nodes=("4",)))] == ["outcome"]
 
 
 @pytest.mark.timeout(60)

@@ -89,7 +89,7 @@ class _Graphs:
             _show(graph, name, index, kind)
         if not node.is_output and not shown:
             raise Untried("it has no output")
-        return graph
+        return _numbered(graph)
 
     def _inputs(self, node: CoreNode, graph: Graph) -> dict[str, Any]:
         """All inputs that a person would find filled in, and links for what is required."""
@@ -122,6 +122,20 @@ class _Graphs:
         given = {name: self._object(value, graph) if value in self._made else value for name, value in inputs.items()}
         graph[f"a {class_type}"] = {"class_type": class_type, "inputs": given}
         return [f"a {class_type}", index]
+
+
+def _numbered(graph: Graph) -> Graph:
+    """``graph`` with numbers as ids, as the editor gives them: some nodes take theirs for one."""
+    ids = {node_id: str(number) for number, node_id in enumerate(graph, 1)}
+
+    def linked(value: Any) -> Any:
+        is_link = isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in ids
+        return [ids[value[0]], value[1]] if is_link else value
+
+    return {
+        ids[node_id]: {**node, "inputs": {name: linked(value) for name, value in node["inputs"].items()}}
+        for node_id, node in graph.items()
+    }
 
 
 def _show(graph: Graph, node_id: str, index: int, kind: str) -> None:

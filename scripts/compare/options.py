@@ -24,6 +24,8 @@ what is compared:
   texts       each text that the server's history has must be in the answer
   ui          the ui dicts of all nodes, as /history has them, without names of previews
 
+Of a workflow that fails on both, only the outcome is compared: what runs before a node fails is chance on a server.
+
 A workflow that differs runs once more, on a new server. What differs there as well is reported as varying: a random
 seed of the node's own, a time, a temperature. It is no difference between the two.
 

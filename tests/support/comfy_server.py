@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -95,12 +96,11 @@ class ComfyServer:
         return self.root / "log.txt"
 
     def link_inputs(self) -> None:
-        """Let it read the base directory's input files, since it has an input folder of its own."""
-        folder = self.root / "input"
-        folder.mkdir(exist_ok=True)
-        for entry in (self.base / "input").iterdir():
-            if not (folder / entry.name).exists():
-                (folder / entry.name).symlink_to(entry.resolve())
+        """Let it read the base directory's input files, since it has an input folder of its own.
+
+        Folders are real ones: some of ComfyUI's nodes offer no others.
+        """
+        shutil.copytree(self.base / "input", self.root / "input", copy_function=_link, dirs_exist_ok=True)
 
     def wait(self) -> None:
         """Wait until it answers."""
@@ -131,6 +131,11 @@ class ComfyServer:
                 self.process.kill()
                 self.process.wait()
             self.process = None
+
+
+def _link(source: str, target: str) -> None:
+    if not os.path.lexists(target):
+        Path(target).symlink_to(Path(source).resolve())
 
 
 def free_port() -> int:
