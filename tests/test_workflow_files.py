@@ -223,7 +223,7 @@ def test_convert_goes_on_after_a_refusal(command: Command, as_client: dict[str, 
     told = command("convert", *files, "--out", tmp_path / "out", **as_client)
     assert told.returncode == 1
     assert f"{files[0]}: Workflow validation failed:\n• Node 1 (NoSuchClass, 'Canvas')" in told.stderr
-    assert f"{files[1]}: {files[1]} cannot be read" in told.stderr
+    assert f"worker: {files[1]} cannot be read" in told.stderr
     made = {path.name: json.loads(path.read_text()) for path in (tmp_path / "out").iterdir()}
     assert made == {"w.json": api(), "photo.json": api(width=24), "w-2.json": graphs.solid()}
     assert told.stdout.split() == [str(tmp_path / "out" / name) for name in ("w.json", "photo.json", "w-2.json")]

@@ -32,7 +32,8 @@ def convert(options: argparse.Namespace) -> int:
     read = _converted({path: _job(path) for path in options.files})
     for path, result in read.items():
         if isinstance(result, WorkerError):
-            print(f"worker: {path}: {result}", file=sys.stderr)
+            text = str(result)  # It begins with the path where the file could not be read.
+            print(f"worker: {text if text.startswith(str(path)) else f'{path}: {text}'}", file=sys.stderr)
     graphs = {path: result for path, result in read.items() if isinstance(result, Job)}
     if options.out is None:
         for job in graphs.values():
