@@ -13,7 +13,7 @@ from bench.plan import DEFAULT_PHASES, PHASES, Counts
 from bench.workload.cases import BUILT_IN
 
 RUNS, QUICK_RUNS = 30, 7
-STARTS, QUICK_STARTS = 5, 3
+STARTS, QUICK_STARTS = 7, 3
 MEMORY_RUNS, QUICK_MEMORY_RUNS = 5, 2
 QUEUE_ROUNDS, QUICK_QUEUE_ROUNDS = 8, 3
 # Another checkout must have these files, since a contender's process imports them.
@@ -37,9 +37,9 @@ examples:
   scripts/benchmark --only warm --case empty-64,repeat       two cases, nothing else
   scripts/benchmark --only memory --backend embedded         one contender by itself
   scripts/benchmark --only warm --backend embedded --against ../before    has a change made it slower?
-  DEFER_IMPORTS=auto scripts/benchmark --only start --backend embedded --against . --against-env DEFER_IMPORTS=off
+  scripts/benchmark --only start --backend embedded --against . --against-env DEFER_IMPORTS=off
 
-Your workflow is an API-format workflow, a request as sent to the endpoint, or a PNG that carries a workflow. Each run
+Your workflow is a file in the editor's or in API format, a request, or a picture that carries a workflow. Each run
 gets another value for every 'seed' and 'noise_seed'. Models come from COMFY_BASE_DIR, as for the worker itself; the
 warm phase holds them once for each contender.
 
