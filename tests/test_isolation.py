@@ -185,9 +185,9 @@ def test_equal_files_staged_again_cost_nothing(worker: Worker, png: Png, kind: s
 
 SAMPLED = {
     "1": graphs.node("EmptyImage", width=8, height=8, batch_size=1, color=0xFFFFFF),
-    "2": graphs.node("TestSamplesAndSaves", image=["1", 0], filename_prefix="sampled"),
+    "2": graphs.node("TestSamplesAndSaves", image=["1", 0], filename_prefix="saved-once"),
     "3": graphs.node("TestCountsRuns", image=["2", 0]),
-    "4": graphs.node("SaveImage", images=["3", 0], filename_prefix="sampled"),
+    "4": graphs.node("SaveImage", images=["3", 0], filename_prefix="saved-once"),
 }
 
 
@@ -200,7 +200,7 @@ def test_a_sampler_that_saves_is_not_run_again(worker: Worker) -> None:
         assert ran == []
         assert [a.filename for a in again.artifacts] == [a.filename for a in first.artifacts]
         assert [a.read() for a in again.artifacts] == [a.read() for a in first.artifacts]
-    assert [a.filename for a in first.artifacts] == ["sampled_00001_.png", "sampled_00002_.png"]
+    assert [a.filename for a in first.artifacts] == ["saved-once_00001_.png", "saved-once_00002_.png"]
 
 
 def _lose_kept_files(worker: Worker) -> None:
