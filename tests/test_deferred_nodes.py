@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from worker import Worker
+from worker.embedded.deferred.nodes.circles import reaches_circle
 from worker.embedded.deferred.nodes.effects import has_effects
 from worker.embedded.deferred.nodes.index import NodeFile, NodeIndex
 from worker.embedded.deferred.nodes.mapping import NodeClassMappings, load_classes, loaded_classes
@@ -217,7 +218,7 @@ def test_where_nothing_can_be_written_the_start_goes_on(tree: Path, tmp_path: Pa
 
 
 FACTS = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from worker import Worker
 from worker.embedded.deferred import switch
@@ -227,13 +228,26 @@ with Worker() as worker:
     names, shown = list(nodes.NODE_CLASS_MAPPINGS), sorted(nodes.NODE_DISPLAY_NAME_MAPPINGS.items())
     def runs(name):
         return name in sys.modules and type(sys.modules[name]).__name__ != "DeferredModule"
+    def fails_as_first(file):
+        # Before all others, in a copy of this process.
+        child = os.fork()
+        if not child:
+            try:
+                nodes.NODE_CLASS_MAPPINGS._files.load(file)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        return os.waitpid(child, 0)[1] != 0
+    passed_over = getattr(nodes.NODE_CLASS_MAPPINGS, "pending_files", list)()
+    failed = [file for file in passed_over if fails_as_first(file)]
     early = [name for name in ("scipy.stats", "kornia", "torch._dynamo", "transformers") if runs(name)]
     files = [name for name in sys.modules if "comfy_extras/" in name or "comfy_api_nodes/" in name]
     classes = [[name, node.__module__, node.__qualname__, getattr(node, "RELATIVE_PYTHON_MODULE", "")]
                for name, node in nodes.NODE_CLASS_MAPPINGS.items()]
     dataset = nodes.NODE_CLASS_MAPPINGS.get("SaveImageDataSetToFolder")
     guarded = dataset is None or dataset.execute.__func__.__code__.co_name == "checked"
-    print(json.dumps([names, shown, classes, early, len(files), guarded, sorted(nodes.LOADED_MODULE_DIRS)]))
+    print(json.dumps([names, shown, classes, early, len(files), guarded, sorted(nodes.LOADED_MODULE_DIRS),
+                      failed]))
 """
 
 
@@ -334,3 +348,15 @@ def test_each_deferred_module_can_be_the_first_that_is_used(tmp_path: Path) -> N
     count, bad = answer.stdout.splitlines()[-1].split(" ", 1)
     assert int(count) > 50
     assert bad == "[]", answer.stderr
+
+
+def test_files_that_import_each_other_are_found(tmp_path: Path) -> None:
+    package = tmp_path / "extras"
+    package.mkdir()
+    sources = {
+        "one": "import extras.two", "two": "from extras.one import name", "into": "from .one import name",
+        "three": "from extras import four\nimport torch", "four": "from extras.no_such import name",
+    }  # fmt: skip
+    for name, source in sources.items():
+        (package / f"{name}.py").write_text(source)
+    assert [name for name in sources if reaches_circle(package / f"{name}.py")] == ["one", "two", "into"]

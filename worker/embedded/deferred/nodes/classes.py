@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from worker.embedded.deferred.nodes.circles import reaches_circle
 from worker.embedded.deferred.nodes.effects import absent_packages, has_effects
 from worker.embedded.deferred.nodes.index import NodeFile, NodeIndex
 from worker.embedded.deferred.nodes.mapping import NodeClassMappings
@@ -62,13 +63,15 @@ def _pass_over(nodes: Any, files: NodeFiles, path: str, parent: str, known: Node
 
 
 async def _load(main: Any, index: NodeIndex, files: NodeFiles, path: str, parent: str) -> bool:
-    """Load a file. Add it to the index if a later start can pass over it, and nobody will notice."""
+    """Load a file. Add it to the index if nobody will notice that a later start passes over it."""
     before = shared_state(main)
     is_loaded, classes, shown, waited = await files.load_now(path, module_parent=parent)
     main.nodes.NODE_CLASS_MAPPINGS.update(classes)
     main.nodes.NODE_DISPLAY_NAME_MAPPINGS.update(shown)
-    if is_loaded and not waited and shared_state(main) == before and not has_effects(Path(path)):
-        index.add(path, NodeFile(list(classes), shown, absent_packages(Path(path))))
+    file = Path(path)
+    is_noticed = waited or shared_state(main) != before or has_effects(file)
+    if is_loaded and not is_noticed and not reaches_circle(file):
+        index.add(path, NodeFile(list(classes), shown, absent_packages(file)))
     return is_loaded
 
 

@@ -18,6 +18,8 @@ from worker.embedded.start.cache_folders import keep
 # Where the code is that decides which classes the files have. The rest of a tree is models, packs and tests.
 _FOLDERS = ("comfy", "comfy_api", "comfy_api_nodes", "comfy_config", "comfy_execution", "comfy_extras", "app", "utils")
 
+_RULES = "2"  # By which files are added: another number whenever these change.
+
 
 @dataclass(frozen=True)
 class NodeFile:
@@ -88,7 +90,7 @@ def _fitting(kept: Any) -> dict[str, NodeFile]:
 
 
 def _state(tree: Path) -> str:
-    lines = [platform.python_version(), str(tree), *sorted(_sources(tree))]
+    lines = [_RULES, platform.python_version(), str(tree), *sorted(_sources(tree))]
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
