@@ -18,7 +18,7 @@ from worker.embedded.start.cache_folders import keep
 # Where the code is that decides which classes the files have. The rest of a tree is models, packs and tests.
 _FOLDERS = ("comfy", "comfy_api", "comfy_api_nodes", "comfy_config", "comfy_execution", "comfy_extras", "app", "utils")
 
-_RULES = "2"  # By which files are added: another number whenever these change.
+_RULES = "3"  # By which files are added: another number whenever these change.
 
 
 @dataclass(frozen=True)

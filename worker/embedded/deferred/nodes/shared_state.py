@@ -24,4 +24,5 @@ def shared_state(main: Any) -> tuple[Any, ...]:
         list(main.server.PromptServer.instance.on_prompt_handlers),
         list(samplers.KSampler.SAMPLERS),
         list(samplers.KSampler.SCHEDULERS),
+        [os.listdir(folder) for folder in (folder_paths.get_input_directory(), folder_paths.get_output_directory())],  # noqa: PTH208
     )
