@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from worker.process_began import process_began
 
 PACK = "pack "
 """What the step of a node pack begins with; its name follows."""
@@ -107,13 +108,8 @@ class _TimingFinder(MetaPathFinder):
 
 def _age_s() -> float:
     """How old this process is, in seconds, to a hundredth; 0 if the system does not tell."""
-    try:
-        # The name of the program comes first, in parentheses, and may hold anything.
-        fields = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        began = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - began)
-    except (OSError, ValueError, IndexError):
-        return 0.0
+    began = process_began(os.getpid())
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - began) if began else 0.0
 
 
 STEPS = Steps()

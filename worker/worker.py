@@ -234,7 +234,7 @@ class Worker:
 
     def converted(self, job: Job) -> Job:
         """``job`` with an API graph, if its workflow is in the format of ComfyUI's editor: see ``with_api_graph``."""
-        return job if job.editor is None else with_api_graph(job, self._opened())
+        return with_api_graph(job, self._opened())
 
     def _opened(self) -> Backend:
         if self._backend is None:

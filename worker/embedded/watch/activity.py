@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from worker.process_began import process_began
+
 _EVERY_S = 1.0
 _TICK_S = 0.02  # The kernel tells the age of a process in steps.
 _CPU_SHARE = 0.1  # Of one processor. A process that waits for its next job uses less.
@@ -80,7 +82,8 @@ class Activity:
         if self._has_sockets():
             return True
         with contextlib.suppress(psutil.Error):
-            return any(_started(child.pid) >= self._began - _TICK_S for child in self._process.children(recursive=True))
+            children, since = self._process.children(recursive=True), self._began - _TICK_S
+            return any(process_began(child.pid) >= since for child in children)
         return False
 
     def _cpu(self) -> float:
@@ -117,15 +120,6 @@ class Activity:
 
     def _has_sockets(self) -> bool:
         return not self._old_sockets.issuperset(_sockets(_names(_FILES)))
-
-
-def _started(pid: int) -> float:
-    """When a process started, in seconds since the machine did. psutil tells it by the clock, which may be set anew."""
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # It has ended.
-        return 0.0
-    return int(words[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def _names(folder: Path) -> list[str]:
