@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -18,7 +17,7 @@ from worker.answer.outputs import collect
 from worker.answer.result import Result
 from worker.embedded.backend import EmbeddedBackend
 from worker.embedded.read_ahead import ModelsAhead
-from worker.embedded.reviewed.switch import refuse_for_server, reviewed_nodes, summary, warnings
+from worker.embedded.reviewed.switch import refuse_for_server, reviewed_policy
 from worker.embedded.runtime import Runtime
 from worker.embedded.start.boot import boot
 from worker.engine.freeze import FreezeWatch
@@ -31,7 +30,7 @@ from worker.engine.prepare import prepare_run, with_api_graph
 from worker.engine.time_limits import Patience
 from worker.engine.workspace import StateFolder, process_state
 from worker.errors import StartError
-from worker.events import Listener, Notice, Say
+from worker.events import Listener, Say
 from worker.job.from_python import ImageSource, make_job
 from worker.job.job import Job
 from worker.logs import log_notice
@@ -96,8 +95,9 @@ class Worker:
         else:
             self.runtime = self.models_ahead.runtime = self._embed(state)
             try:
-                self._review(self.runtime)
-                self._advise(self.runtime)
+                self._policy = reviewed_policy(self._policy, self.settings.safe_nodes, self.runtime, self.say)
+                if self.settings.network_volume_debug:
+                    log_volume(self.settings.network_volume_path, self.runtime)
             except BaseException:  # Such as Ctrl-C. Otherwise no other Worker could be opened.
                 self.close()
                 raise
@@ -114,21 +114,6 @@ class Worker:
             embedded.start()
             self._backend = Worker._open = embedded
         return runtime
-
-    def _review(self, runtime: Runtime) -> None:
-        """Apply ``SAFE_NODES``: to the nodes of requests, and to the nodes that other nodes add."""
-        reviewed = reviewed_nodes(self.settings.safe_nodes, runtime)
-        runtime.admission.refusal = reviewed.class_refusal if reviewed else None
-        if reviewed is not None:
-            self._policy = replace(self._policy, review=reviewed.refusal)
-            self.say(Notice(summary(self.settings.safe_nodes, reviewed)))
-
-    def _advise(self, runtime: Runtime) -> None:
-        """Tell the operator about settings that are probably a mistake."""
-        for text in (*self._policy.warnings(runtime.node_classes()), *warnings(self.settings.safe_nodes, runtime)):
-            self.say(Notice(text, is_warning=True))
-        if self.settings.network_volume_debug:
-            log_volume(self.settings.network_volume_path, runtime)
 
     def embedded_runtime(self) -> Runtime:
         """The ComfyUI of this process.

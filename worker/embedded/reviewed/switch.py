@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from worker.embedded.reviewed.nodes import ReviewedNodes
 from worker.embedded.runtime import Runtime
+from worker.engine.node_policy import NodePolicy
 from worker.errors import StartError
+from worker.events import Notice, Say
 
 
 def reviewed_nodes(safe_nodes: str, runtime: Runtime) -> ReviewedNodes | None:
@@ -15,6 +18,21 @@ def reviewed_nodes(safe_nodes: str, runtime: Runtime) -> ReviewedNodes | None:
     if safe_nodes == "off":
         return None
     return ReviewedNodes(runtime.main.nodes.NODE_CLASS_MAPPINGS, runtime.source.path, _packs(safe_nodes))
+
+
+def reviewed_policy(policy: NodePolicy, safe_nodes: str, runtime: Runtime, say: Say) -> NodePolicy:
+    """``policy`` with ``SAFE_NODES``, which from now on holds for the nodes that other nodes add as well.
+
+    Tells the operator what workflows may use, and which of these settings are probably a mistake.
+    """
+    reviewed = reviewed_nodes(safe_nodes, runtime)
+    runtime.admission.refusal = reviewed.class_refusal if reviewed else None
+    if reviewed is not None:
+        policy = replace(policy, review=reviewed.refusal)
+        say(Notice(summary(safe_nodes, reviewed)))
+    for text in (*policy.warnings(runtime.node_classes()), *warnings(safe_nodes, runtime)):
+        say(Notice(text, is_warning=True))
+    return policy
 
 
 def refuse_for_server(safe_nodes: str) -> None:
