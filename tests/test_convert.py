@@ -13,7 +13,6 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ def test_a_workflow_becomes_what_the_page_sends(path: Path) -> None:
     workflow = copy.deepcopy(given["workflow"])
     graph = converted(workflow)
     # The page expands the names of files when it sends a graph, the worker when it runs one.
-    assert expand_prefixes(with_titles(given["workflow"], graph), None, datetime.now().astimezone()) == given["page"]
+    assert expand_prefixes(with_titles(given["workflow"], graph), None) == given["page"]
     assert list(graph) == list(given["page"])
     assert workflow == given["workflow"], "what the caller sent is not changed"
 
@@ -67,7 +66,7 @@ def with_titles(workflow: Graph, graph: Graph) -> Graph:
     if "%" not in json.dumps(graph):
         return graph
     full = to_api_graph(workflow, Definitions(ABOUT.get), lambda choices: choices[0])
-    return plain(expand_prefixes(full, {"workflow": workflow}, datetime.now().astimezone()))
+    return plain(expand_prefixes(full, {"workflow": workflow}))
 
 
 TEMPLATES = FOLDER / "definitions" / "templates-0.1.47.json"

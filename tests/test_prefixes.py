@@ -57,7 +57,7 @@ def graph(prefix: Any) -> dict[str, Any]:
 )
 def test_prefixes(prefix: Any, expanded: Any) -> None:
     given, untouched = graph(prefix), graph(prefix)
-    assert expand_prefixes(given, None, NOW) == graph(expanded)
+    assert expand_prefixes(given, None, lambda: NOW) == graph(expanded)
     assert given == untouched
 
 
@@ -67,11 +67,11 @@ def test_names_that_the_editor_knows() -> None:
         {"id": 6, "properties": {"Node name for S&R": 5}},
     ]}  # fmt: skip
     given = graph("%refiner.seed%_%KSampler.seed%")
-    expanded = expand_prefixes(given, {"workflow": editor}, NOW)
+    expanded = expand_prefixes(given, {"workflow": editor}, lambda: NOW)
     assert expanded["8"]["inputs"]["filename_prefix"] == "43_42"
     odd: Any
     for odd in (None, {}, {"workflow": None}, {"workflow": {"nodes": 5}}, {"workflow": []}):
-        odd_expanded = expand_prefixes(given, odd, NOW)
+        odd_expanded = expand_prefixes(given, odd, lambda: NOW)
         assert odd_expanded["8"]["inputs"]["filename_prefix"] == "%refiner.seed%_42"
 
 
@@ -98,7 +98,7 @@ def test_a_new_second_is_a_new_name_and_no_new_sampling(worker: Worker, monkeypa
         def now(cls, tz: Any = None) -> Clock:
             return cls(2026, 3, 5, 7, 8, cls.second_now)
 
-    monkeypatch.setattr("worker.engine.prepare.datetime", Clock)
+    monkeypatch.setattr("worker.job.prefixes.datetime", Clock)
     saving = graphs.through("TestCountsRuns", color=0x2A2B2D)
     saving["2"]["inputs"]["filename_prefix"] = "at_%date:ss%"
     names, runs = [], []

@@ -1,4 +1,4 @@
-"""When a process started."""
+"""When a process or a thread started."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def process_began(pid: int) -> float:
-    """Seconds from the start of the machine (``CLOCK_BOOTTIME``) to that of a process, to a hundredth.
+    """Seconds from the start of the machine (``CLOCK_BOOTTIME``) to that of a process or thread, to a hundredth.
 
-    0 if the process has ended, or the system does not tell. psutil tells it by the clock, which may be set anew.
+    0 if it has ended, or the system does not tell. psutil tells it by the clock, which may be set anew.
     """
     try:
         # The name of the program comes first, in parentheses, and may hold anything.

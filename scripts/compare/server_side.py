@@ -8,7 +8,6 @@ import shutil
 import struct
 import time
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +115,7 @@ class ServerSide:
         stage(job.images, self._server.root / "input", _ALL)
         self._socket.drain()
         body = {
-            "prompt": expand_prefixes(workflow, job.extra_pnginfo, datetime.now().astimezone()),
+            "prompt": expand_prefixes(workflow, job.extra_pnginfo),
             "client_id": self._socket.client_id,
             "extra_data": {"extra_pnginfo": job.extra_pnginfo or {}, "api_key_comfy_org": job.api_key},
         }

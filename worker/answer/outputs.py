@@ -105,11 +105,10 @@ class _Found:
         base = getattr(self.workspace, folder)
         inside = path_inside(self.workspace.state_root / folder, subfolder, filename)
         path = base / (filename if inside is None else inside)
-        shown = encodable(path.name[:200])
         if inside is None or not _is_inside(path, base, has_folders="/" in inside):
-            self.outside.setdefault(node_id, []).append(shown)
+            self.outside.setdefault(node_id, []).append(encodable(path.name[:200]))
         elif not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names that no file can have.
-            self.errors.append(f"Node {node_id} named an output that is not there: {shown}")
+            self.errors.append(f"Node {node_id} named an output that is not there: {encodable(path.name[:200])}")
         else:
             parent, name = os.path.split(inside)
             self.artifacts[node_id, key, path] = Artifact(

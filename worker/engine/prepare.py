@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 from worker.convert.api_graph import to_api_graph
@@ -43,7 +42,7 @@ def prepare_run(
         raise
     time_limit = _time_limit(job, settings)
     # Here, so that validation, the metadata and the marks for ComfyUI's cache have the names that are used.
-    workflow = expand_prefixes(job.workflow, job.extra_pnginfo, datetime.now().astimezone())
+    workflow = expand_prefixes(job.workflow, job.extra_pnginfo)
     return GraphRun(
         workflow, workspace, staged.hashes, key or None, on_event, image_format, on_file, time_limit,
         extra_pnginfo=job.extra_pnginfo,

@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from worker.errors import StartError
@@ -36,39 +37,43 @@ class StateFolder:
     _lock: int
     _owner: int = field(default_factory=os.getpid)
 
-    @property
+    @cached_property
     def input(self) -> Path:
         """The folder that LoadImage reads from."""
         return self.root / "input"
 
-    @property
+    @cached_property
     def output(self) -> Path:
         """The folder that SaveImage writes to."""
         return self.root / "output"
 
-    @property
+    @cached_property
     def temp(self) -> Path:
         """The folder that PreviewImage writes to."""
         return self.root / "temp"
 
-    @property
+    @cached_property
     def user(self) -> Path:
         """The folder of ComfyUI's user data."""
         return self.root / "user"
 
-    @property
+    @cached_property
     def kept(self) -> Path:
         """The folder with the output files of nodes whose results ComfyUI still has in its cache."""
         return self.root / "kept"
 
-    @property
+    @cached_property
     def front_end(self) -> Path:
         """An empty folder. With it, ``PromptServer`` does not look for the front-end package."""
         return self.root / "front_end"
 
+    @cached_property
+    def _jobs(self) -> Path:
+        return self.root / "jobs"
+
     def new_workspace(self) -> Workspace:
         """Make the folder of one job."""
-        root = self.root / "jobs" / secrets.token_hex(8)  # So that no job can guess the folder of another.
+        root = self._jobs / secrets.token_hex(8)  # So that no job can guess the folder of another.
         root.mkdir()
         return Workspace(root)
 

@@ -140,6 +140,8 @@ class JobImages:
 
     def _make_room(self, path: Path) -> None:
         """Wait for an earlier file of this name (``%batch_num%`` may repeat one), and if too many pixels wait."""
+        if not self._encodings:
+            return
         waiting = [encoding for encoding in self._encodings if not encoding.done.done()]
         wait([encoding.done for encoding in waiting if encoding.path == path])
         if sum(math.prod(encoding.shape) for encoding in waiting) > _MOST_WAITING_BYTES:
@@ -147,7 +149,8 @@ class JobImages:
 
     def wait(self) -> None:
         """Wait until every file has its content."""
-        wait([encoding.done for encoding in self._encodings])
+        if self._encodings:
+            wait([encoding.done for encoding in self._encodings])
 
     def complete(self, count: int) -> list[Path]:
         """Wait for the last ``count`` files. Returns their paths; a PNG may have taken a file's place.

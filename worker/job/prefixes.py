@@ -8,7 +8,7 @@ nodes that differs between its versions, and scripts of node packs apply them to
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -22,7 +22,14 @@ _DATE_PART = re.compile("dd?|MM?|hh?|mm?|ss?|yyy?y?")
 _NO_NAME = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')  # What the editor replaces, since names of files cannot have it.
 
 
-def expand_prefixes(workflow: Workflow, extra_pnginfo: Mapping[str, Any] | None, now: datetime) -> Workflow:
+def local_time() -> datetime:
+    """The time now, in the zone of this machine."""
+    return datetime.now().astimezone()
+
+
+def expand_prefixes(
+    workflow: Workflow, extra_pnginfo: Mapping[str, Any] | None, clock: Callable[[], datetime] = local_time
+) -> Workflow:
     """``workflow`` with ``%date:yyyy-MM-dd%`` and ``%Node.widget%`` expanded in every ``filename_prefix``.
 
     What names no node or no widget stays as it is. ``workflow`` itself is not changed.
@@ -30,7 +37,7 @@ def expand_prefixes(workflow: Workflow, extra_pnginfo: Mapping[str, Any] | None,
     Args:
         workflow: a graph in ComfyUI's API format.
         extra_pnginfo: its ``workflow`` is the editor's own form of the graph, which may have other names of nodes.
-        now: the time for dates, in the zone that they are meant in.
+        clock: returns the time for dates, in the zone that they are meant in. It is asked only if there is one.
     """
     prefixes = {
         node_id: prefix
@@ -39,7 +46,7 @@ def expand_prefixes(workflow: Workflow, extra_pnginfo: Mapping[str, Any] | None,
     }
     if not prefixes:
         return workflow
-    inputs_of = _inputs_by_name(workflow, extra_pnginfo)
+    inputs_of, now = _inputs_by_name(workflow, extra_pnginfo), clock()
     changed = {}
     for node_id, prefix in prefixes.items():
         expanded = _TOKEN.sub(lambda token: _expanded(token, inputs_of, now), prefix)

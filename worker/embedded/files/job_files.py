@@ -180,7 +180,8 @@ class JobFiles:
     def _names(self, outputs: Iterable[Mapping[str, Any]]) -> set[str]:
         """Paths in the output folder of the files that ui dicts name."""
         root, entries = f"{self._shared.output}/", (e for output in outputs for e in file_entries(output))
-        return {os.path.normpath(self._path(entry)).removeprefix(root) for entry in entries}
+        paths = (f"{root}{entry.get('subfolder') or ''}/{entry['filename']}" for entry in entries)
+        return {os.path.normpath(path).removeprefix(root) for path in paths}
 
     def _note_in_cache(self, outcome: PromptOutcome, graph: Mapping[str, Any]) -> None:
         """Keep the prompt's files for ComfyUI's cache. If that fails, the nodes run again in the next job."""

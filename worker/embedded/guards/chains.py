@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 _DEEP = 200  # Nodes in a graph from which on ComfyUI is not left to follow the links by recursion.
@@ -85,33 +85,47 @@ def _inputs(dynprompt: Any, node_id: str) -> Mapping[str, Any]:
 
 
 def _key(signature: Any) -> Key:
-    digest, is_unique = hashlib.sha256(), False
-    for part in _parts(signature):
-        if part is None:
-            is_unique = True
-            part = f"unique {next(_unique)}"
-        data = part.encode("utf-8", "surrogatepass")
-        digest.update(b"%d:" % len(data))
-        digest.update(data)
-    return (digest.hexdigest(), _NAN) if is_unique else (digest.hexdigest(),)
+    parts: list[str] = []
+    is_unique = _add_parts(signature, parts)
+    # With its length before each part, no two lists of parts give one text.
+    data = "".join([f"{len(part)}:{part}" for part in parts]).encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(data).hexdigest()
+    return (digest, _NAN) if is_unique else (digest,)
 
 
-def _parts(value: Any) -> Iterator[str | None]:
-    """What ``value`` consists of; None for what is equal to nothing. As ``to_hashable``, 1, 1.0 and True are one."""
-    if isinstance(value, str):
-        yield "s" + value
-    elif isinstance(value, int | float):
-        yield None if value != value else "n" + (f"{int(value):x}" if value == value // 1 else repr(value))
-    elif isinstance(value, bytes) or value is None:
-        yield repr(value)
-    elif isinstance(value, Mapping):
-        yield f"m{len(value)}"
-        for key, inner in sorted(value.items()):
-            yield from _parts(key)
-            yield from _parts(inner)
-    elif isinstance(value, Sequence):
-        yield f"l{len(value)}"
-        for inner in value:
-            yield from _parts(inner)
-    else:
-        yield None
+def _add_parts(value: Any, parts: list[str]) -> bool:
+    """Add what ``value`` consists of. Returns whether it is equal to nothing.
+
+    As in ComfyUI's ``to_hashable``, 1, 1.0 and True are one. The usual types come first, since this runs for each node.
+    """
+    kind = type(value)
+    if kind is str or isinstance(value, str):
+        parts.append("s" + value)
+        return False
+    if kind is tuple or kind is list or (isinstance(value, Sequence) and kind is not bytes):
+        parts.append(f"l{len(value)}")
+        return _add_each(value, parts)
+    if isinstance(value, (int, float)):
+        if value != value:
+            return _add_unique(parts)
+        parts.append("n" + (f"{int(value):x}" if value == value // 1 else repr(value)))
+        return False
+    if isinstance(value, bytes) or value is None:
+        parts.append(repr(value))
+        return False
+    if isinstance(value, Mapping):
+        parts.append(f"m{len(value)}")
+        return _add_each(itertools.chain.from_iterable(sorted(value.items())), parts)
+    return _add_unique(parts)
+
+
+def _add_each(values: Iterable[Any], parts: list[str]) -> bool:
+    is_unique = False
+    for value in values:
+        is_unique |= _add_parts(value, parts)
+    return is_unique
+
+
+def _add_unique(parts: list[str]) -> bool:
+    parts.append(f"unique {next(_unique)}")
+    return True

@@ -66,6 +66,7 @@ class JobMemory:
         self._used_at_first: int | None = None
         self._full_at: int | None = None
         self._is_large = False  # Whether the job has taken an eighth of what it may.
+        self._last: Reading | None = None  # When the plain node before ended, if the next one follows it at once.
 
     def begin(self) -> None:
         """Begin a job, or the second try of one."""
@@ -116,7 +117,7 @@ class JobMemory:
         if not (is_plain or self._is_plain) or not (self.limits.job or self.limits.process):
             return
         with self._lock:
-            now = self.process.read()
+            now, self._last = self._last or self.process.read(), None
             if is_plain:
                 if not self._is_plain:
                     self._began = now.used
@@ -149,7 +150,7 @@ class JobMemory:
             JobTooLarge: the job has more than it may take.
         """
         if self._is_plain:
-            now = self.process.read()
+            now = self._last = self.process.read()
             self._note_size(self._taken(now))
             if self._is_over(now):
                 raise self._refuse()

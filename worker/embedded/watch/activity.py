@@ -41,7 +41,6 @@ class Activity:
         self._cpu_s, self._bytes = 0.0, 0
         self._began = 0.0
         self._old_files: list[str] = []
-        self._old_tasks: frozenset[str] = frozenset()
         self._old_sockets: frozenset[str] = frozenset()
 
     def begin(self) -> None:
@@ -49,10 +48,10 @@ class Activity:
         live to see.
         """
         self._began, self._is_new = time.clock_gettime(time.CLOCK_BOOTTIME), True
-        self._old_tasks, self._old_files = frozenset(_names(_TASKS)), _names(_FILES)
+        self._old_files = _names(_FILES)
 
     def _take_stock(self) -> None:
-        """Threads and sockets that existed when the run began do not belong to it."""
+        """Sockets that existed when the run began do not belong to it."""
         self._old_sockets = frozenset(_sockets(self._old_files))
         self._looked, self._cpu_s, self._bytes, self._event = time.monotonic(), self._cpu(), self._io(), False
 
@@ -82,9 +81,12 @@ class Activity:
         if self._has_sockets():
             return True
         with contextlib.suppress(psutil.Error):
-            children, since = self._process.children(recursive=True), self._began - _TICK_S
-            return any(process_began(child.pid) >= since for child in children)
+            return any(self._is_of_run(child.pid) for child in self._process.children(recursive=True))
         return False
+
+    def _is_of_run(self, task: int) -> bool:
+        """Whether a process or a thread was started during the run."""
+        return process_began(task) >= self._began - _TICK_S
 
     def _cpu(self) -> float:
         """Seconds of computation of this process and its children."""
@@ -105,7 +107,7 @@ class Activity:
 
     def _waits(self) -> bool:
         """Whether the run's thread, or a thread that was started during the run, waits for the disk or a socket."""
-        mine = [str(self._thread_id()), *(set(_names(_TASKS)) - self._old_tasks)]
+        mine = [str(self._thread_id()), *(task for task in _names(_TASKS) if self._is_of_run(int(task)))]
         return any(_in_disk_wait(task) or self._on_network(task) for task in mine)
 
     def _on_network(self, task: str) -> bool:

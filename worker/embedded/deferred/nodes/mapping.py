@@ -64,18 +64,22 @@ class NodeClassMappings(dict[str, Any]):
                     self._settle(file)
 
     def __getitem__(self, name: str) -> Any:
-        value = super().__getitem__(name)
-        if isinstance(value, _Pending):
-            if self._files.is_loading(value.file):
-                raise KeyError(name)
-            self._settle(value.file)
-            return self[name]
-        return value
+        value = dict.__getitem__(self, name)
+        return self._arrived(name, value) if type(value) is _Pending else value
+
+    def _arrived(self, name: str, pending: _Pending) -> Any:
+        if self._files.is_loading(pending.file):
+            raise KeyError(name)
+        self._settle(pending.file)
+        return self[name]
 
     def get(self, name: str, default: Any = None) -> Any:
         """As of a dict."""
+        value = dict.get(self, name, default)
+        if type(value) is not _Pending:
+            return value
         try:
-            return self[name]
+            return self._arrived(name, value)
         except KeyError:
             return default
 
