@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
 import types
 import uuid
 from typing import Any
@@ -13,6 +15,7 @@ from runpod_worker import Start
 
 from worker import Worker
 from worker.embedded.memory.device import DeviceMemory, MemoryFigures, ran_out
+from worker.engine.graph_run import GraphRun
 from worker.handler import make_handler
 from worker.protocol.prompt_outcome import NodeFailure
 
@@ -170,3 +173,24 @@ def test_a_process_that_has_grown_makes_room_and_then_leaves(start: Start) -> No
         assert process.end() == 0, "it is no failure: the platform starts another"
         assert "Memory was over MAX_RSS_MB" in process.log()
         assert "takes no more jobs" in process.log()
+
+
+@pytest.mark.backends("embedded", "websocket")
+def test_what_a_job_had_does_not_wait_for_the_garbage_collector(worker: Worker) -> None:
+    """Its files and texts may be large, and no collection of the oldest generation comes for many jobs."""
+
+    def left() -> list[object]:
+        return [each for each in gc.get_objects() if type(each) is GraphRun]
+
+    worker.run(graphs.solid(color=1)).close()
+    gc.collect()
+    gc.disable()
+    try:
+        for color in (2, 3):
+            worker.run(graphs.solid(color=color)).close()
+        until = time.monotonic() + 5
+        while left() and time.monotonic() < until:  # Its thread may be on its way to the next job.
+            time.sleep(0.01)
+        assert not left()
+    finally:
+        gc.enable()

@@ -113,8 +113,9 @@ class PromptRunner:
 
         def listen(name: Any, data: Any) -> None:
             on_message(name, files.hear(graph, name, data))
-            for message in files.shown_again(prompt_id, graph, outputs) if name == "execution_cached" else ():
-                listen("executed", message)
+            if name == "execution_cached":  # It does not call itself: such a circle would keep all that a job had.
+                for message in files.shown_again(prompt_id, graph, outputs):
+                    on_message("executed", files.hear(graph, "executed", message))
 
         self._client.listener = listen
         with versions.running(self._server, extra_data):
