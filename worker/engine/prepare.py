@@ -19,6 +19,8 @@ from worker.job.notices import notices
 from worker.job.parse import parse_workflow
 from worker.job.prefixes import expand_prefixes
 from worker.settings import Settings
+from worker.workflows.changes import changed
+from worker.workflows.folder import WorkflowFolder
 
 
 def prepare_run(
@@ -50,19 +52,24 @@ def prepare_run(
         save_metadata=settings.save_metadata if job.save_metadata is None else job.save_metadata,
         warnings=(*notices(job), *staged.warnings, *_without_effect(job, settings)),
         report_ui=settings.report_ui if job.report_ui is None else job.report_ui,
+        written=job.written,
     )  # fmt: skip
 
 
-def with_api_graph(job: Job, backend: Backend) -> Job:
-    """``job`` with the API graph that its workflow stands for, which is in the format of ComfyUI's editor.
+def with_api_graph(job: Job, backend: Backend, folder: WorkflowFolder) -> Job:
+    """``job`` with the API graph that runs: read if the job has its name only, converted, and with its values set.
 
     Raises:
-        InvalidJob, WorkflowRejected: the workflow cannot be converted. The text says why.
+        InvalidJob, WorkflowRejected: the workflow is not there, or cannot be converted, or does not take the values.
         BackendFailed: the backend does not say what its node classes are.
     """
-    if job.editor is None:
+    if job.is_ready:
         return job
-    return replace(job, workflow=parse_workflow(to_api_graph(job.editor, backend.definitions())), editor=None)
+    job = folder.resolved(job)
+    definitions, workflow = backend.definitions(), job.workflow
+    if job.editor is not None:
+        workflow = parse_workflow(to_api_graph(job.editor, definitions))
+    return replace(job, workflow=changed(workflow, job.changes, definitions), editor=None, changes=())
 
 
 def _without_effect(job: Job, settings: Settings) -> Iterator[str]:

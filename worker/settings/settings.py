@@ -18,6 +18,7 @@ from worker.settings.local_api import LocalApiSettings
 from worker.settings.runpod import RunpodSettings
 from worker.settings.serving import ServingSettings
 from worker.settings.volume import VolumeSettings
+from worker.settings.workflows import WorkflowSettings
 
 
 class Settings(
@@ -27,6 +28,7 @@ class Settings(
     ServingSettings,
     BucketSettings,
     VolumeSettings,
+    WorkflowSettings,
     JobSettings,
     ImageSettings,
     ComfyUiSettings,

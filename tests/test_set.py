@@ -1,0 +1,185 @@
+"""Values of a request's ``set``, and of ``run --set``, reach the inputs that they name, and nothing else does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from typing import Any
+
+import graphs
+import pytest
+from graphs import Graph, node
+
+from worker import Worker
+from worker.errors import InvalidJob
+from worker.handler import make_handler
+from worker.job.from_python import make_job
+from worker.workflows.changes import changed, typed_change
+
+BOTH = pytest.mark.backends("embedded", "websocket")
+
+
+def titled(graph: Graph, **titles: str) -> Graph:
+    """``graph`` with titles, by node id with an ``n`` before it."""
+    return {
+        node_id: entry | ({"_meta": {"title": titles[f"n{node_id}"]}} if f"n{node_id}" in titles else {})
+        for node_id, entry in graph.items()
+    }
+
+
+def sampling() -> Graph:
+    """The default workflow, with titles."""
+    return titled(graphs.text_to_image(), n6="Positive prompt", n7="Negative prompt", n3="KSampler", n9="v1.5 save")
+
+
+def set_in(worker: Worker, workflow: Any, **changes: Any) -> Graph:
+    """The graph that runs."""
+    return worker.converted(make_job({"workflow": workflow, "set": changes})).workflow
+
+
+def refusal(worker: Worker, workflow: Any, changes: Any) -> str:
+    """The text with which ``set`` is refused."""
+    answer = asyncio.run(make_handler(worker)({"id": "1", "input": {"workflow": workflow, "set": changes}}))
+    assert answer["error_type"] == "invalid_input", answer
+    return str(answer["error"])
+
+
+@BOTH
+def test_values_by_id_and_by_title(worker: Worker) -> None:
+    given = sampling()
+    before = json.dumps(given)
+    changes = {"Positive prompt.text": "a boat", "3.seed": 7, "KSampler.cfg": 5, "v1.5 save.filename_prefix": "a"}
+    graph = set_in(worker, given, **changes)
+    assert graph["6"]["inputs"]["text"] == "a boat"
+    assert graph["3"]["inputs"] | {"seed": 7, "cfg": 5} == graph["3"]["inputs"]
+    assert graph["9"]["inputs"]["filename_prefix"] == "a"
+    assert graph["7"] == given["7"]
+    assert json.dumps(given) == before, "what the caller sent is not changed"
+
+
+@BOTH
+def test_a_request_runs_with_them(worker: Worker) -> None:
+    given = {"workflow": graphs.solid(), "set": {"1.color": 0x0A141E, "Save Image.filename_prefix": "mine"}}
+    answer = asyncio.run(make_handler(worker)({"id": "1", "input": given}))
+    assert [entry["filename"] for entry in answer["images"]] == ["mine_00001_.png"]
+    result = worker.run(given)
+    assert result.images[0].getpixel((0, 0)) == (0x0A, 0x14, 0x1E)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"Positiv prompt.text": "a"}, "there is no node 'Positiv prompt' (is 'Positive prompt' meant?); the workflow has"),
+        ({"33.seed": 1}, "there is no node '33'"),
+        ({"positive prompt.text": "a"}, "(is 'Positive prompt' meant?)"),
+        ({"3.sed": 1}, "node 3 (KSampler) has no input 'sed' (is 'seed' meant?); it has seed, steps, cfg"),
+        ({"6.prompt": "a"}, "node 6 (CLIPTextEncode, 'Positive prompt') has no input 'prompt'; it has text"),
+        ({"3.model": "a"}, "'3.model': model of node 3 (KSampler) is linked to node 4 (CheckpointLoaderSimple)"),
+        ({"3.seed": "a"}, "'3.seed' is \"a\", and must be a whole number from 0 to 18446744073709551615"),
+        ({"3.seed": True}, "'3.seed' is true, and must be a whole number"),
+        ({"3.seed": None}, "'3.seed' is null, and must be a whole number"),
+        ({"3.seed": -1}, "'3.seed' is -1, and must be a whole number from 0"),
+        ({"3.seed": 2**64}, "must be a whole number from 0 to 18446744073709551615"),
+        ({"3.seed": 10**400}, "must be a whole number from 0 to 18446744073709551615"),
+        ({"3.seed": 1.5}, "'3.seed' is 1.5, and must be a whole number"),
+        ({"3.seed": math.inf}, "'3.seed' is Infinity, and takes only numbers that JSON has"),
+        ({"3.cfg": math.nan}, "'3.cfg' is NaN, and takes only numbers that JSON has"),
+        ({"3.cfg": 101}, "'3.cfg' is 101, and must be a number from 0.0 to 100.0"),
+        ({"3.cfg": "4"}, "'3.cfg' is \"4\", and must be a number from 0.0 to 100.0"),
+        ({"3.cfg": {}}, "'3.cfg' is {}, and must be a number"),
+        ({"3.seed": ["4", 0]}, "'3.seed' is [\"4\", 0], and takes values only, and no links to other nodes"),
+        ({"6.text": ["4", 0]}, "takes values only, and no links"),
+        ({"6.text": ["4", 0.5]}, "takes values only, and no links"),
+        ({"6.text": {"__value__": ["4", 0]}}, "takes values only, and no links"),
+        ({"6.text": {"a": [math.nan]}}, "takes only numbers that JSON has"),
+        ({"6.text": 5}, "'6.text' is 5, and must be a text"),
+        ({"3.sampler_name": 5}, "'3.sampler_name' is 5, and must be one of its choices"),
+        ({"3.sampler_name": []}, "'3.sampler_name' is [], and must be one of its choices"),
+        ({"3.seed": 1, "KSampler.seed": 2}, "'3.seed' and 'KSampler.seed' are the same input: set it once"),
+        ({"seed": 1}, "'set': 'seed' names no input: it takes NODE.INPUT, such as \"3.seed\""),
+        ({".seed": 1}, "names no input"),
+        ({"3.": 1}, "names no input"),
+        ({"a." + "b" * 600: 1}, "names no input"),
+        ({"\udc80.\0": 1}, "there is no node '\\udc80'"),
+        ({f"{number}.seed": 1 for number in range(10_000)}, "'set' has 10000 entries, the limit is 1000"),
+        ({"3.seed": json.loads("[" * 200 + "]" * 200)}, "'set' is nested more than 100 levels deep"),
+        ([], "'set' must be an object, such as {\"3.seed\": 7}, not a list"),
+        ("3.seed", "'set' must be an object"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(worker: Worker, tiny_checkpoint: object, changes: Any, text: str) -> None:  # noqa: ARG001
+    told = refusal(worker, sampling(), changes)
+    assert text in told
+    assert len(told) < 1500
+
+
+def test_a_title_of_several_nodes_is_refused_with_their_ids(worker: Worker) -> None:
+    given = titled(graphs.text_to_image(), n6="Prompt", n7="Prompt")
+    assert "'Prompt.text' may mean 2 nodes; use the id of one: 6 (CLIPTextEncode, 'Prompt')" in refusal(
+        worker, given, {"Prompt.text": "a"}
+    )
+    assert set_in(worker, given, **{"7.text": "a"})["7"]["inputs"]["text"] == "a"
+
+
+def test_an_id_comes_before_a_title(worker: Worker) -> None:
+    given = titled(graphs.text_to_image(), n6="7")
+    assert set_in(worker, given, **{"7.text": "a"})["7"]["inputs"]["text"] == "a"
+
+
+def test_a_choice_that_is_none_is_refused_by_comfyui(worker: Worker, tiny_checkpoint: object) -> None:  # noqa: ARG001
+    given = {"workflow": sampling(), "set": {"3.sampler_name": "fastest"}}
+    answer = asyncio.run(make_handler(worker)({"id": "1", "input": given}))
+    assert answer["error_type"] == "workflow_validation"
+    assert "Node 3 (KSampler) sampler_name: 'fastest' is not in the list" in answer["error"]
+
+
+def test_an_input_that_the_graph_does_not_have_yet(worker: Worker) -> None:
+    given = {"1": node("EmptyImage", width=8, height=8, batch_size=1), "2": node("SaveImage", images=["1", 0])}
+    graph = set_in(worker, given, **{"1.color": 255, "2.filename_prefix": "a"})
+    assert graph["1"]["inputs"]["color"] == 255
+    assert "takes only links, and no values" in refusal(worker, {"1": node("ImageInvert")}, {"1.image": "a"})
+
+
+def test_an_input_that_its_class_does_not_declare(worker: Worker) -> None:
+    given = {"1": node("NoSuchClass", lora={"on": True}, rows={"__value__": ["a"]}, name="x", count=1)}
+    changes = {"1.lora": {"on": False}, "1.name": "y", "1.count": 2.5}
+    assert set_in(worker, given, **changes)["1"]["inputs"]["lora"] == {"on": False}
+    for key, value in {"1.lora": "x", "1.name": 1, "1.count": "x", "1.rows": {"__value__": ["3", 0]}, "1.more": 1}.items():
+        refusal(worker, given, {key: value})
+
+
+def test_whole_numbers_stay_whole(worker: Worker) -> None:
+    value = set_in(worker, graphs.solid(), **{"1.width": 32.0})["1"]["inputs"]["width"]
+    assert (value, type(value)) == (32, int)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3.seed=42", 42), ("6.text=42", "42"), ("6.text=true", "true"), ('6.text="42"', "42"), ("6.text=", ""),
+        ("6.text=a=b.c", "a=b.c"), ('6.text={"a": 1}', '{"a": 1}'), ("3.cfg=4.50", 4.5), ("3.sampler_name=euler", "euler"),
+        ('6.text=["4", 0]', '["4", 0]'),
+    ],
+)  # fmt: skip
+def test_what_is_typed_means_what_the_input_takes(worker: Worker, text: str, value: object) -> None:
+    key, typed = typed_change(text)
+    graph = changed(sampling(), [{key: typed}], worker._opened().definitions())
+    node_id, name = key.split(".")
+    assert graph[node_id]["inputs"][name] == value
+
+
+@pytest.mark.parametrize("text", ["3.seed=x", "3.seed=", "3.cfg=NaN", '3.cfg=["4", 0]'])
+def test_what_is_typed_and_fits_nothing(worker: Worker, text: str) -> None:
+    key, typed = typed_change(text)
+    with pytest.raises(InvalidJob, match="'set': '3."):
+        changed(sampling(), [{key: typed}], worker._opened().definitions())
+
+
+def test_a_thousand_changes_take_no_time(worker: Worker) -> None:
+    graph = {str(number): node("EmptyImage", width=8, height=8, batch_size=1, color=0) for number in range(1000)}
+    graph["save"] = node("SaveImage", images=["1", 0])
+    changes = {f"{number}.color": number for number in range(1000)}
+    assert set_in(worker, graph, **changes)["999"]["inputs"]["color"] == 999
+    assert "no node" in refusal(worker, graph, {"." * 250 + "x." * 100 + "y": 1})

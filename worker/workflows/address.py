@@ -1,0 +1,149 @@
+"""Finds the input that ``NODE.INPUT`` names: NODE is a node's id or title. Both may have dots, and INPUT as well."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from worker.convert.node.definitions import Definitions
+from worker.errors import InvalidJob
+from worker.job.job import Workflow
+from worker.job.shown import quoted
+from worker.workflows.inputs import Input, inputs_of
+from worker.workflows.near import near_names
+
+_MOST_SHOWN = 20
+_ID = re.compile(r"[\d:]+")
+
+
+class Nodes:
+    """The nodes of a graph, by id and by title.
+
+    Args:
+        workflow: an API graph, which may change.
+        definitions: what its node classes declare; None while no ComfyUI runs.
+    """
+
+    def __init__(self, workflow: Workflow, definitions: Definitions | None) -> None:
+        self._workflow, self._definitions = workflow, definitions
+        self._titles: dict[str, list[str]] | None = None
+
+    def check(self, key: str) -> None:
+        """Refuse ``key`` if it names a node that certainly is not there. Inputs are not looked at.
+
+        Raises:
+            InvalidJob: no node has this id or title, nor can it be the name that a class has as a title.
+        """
+        is_id = all(map(_ID.fullmatch, (name for name, _ in _splits(key))))
+        if not any(self._named(name) for name, _ in _splits(key)) and (
+            is_id or all(map(_own_title, self._workflow.values()))
+        ):
+            raise InvalidJob(self._no_node(key))
+
+    def find(self, key: str) -> tuple[str, Input]:
+        """The id of the node that ``key`` names, and its input, which takes a value.
+
+        Raises:
+            InvalidJob: there is no such input, or more than one, or it is linked.
+        """
+        named = [(name, node_id, input_name) for name, input_name in _splits(key) for node_id in self._named(name)]
+        if not named:
+            raise InvalidJob(self._no_node(key))
+        found = [(node_id, inputs[name]) for _, node_id, name in named if name in (inputs := self.inputs(node_id))]
+        if len({(node_id, found_input.name) for node_id, found_input in found}) > 1 or (not found and len(named) > 1):
+            raise InvalidJob(self._several(key, [node_id for _, node_id, _ in named]))
+        if not found:
+            raise InvalidJob(self._no_input(named[0][1], named[0][2]))
+        node_id, found_input = found[0]
+        if not found_input.is_settable:
+            raise InvalidJob(self._not_settable(key, node_id, found_input))
+        return node_id, found_input
+
+    def title(self, node_id: str) -> str:
+        """The title of a node as the editor shows it."""
+        node = self._workflow[node_id]
+        own = _own_title(node)
+        if own is not None or self._definitions is None:
+            return own or node["class_type"]
+        definition = self._definitions.find(node["class_type"])
+        return definition.title if definition is not None else str(node["class_type"])
+
+    def inputs(self, node_id: str) -> dict[str, Input]:
+        """The inputs of a node, by name."""
+        node = self._workflow[node_id]
+        definition = self._definitions.find(node["class_type"]) if self._definitions is not None else None
+        return inputs_of(node, definition)
+
+    def key(self, node_id: str, input_name: str) -> str:
+        """What names this input: by the title of its node, or by its id if other nodes have this title."""
+        title = self.title(node_id)
+        key = f"{title}.{input_name}"
+        return key if self._means(key, node_id, input_name) else f"{node_id}.{input_name}"
+
+    def _means(self, key: str, node_id: str, input_name: str) -> bool:
+        try:
+            found_id, found = self.find(key)
+        except InvalidJob:
+            return False
+        return (found_id, found.name) == (node_id, input_name)
+
+    def _named(self, name: str) -> Sequence[str]:
+        """The ids of the nodes of this id or title. An id comes before all titles."""
+        if name in self._workflow:
+            return [name]
+        if self._titles is None:
+            self._titles = {}
+            for node_id in self._workflow:
+                self._titles.setdefault(self.title(node_id), []).append(node_id)
+        return self._titles.get(name, ())
+
+    def _no_node(self, key: str) -> str:
+        name = key.rpartition(".")[0]
+        titles = [*self._workflow, *(self.title(node_id) for node_id in self._workflow)]
+        near = near_names(name, titles)
+        meant = f" (is {near} meant?)" if near else ""
+        return f"'set': there is no node {quoted(name)}{meant}; the workflow has {self._listed(list(self._workflow))}"
+
+    def _several(self, key: str, node_ids: list[str]) -> str:
+        return f"'set': {quoted(key)} may mean {len(node_ids)} nodes; use the id of one: {self._listed(node_ids)}"
+
+    def _no_input(self, node_id: str, name: str) -> str:
+        inputs = [found.name for found in self.inputs(node_id).values() if found.is_settable]
+        near = near_names(name, inputs)
+        meant = f" (is {near} meant?)" if near else ""
+        known = ", ".join(inputs[:_MOST_SHOWN]) + (", …" if len(inputs) > _MOST_SHOWN else "")
+        return f"'set': node {self._label(node_id)} has no input {quoted(name)}{meant}; it has {known or 'none'}"
+
+    def _not_settable(self, key: str, node_id: str, found: Input) -> str:
+        source = found.source
+        if source is None:
+            return f"'set': {quoted(key)}: {found.name} of node {self._label(node_id)} takes only links, and no values"
+        what = self._label(source) if source in self._workflow else quoted(source)
+        return (
+            f"'set': {quoted(key)}: {found.name} of node {self._label(node_id)} is linked to node {what}; set an input "
+            "of that one"
+        )
+
+    def _listed(self, node_ids: list[str]) -> str:
+        shown = ", ".join(map(self._label, node_ids[:_MOST_SHOWN]))
+        return shown + (f" and {len(node_ids) - _MOST_SHOWN} more" if len(node_ids) > _MOST_SHOWN else "")
+
+    def _label(self, node_id: str) -> str:
+        class_type, title = self._workflow[node_id]["class_type"], _own_title(self._workflow[node_id])
+        about = f"{class_type}, {quoted(title)}" if title not in (None, class_type) else class_type
+        return f"{node_id} ({about})"
+
+
+def _splits(key: str) -> Iterator[tuple[str, str]]:
+    """All ways to take ``key`` apart into a node and an input."""
+    place = key.find(".", 1)
+    while 0 < place < len(key) - 1:
+        yield key[:place], key[place + 1 :]
+        place = key.find(".", place + 1)
+
+
+def _own_title(node: Mapping[str, Any]) -> str | None:
+    meta = node.get("_meta")
+    title = meta.get("title") if isinstance(meta, Mapping) else None
+    return title if isinstance(title, str) and title else None
