@@ -9,7 +9,7 @@ from typing import Any
 
 import graphs
 import pytest
-from graphs import Graph, node
+from graphs import Graph, node, titled
 
 from worker import Worker
 from worker.errors import InvalidJob
@@ -18,14 +18,6 @@ from worker.job.from_python import make_job
 from worker.workflows.changes import changed, typed_change
 
 BOTH = pytest.mark.backends("embedded", "websocket")
-
-
-def titled(graph: Graph, **titles: str) -> Graph:
-    """``graph`` with titles, by node id with an ``n`` before it."""
-    return {
-        node_id: entry | ({"_meta": {"title": titles[f"n{node_id}"]}} if f"n{node_id}" in titles else {})
-        for node_id, entry in graph.items()
-    }
 
 
 def sampling() -> Graph:

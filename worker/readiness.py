@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import threading
 import time
 
 from worker.errors import InvalidJob, StartError, WorkerError
@@ -22,6 +23,7 @@ def make_ready(worker: Worker) -> None:
     Raises:
         StartError: ``WARMUP_WORKFLOW`` is no workflow, or it did not work and ``WARMUP_REQUIRED`` is set.
     """
+    threading.Thread(target=_read_workflows, args=(worker,), name="workflows", daemon=True).start()
     _warm_up(worker)
     # Half a million objects exist now, and stay until the process ends. ComfyUI makes a full garbage collection every
     # ten seconds, and Python makes some in between. Each of them took 0.3 s to look at these objects, during a job.
@@ -35,6 +37,15 @@ def expect_warm_up(worker: Worker) -> None:
     if path is not None:
         with contextlib.suppress(InvalidJob):  # ``make_ready`` raises it, with a text for the operator.
             worker.models_ahead.expect(make_job(path).workflow)
+
+
+def _read_workflows(worker: Worker) -> None:
+    """Read the workflows that run by name, and warn of those that cannot. A slow volume must not delay the start."""
+    for text in worker.workflows.remarks():
+        worker.say(Notice(text, is_warning=True))
+    for stored in worker.workflows.all():
+        if stored.problem is not None:
+            worker.say(Notice(f"The workflow '{stored.name}' cannot run: {stored.problem}", is_warning=True))
 
 
 def _warm_up(worker: Worker) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from worker.answer.outputs import collect
 from worker.answer.result import Result
+from worker.convert.node.definitions import Definitions
 from worker.embedded.backend import EmbeddedBackend
 from worker.embedded.read_ahead import ModelsAhead
 from worker.embedded.reviewed.switch import refuse_for_server, reviewed_policy
@@ -223,6 +224,10 @@ class Worker:
     def converted(self, job: Job) -> Job:
         """``job`` with the API graph that runs: see ``with_api_graph``."""
         return with_api_graph(job, self._opened(), self.workflows)
+
+    def definitions(self) -> Definitions:
+        """What the node classes declare, as of now."""
+        return self._opened().definitions()
 
     def _opened(self) -> Backend:
         if self._backend is None:

@@ -11,7 +11,7 @@ from worker.job.shown import kind, quoted
 
 LONGEST_NAME = 250  # Characters of a workflow's name.
 MOST_CHANGES = 1000
-_LONGEST_KEY = 500
+LONGEST_KEY = 500
 
 
 def parse_name(name: str) -> str:
@@ -27,21 +27,21 @@ def parse_name(name: str) -> str:
     return name
 
 
-def parse_changes(given: object) -> Mapping[str, Any]:
+def parse_changes(given: object) -> tuple[Mapping[str, Any], ...]:
     """Check the ``set`` of a request: ``{"NODE.INPUT": value}``. Whether it fits the workflow is found out later.
 
     Raises:
         InvalidJob: it is no such object, or too large.
     """
     if given is None:
-        return {}
+        return ()
     if not isinstance(given, Mapping):
         raise InvalidJob(f"'set' must be an object, such as {{\"3.seed\": 7}}, not {kind(given)}")
     if len(given) > MOST_CHANGES:
         raise InvalidJob(f"'set' has {len(given)} entries, the limit is {MOST_CHANGES}")
     for key in given:
-        if not isinstance(key, str) or len(key) > _LONGEST_KEY or not all(key.rpartition(".")):
+        if not isinstance(key, str) or len(key) > LONGEST_KEY or not all(key.rpartition(".")):
             raise InvalidJob(f"'set': {quoted(key)} names no input: it takes NODE.INPUT, such as \"3.seed\"")
     if is_deeper(dict(given)):
         raise InvalidJob(f"'set' is nested more than {MAX_DEPTH} levels deep")
-    return given
+    return (given,) if given else ()

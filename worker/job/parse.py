@@ -42,9 +42,8 @@ def parse_job(raw: object) -> Job:
         raise InvalidJob("Missing 'workflow' parameter")
     job_id = raw.get("id")
     name = parse_name(workflow) if isinstance(workflow, str) else None
-    is_editors = is_editor_format(workflow)
     extra = _parse_extra_data(given.get("extra_data"))
-    if is_editors:
+    if is_editors := is_editor_format(workflow):
         if not workflow["nodes"]:
             raise InvalidJob("'workflow' has no nodes")
         _check_extra(workflow, "'workflow'")
@@ -53,7 +52,7 @@ def parse_job(raw: object) -> Job:
         id=job_id if isinstance(job_id, str) and job_id else str(uuid.uuid4()),
         workflow={} if is_editors or name is not None else parse_workflow(workflow),
         name=name,
-        changes=(changes,) if (changes := parse_changes(given.get("set"))) else (),
+        changes=parse_changes(given.get("set")),
         editor=workflow if is_editors else None,
         images=parse_images(given.get("images")),
         api_key=_parse_api_key(given),

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from fastapi_swagger import patch_fastapi
 from starlette.exceptions import HTTPException
 
+from worker.local_api.catalog import Catalog
 from worker.local_api.connections import ReadsToTheEnd
 from worker.local_api.guard import Guard
 from worker.local_api.jobs import LocalJobs, QueueFull
@@ -24,8 +25,8 @@ RunPod's endpoint API, served by the worker itself on this machine. Every path a
 """
 
 
-def make_app(jobs: LocalJobs, settings: Settings) -> FastAPI:
-    """Build the application on ``jobs``."""
+def make_app(jobs: LocalJobs, settings: Settings, catalog: Catalog) -> FastAPI:
+    """Build the application on ``jobs`` and the workflows of ``catalog``."""
     app = _Api(
         title="comfy-worker local API",
         description=_DESCRIPTION,
@@ -35,6 +36,7 @@ def make_app(jobs: LocalJobs, settings: Settings) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.jobs, app.state.max_request_mb = jobs, settings.local_api_max_request_mb
+    app.state.catalog = catalog
     app.include_router(router)
     app.include_router(router, prefix="/v2/{endpoint}", include_in_schema=False)
     app.include_router(router, prefix="/{endpoint}", include_in_schema=False)

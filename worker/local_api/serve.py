@@ -19,6 +19,7 @@ from worker.errors import BackendFailed, StartError, WorkerDefunct
 from worker.events import Listener
 from worker.handler import JobHandler
 from worker.local_api.app import make_app
+from worker.local_api.catalog import Catalog
 from worker.local_api.connections import bounds
 from worker.local_api.job import LocalJob
 from worker.local_api.jobs import LocalJobs, Run
@@ -65,7 +66,7 @@ async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | No
 
     jobs = LocalJobs(_runs_with(worker), settings.worker_concurrency, settings.local_api_results_mb * 1e6, on_end)
     config = uvicorn.Config(
-        make_app(jobs, settings),
+        make_app(jobs, settings, Catalog(worker)),
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -18,7 +18,6 @@ from worker.settings.local_api import LocalApiSettings
 from worker.settings.runpod import RunpodSettings
 from worker.settings.serving import ServingSettings
 from worker.settings.volume import VolumeSettings
-from worker.settings.workflows import WorkflowSettings
 
 
 class Settings(
@@ -28,7 +27,6 @@ class Settings(
     ServingSettings,
     BucketSettings,
     VolumeSettings,
-    WorkflowSettings,
     JobSettings,
     ImageSettings,
     ComfyUiSettings,

@@ -48,7 +48,8 @@ class WorkflowFolder:
     """
 
     def __init__(self, settings: Settings) -> None:
-        folders = (settings.workflows_dir, settings.network_volume_path / _ON_VOLUME)
+        self._given, self._only = settings.workflows_dir, settings.workflows_only
+        folders = (self._given, settings.network_volume_path / _ON_VOLUME)
         self._folders = tuple(folder for folder in folders if folder is not None)
         self._listed: dict[Path, tuple[int, dict[str, list[Path]]]] = {}
         self._read: dict[Path, tuple[_Stamp, StoredWorkflow]] = {}
@@ -62,6 +63,13 @@ class WorkflowFolder:
         for name in self.names():
             if (found := self.find(name)) is not None:
                 yield found
+
+    def remarks(self) -> Iterator[str]:
+        """A line for each thing that an operator has probably not meant, but for damaged files."""
+        if self._given is not None and not self._given.is_dir():
+            yield f"WORKFLOWS_DIR: there is no folder {self._given}"
+        if self._only and not self.names():
+            yield "WORKFLOWS_ONLY=true, and there is no workflow: every request will be refused"
 
     def find(self, name: str) -> StoredWorkflow | None:
         """The workflow of this name; None if there is none."""

@@ -18,7 +18,7 @@ def near_names(name: str, names: Iterable[str]) -> str:
         if len(known) <= _LONGEST and len(by_letters) < _MOST:
             by_letters.setdefault(known.casefold(), known)
     wanted = name[:_LONGEST].casefold()
-    near = [wanted] if wanted in by_letters else difflib.get_close_matches(wanted, by_letters, n=3, cutoff=0.7)
+    near = [wanted] if wanted in by_letters else difflib.get_close_matches(wanted, by_letters, n=3)
     likeness = [difflib.SequenceMatcher(None, wanted, letters).ratio() for letters in near]
     return " or ".join(
         quoted(by_letters[letters]) for letters, like in zip(near, likeness, strict=True) if like > likeness[0] - _AS_NEAR
