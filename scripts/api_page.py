@@ -12,11 +12,11 @@ from docs_source import PROJECT, DocsProblem, fill, placeholders, shown, table
 
 from worker.local_api.answers import ERROR_TYPES
 from worker.local_api.app import make_app
-from worker.local_api.catalog import Catalog
 from worker.local_api.job import State
 from worker.local_api.jobs import LocalJobs
 from worker.settings import Settings
 from worker.worker import Worker
+from worker.workflows.catalog import Catalog
 
 _TEMPLATE = "api.md"
 Schema = Mapping[str, Any]
@@ -52,7 +52,8 @@ def openapi_document() -> dict[str, Any]:
 
     jobs = LocalJobs(never, concurrency=1, max_result_bytes=0, on_end=lambda _: None)
     settings = Settings.model_construct()
-    return make_app(jobs, settings, Catalog(Worker(settings))).openapi()
+    worker = Worker(settings)
+    return make_app(jobs, settings, Catalog(worker.workflows, worker.converted, worker.definitions)).openapi()
 
 
 def operations(paths: Schema) -> str:

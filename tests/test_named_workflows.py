@@ -80,19 +80,21 @@ def pixel(answer: dict[str, Any]) -> tuple[int, ...]:
 
 
 @BOTH
-def test_a_workflow_runs_by_its_name(worker: Worker, folder: Path, ask: Ask, png: Callable[..., bytes]) -> None:  # noqa: ARG001
+def test_a_workflow_runs_by_its_name(worker: Worker, folder: Path, ask: Ask, png: Callable[..., bytes]) -> None:
     assert pixel(ask(workflow="red")) == (255, 0, 0)
     assert pixel(ask(workflow="red", set={"Canvas.color": 0x00FF00})) == (0, 255, 0)
     assert pixel(ask(workflow="red")) == (255, 0, 0), "the file's own values are still there"
     assert pixel(ask(workflow="edited", set={"Canvas.color": 0x0000FF, "2.filename_prefix": "b"})) == (0, 0, 255)
     picture = base64.b64encode(png("#102030")).decode()
-    sent = ask(workflow="loads", set={"Load Image.image": "other.png"}, images=[{"name": "other.png", "image": picture}])
+    sent = ask(
+        workflow="loads", set={"Load Image.image": "other.png"}, images=[{"name": "other.png", "image": picture}]
+    )
     assert pixel(sent) == (0x10, 0x20, 0x30)
     with pytest.raises(InvalidJob, match="There is no workflow 'blue' here; there are 'edited', 'loads', 'red'"):
         worker.run({"workflow": "blue"})
 
 
-def test_every_kind_of_file_has_a_name(worker: Worker, folder: Path, ask: Ask) -> None:  # noqa: ARG001
+def test_every_kind_of_file_has_a_name(worker: Worker, folder: Path, ask: Ask) -> None:
     info = PngInfo()
     info.add_text("prompt", json.dumps(graphs.solid(0x00FF00)))
     Image.new("RGB", (4, 4)).save(folder / "picture.png", pnginfo=info)
@@ -125,14 +127,14 @@ def test_every_kind_of_file_has_a_name(worker: Worker, folder: Path, ask: Ask) -
         ("inner", "There is no workflow 'inner' here"),
         ("pipe", "There is no workflow 'pipe' here"),
         ('{"1": {}}', "'workflow' is a text that looks like JSON: send the graph itself"),
-        ("broken", "The workflow 'broken' cannot run, since its file is damaged: is no JSON"),
+        ("broken", "The workflow 'broken' cannot run: its file is no JSON"),
         ("twice", "twice.json and twice.png have the same name"),
-        ("another", "it only names another workflow, 'red'"),
+        ("another", "its file only names another workflow, 'red'"),
         ("empty", "'workflow' has no nodes"),
         ("x" * 250, "There is no workflow 'xxx"),
     ],
 )
-def test_no_other_file_can_be_named(worker: Worker, folder: Path, ask: Ask, name: str, text: str) -> None:  # noqa: ARG001
+def test_no_other_file_can_be_named(worker: Worker, folder: Path, ask: Ask, name: str, text: str) -> None:
     write(folder / ".hidden.json", graphs.solid())
     write(folder / "notes.txt", graphs.solid())
     (folder / "inner.json").mkdir()
@@ -165,7 +167,9 @@ def test_a_file_that_changes_is_read_again(folder: Path, ask: Ask) -> None:
         assert pixel(ask(workflow="quick")) == (0, 0, color)
 
 
-def test_the_folder_of_the_operator_comes_before_the_volume(worker: Worker, folder: Path, tmp_path: Path, ask: Ask) -> None:
+def test_the_folder_of_the_operator_comes_before_the_volume(
+    worker: Worker, folder: Path, tmp_path: Path, ask: Ask
+) -> None:
     volume = tmp_path / "volume"
     (volume / "workflows").mkdir(parents=True)
     write(volume / "workflows" / "red.json", graphs.solid(0xFF))
@@ -186,7 +190,7 @@ def test_a_worker_without_workflows_says_so(worker: Worker, tmp_path: Path, ask:
 
 
 @BOTH
-def test_nothing_else_may_be_run(worker: Worker, folder: Path) -> None:  # noqa: ARG001
+def test_nothing_else_may_be_run(worker: Worker, folder: Path) -> None:
     settings = worker.settings
     worker.settings = settings.model_copy(update={"workflows_only": True})
     handle = make_handler(worker)
@@ -228,7 +232,9 @@ def test_texts_of_the_operator_are_not_shown_in_full(folder: Path, ask: Ask) -> 
     assert "/home/caller/x.png" in told, "what the caller has written is shown as it was written"
 
 
-def test_python_and_a_path_that_is_there(worker: Worker, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+def test_python_and_a_path_that_is_there(
+    worker: Worker, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert worker.run("red").images[0].getpixel((0, 0)) == (255, 0, 0)
     write(tmp_path / "red", graphs.solid(0xFF))
@@ -253,11 +259,16 @@ def schema(project: Path) -> Callable[[str, Any], Any]:
 
 @BOTH
 def test_the_local_api_lists_them(
-    worker: Worker, folder: Path, schema: Callable[[str, Any], Any], tiny_checkpoint: Path  # noqa: ARG001
+    worker: Worker,
+    folder: Path,
+    schema: Callable[[str, Any], Any],
+    tiny_checkpoint: Path,
 ) -> None:
     write(folder / "photo.json", titled(graphs.text_to_image(), n6="Prompt", n7="Prompt", n3="Sampler"))
     (folder / "broken.json").write_text("{")
-    write(folder / "strange.json", {"1": node("NoSuchClass", a="\udc80", path="/data/of/me/x", api_key="sk-1", n=[1, 2])})
+    write(
+        folder / "strange.json", {"1": node("NoSuchClass", a="\udc80", path="/data/of/me/x", api_key="sk-1", n=[1, 2])}
+    )
     with serving(worker) as url:
         listed = schema("NamedWorkflows", get(f"{url}/workflows"))["workflows"]
         assert [entry["name"] for entry in listed] == ["broken", "edited", "loads", "photo", "red", "strange"]
@@ -266,7 +277,11 @@ def test_the_local_api_lists_them(
         assert "is no JSON" in listed[0]["error"]
         assert str(folder) not in json.dumps(listed)
         inputs = {entry["set"]: entry for entry in photo["inputs"]}
-        assert list(inputs)[:3] == ["Load Checkpoint.ckpt_name", "Empty Latent Image.width", "Empty Latent Image.height"]
+        assert list(inputs)[:3] == [
+            "Load Checkpoint.ckpt_name",
+            "Empty Latent Image.width",
+            "Empty Latent Image.height",
+        ]
         assert inputs["Load Checkpoint.ckpt_name"]["choices"] == ["tiny-sd.safetensors"]
         assert inputs["6.text"] | {"type": "STRING", "default": "a lake", "multiline": True} == inputs["6.text"]
         seed = {"type": "INT", "min": 0, "max": 2**64 - 1, "default": 1, "title": "Sampler", "node_id": "3"}
@@ -282,7 +297,10 @@ def test_the_local_api_lists_them(
         for entry in photo["inputs"]:  # Each key means what it stands for.
             worker.converted(make_job({"workflow": "photo", "set": {entry["set"]: entry["default"]}}))
         answer = requests.get(f"{url}/workflows/{quote('phto')}", timeout=10)
-        assert (answer.status_code, answer.json()) == (404, {"error": "There is no workflow 'phto' here; is 'photo' meant?"})
+        assert (answer.status_code, answer.json()) == (
+            404,
+            {"error": "There is no workflow 'phto' here; is 'photo' meant?"},
+        )
         for name in ("../red", "%2e%2e%2fred", "%00", "%ff", "x" * 5000):
             assert requests.get(f"{url}/workflows/{name}", timeout=10).status_code in (400, 404)
         ended = post(f"{url}/runsync", {"input": {"workflow": "red", "set": {"Canvas.color": 255}}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import graphs
@@ -12,11 +13,14 @@ import pytest
 from graphs import Graph, node, titled
 
 from worker import Worker
+from worker.convert.api_graph import convert
+from worker.convert.node.definitions import Definitions
 from worker.errors import InvalidJob
 from worker.handler import make_handler
 from worker.job.from_python import make_job
 from worker.workflows.changes import changed, typed_change
 
+FOLDER = Path(__file__).parent / "workflows"
 BOTH = pytest.mark.backends("embedded", "websocket")
 
 
@@ -63,7 +67,7 @@ def test_a_request_runs_with_them(worker: Worker) -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"Positiv prompt.text": "a"}, "there is no node 'Positiv prompt' (is 'Positive prompt' meant?); the workflow has"),
+        ({"Positiv prompt.text": "a"}, "no node 'Positiv prompt' (is 'Positive prompt' meant?); the workflow has 4"),
         ({"33.seed": 1}, "there is no node '33'"),
         ({"positive prompt.text": "a"}, "(is 'Positive prompt' meant?)"),
         ({"3.sed": 1}, "node 3 (KSampler) has no input 'sed' (is 'seed' meant?); it has seed, steps, cfg"),
@@ -101,7 +105,7 @@ def test_a_request_runs_with_them(worker: Worker) -> None:
         ("3.seed", "'set' must be an object"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_refused(worker: Worker, tiny_checkpoint: object, changes: Any, text: str) -> None:  # noqa: ARG001
+def test_what_does_not_fit_is_refused(worker: Worker, tiny_checkpoint: object, changes: Any, text: str) -> None:
     told = refusal(worker, sampling(), changes)
     assert text in told
     assert len(told) < 1500
@@ -120,7 +124,7 @@ def test_an_id_comes_before_a_title(worker: Worker) -> None:
     assert set_in(worker, given, **{"7.text": "a"})["7"]["inputs"]["text"] == "a"
 
 
-def test_a_choice_that_is_none_is_refused_by_comfyui(worker: Worker, tiny_checkpoint: object) -> None:  # noqa: ARG001
+def test_a_choice_that_is_none_is_refused_by_comfyui(worker: Worker, tiny_checkpoint: object) -> None:
     given = {"workflow": sampling(), "set": {"3.sampler_name": "fastest"}}
     answer = asyncio.run(make_handler(worker)({"id": "1", "input": given}))
     assert answer["error_type"] == "workflow_validation"
@@ -138,7 +142,13 @@ def test_an_input_that_its_class_does_not_declare(worker: Worker) -> None:
     given = {"1": node("NoSuchClass", lora={"on": True}, rows={"__value__": ["a"]}, name="x", count=1)}
     changes = {"1.lora": {"on": False}, "1.name": "y", "1.count": 2.5}
     assert set_in(worker, given, **changes)["1"]["inputs"]["lora"] == {"on": False}
-    for key, value in {"1.lora": "x", "1.name": 1, "1.count": "x", "1.rows": {"__value__": ["3", 0]}, "1.more": 1}.items():
+    for key, value in {
+        "1.lora": "x",
+        "1.name": 1,
+        "1.count": "x",
+        "1.rows": {"__value__": ["3", 0]},
+        "1.more": 1,
+    }.items():
         refusal(worker, given, {key: value})
 
 
@@ -147,11 +157,86 @@ def test_whole_numbers_stay_whole(worker: Worker) -> None:
     assert (value, type(value)) == (32, int)
 
 
+def shown_by_the_editor(name: str, **changes: Any) -> Graph:
+    """A stored workflow of the editor as an API graph, with other values."""
+    definitions = Definitions(json.loads((FOLDER / "definitions" / "comfyui-0.33.0.json").read_text()).get)
+    graph, handles = convert(json.loads((FOLDER / f"{name}.json").read_text())["workflow"], definitions)
+    return changed(graph, [changes], definitions, handles)
+
+
+def test_what_a_subgraph_shows_is_set_in_all_its_places() -> None:
+    graph = shown_by_the_editor("promoted", **{"Sampler.seed": 5, "83.scheduler": "karras", "KSampler.cfg": 3})
+    assert [graph[node_id]["inputs"]["seed"] for node_id in ("80:70", "80:71", "83:70", "83:71")] == [5, 5, 1, 2]
+    assert [graph[node_id]["inputs"]["scheduler"] for node_id in ("80:70", "83:70")] == ["normal", "karras"]
+    # Those in the subgraphs have this title as well, but not at the place where people look first.
+    assert [graph[node_id]["inputs"]["cfg"] for node_id in ("3", "80:70")] == [3, 5]
+    graph = shown_by_the_editor("nested", **{"Sample.text": "new", "61:50.strength": 0.25, "60:66.steps": 3})
+    assert graph["60:50:1"]["inputs"]["text"] == "new"
+    assert [graph[node_id]["inputs"]["strength"] for node_id in ("60:50:2", "61:50:2")] == [0.75, 0.25]
+    assert graph["60:66"]["inputs"]["steps"] == 3
+
+
+def test_what_a_primitive_holds_is_set_where_it_leads() -> None:
+    graph = shown_by_the_editor("proxies", **{"80.value": 640, "81:74.value": 7})
+    assert (graph["80:72"]["inputs"]["width"], graph["80:72"]["inputs"]["height"]) == (640, 640)
+    assert [graph[f"{number}:71"]["inputs"]["steps"] for number in (80, 81, 82)] == [15, 7, 15]
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (
+            "Sampler.scheduler",
+            "'Sampler.scheduler' may mean 2 nodes; use the id of one: 80 ('Sampler'), 83 ('Sampler')",
+        ),
+        ("Sampler.cfg", "'Sampler.cfg' may mean 2 nodes"),
+        ("80.cfg", "node 80 ('Sampler') has no input 'cfg'; it has seed, scheduler"),
+        (
+            "Samplr.seed",
+            "(is 'Sampler' or 'KSampler' meant?); the workflow has 80 ('Sampler'), 83 ('Sampler'), 3 (KSampler)",
+        ),
+    ],
+)
+def test_what_the_editor_shows_and_does_not_fit(key: str, text: str) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        shown_by_the_editor("promoted", **{key: 1})
+    assert text in str(caught.value)
+
+
+def test_an_input_is_set_once_by_whatever_name() -> None:
+    with pytest.raises(InvalidJob, match=r"'80\.seed' and '80:71\.seed' are the same input"):
+        shown_by_the_editor("promoted", **{"80.seed": 1, "80:71.seed": 2})
+
+
+def test_a_choice_brings_its_inputs_along() -> None:
+    declared = ["COMFY_DYNAMICCOMBO_V3", {"options": [
+        {"key": "by size", "inputs": {"required": {"width": ["INT", {"default": 512, "min": 1, "max": 900}]}}},
+        {"key": "by factor", "inputs": {"required": {"factor": ["FLOAT", {"default": 2.0, "min": 0.5}]}}},
+    ]}]  # fmt: skip
+    definitions = Definitions({"Resize": {"input": {"required": {"how": declared}}}}.get)
+    graph = {"1": node("Resize", **{"how": "by size", "how.width": 64})}
+    assert changed(graph, [{"1.how.width": 8}], definitions)["1"]["inputs"]["how.width"] == 8
+    assert changed(graph, [{"1.how": "by factor"}], definitions)["1"]["inputs"]["how.factor"] == 2.0
+    both = {"1.how": "by factor", "1.how.factor": 4}
+    assert changed(graph, [both], definitions)["1"]["inputs"]["how.factor"] == 4
+    for wrong, text in (
+        ({"1.how": "by luck"}, "'1.how' is \"by luck\", and must be one of its choices"),
+        ({"1.how": ["by size"]}, "must be one of its choices"),
+        ({"1.how.width": 901}, "must be a whole number from 1 to 900"),
+        ({"1.how.factor": 0}, "has no input 'how.factor'"),
+        ({"1.how": "by factor", "1.how.factor": 0}, "must be a number of at least 0.5"),
+    ):
+        with pytest.raises(InvalidJob) as caught:
+            changed(graph, [wrong], definitions)
+        assert text in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
         ("3.seed=42", 42), ("6.text=42", "42"), ("6.text=true", "true"), ('6.text="42"', "42"), ("6.text=", ""),
-        ("6.text=a=b.c", "a=b.c"), ('6.text={"a": 1}', '{"a": 1}'), ("3.cfg=4.50", 4.5), ("3.sampler_name=euler", "euler"),
+        ("6.text=a=b.c", "a=b.c"), ('6.text={"a": 1}', '{"a": 1}'), ("3.cfg=4.50", 4.5),
+        ("3.sampler_name=euler", "euler"),
         ('6.text=["4", 0]', '["4", 0]'),
     ],
 )  # fmt: skip
@@ -165,7 +250,7 @@ def test_what_is_typed_means_what_the_input_takes(worker: Worker, text: str, val
 @pytest.mark.parametrize("text", ["3.seed=x", "3.seed=", "3.cfg=NaN", '3.cfg=["4", 0]'])
 def test_what_is_typed_and_fits_nothing(worker: Worker, text: str) -> None:
     key, typed = typed_change(text)
-    with pytest.raises(InvalidJob, match="'set': '3."):
+    with pytest.raises(InvalidJob, match=r"'set': '3\."):
         changed(sampling(), [{key: typed}], worker._opened().definitions())
 
 

@@ -158,8 +158,8 @@ def _cases(files: Sequence[Path]) -> Iterator[Case]:
         names.add(name)
         try:
             job = make_job(path)
-            if job.name is not None:
-                raise InvalidJob("it is no file, and workflows by name are not compared: name the file")
-            yield Case(name, job)
         except InvalidJob as error:
             raise InvalidJob(f"{path}: {error}") from None
+        if job.name is not None:
+            raise InvalidJob(f"{path}: this is no file, and workflows by name are not compared: name the file")
+        yield Case(name, job)

@@ -31,7 +31,7 @@ from compare.observed import (
     texts_of,
 )
 from compare.options import Case
-from worker.convert.api_graph import to_api_graph
+from worker.convert.api_graph import convert
 from worker.errors import WorkerError
 from worker.job.files.staging import InputLimits, stage
 from worker.job.prefixes import expand_prefixes
@@ -111,8 +111,8 @@ class ServerSide:
         job = case.job
         try:
             definitions = self._api.definitions()
-            workflow = job.workflow if job.editor is None else to_api_graph(job.editor, definitions)
-            workflow = changed(workflow, job.changes, definitions)
+            workflow, handles = (job.workflow, ()) if job.editor is None else convert(job.editor, definitions)
+            workflow = changed(workflow, job.changes, definitions, handles)
         except WorkerError as error:
             return Ran(REFUSED, (str(error),))
         self._forget()

@@ -44,8 +44,8 @@ def print_workflows(console: Console, worker: Worker, policy: NodePolicy) -> boo
 def _examine(worker: Worker, policy: NodePolicy, stored: StoredWorkflow) -> tuple[str | None, int, list[str]]:
     """What is wrong with a workflow, how many inputs can be set, and which of its values are no choices here."""
     try:
-        workflow = worker.converted(Job("", {}, name=stored.name)).workflow
-        definitions = worker.definitions()
+        job, definitions = worker.converted(Job("", {}, name=stored.name)), worker.definitions()
+        workflow = job.workflow
         missing = [
             f"Node {node_id} ({node['class_type']}): {definitions.why_missing(node['class_type'])}"
             for node_id, node in workflow.items()
@@ -54,7 +54,11 @@ def _examine(worker: Worker, policy: NodePolicy, stored: StoredWorkflow) -> tupl
         if missing:
             return "; ".join(missing), 0, []
         policy.check(workflow, worker.runtime.runs_as if worker.runtime else str)
-        return None, _count(settable_inputs(workflow, definitions)), list(absent_choices(workflow, definitions))
+        return (
+            None,
+            _count(settable_inputs(workflow, definitions, job.handles)),
+            list(absent_choices(workflow, definitions)),
+        )
     except WorkerError as error:
         return str(error), 0, []
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from worker.convert.api_graph import to_api_graph
+from worker.convert.api_graph import convert
 from worker.engine.graph_run import Backend, GraphRun, TimeLimit
 from worker.engine.memory_limits import MemoryLimits
 from worker.engine.workspace import StateFolder
@@ -66,10 +66,12 @@ def with_api_graph(job: Job, backend: Backend, folder: WorkflowFolder) -> Job:
     if job.is_ready:
         return job
     job = folder.resolved(job)
-    definitions, workflow = backend.definitions(), job.workflow
+    definitions, workflow, handles = backend.definitions(), job.workflow, job.handles
     if job.editor is not None:
-        workflow = parse_workflow(to_api_graph(job.editor, definitions))
-    return replace(job, workflow=changed(workflow, job.changes, definitions), editor=None, changes=())
+        workflow, handles = convert(job.editor, definitions)
+        parse_workflow(workflow)
+    workflow = changed(workflow, job.changes, definitions, handles)
+    return replace(job, workflow=workflow, handles=handles, editor=None, changes=())
 
 
 def _without_effect(job: Job, settings: Settings) -> Iterator[str]:

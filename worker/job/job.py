@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.convert.handles import Handle
 from worker.images.formats import FormatName
 
 Workflow = dict[str, Any]
@@ -32,6 +33,7 @@ class Job:
             ``workflow`` is empty.
         name: the name of the workflow, if the caller has sent none. Then ``workflow`` is empty until it is read.
         changes: values for inputs, by ``NODE.INPUT``, which are not applied yet. Later mappings win.
+        handles: inputs that nodes of the editor show for inputs of ``workflow``.
         written: what the caller has written of the workflow; None: all of it.
         api_key: the caller's Comfy.org key.
         output_format, output_quality, save_metadata, timeout_s: as in the request; None: the settings decide. The time
@@ -57,6 +59,7 @@ class Job:
     editor: Mapping[str, Any] | None = field(default=None, repr=False)
     name: str | None = None
     changes: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    handles: tuple[Handle, ...] = field(default=(), repr=False)
     written: tuple[Any, ...] | None = field(default=None, repr=False)
 
     @property

@@ -23,8 +23,8 @@ LOWEST_QUALITY, HIGHEST_QUALITY = 1, 100
 _MAX_EXTRA = 5_000_000  # Characters of JSON. Large workflows of the editor have 2 million.
 _COMFYUI_KEYS = ("client_id", "api_key_comfy_org", "auth_token_comfy_org")  # Of `extra_data`, and not read here.
 INPUT_FIELDS = (
-    "workflow", "set", "images", "output_format", "output_quality", "timeout_s", "comfy_org_api_key", "api_key_comfy_org",
-    "extra_data", "save_metadata", "ui",
+    "workflow", "set", "images", "output_format", "output_quality", "timeout_s", "comfy_org_api_key",
+    "api_key_comfy_org", "extra_data", "save_metadata", "ui",
 )  # fmt: skip
 
 

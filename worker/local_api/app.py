@@ -10,7 +10,6 @@ from fastapi.responses import JSONResponse
 from fastapi_swagger import patch_fastapi
 from starlette.exceptions import HTTPException
 
-from worker.local_api.catalog import Catalog
 from worker.local_api.connections import ReadsToTheEnd
 from worker.local_api.guard import Guard
 from worker.local_api.jobs import LocalJobs, QueueFull
@@ -18,6 +17,7 @@ from worker.local_api.requests import BadRequest
 from worker.local_api.routes import router
 from worker.local_api.schema import request_schemas
 from worker.settings import Settings
+from worker.workflows.catalog import Catalog
 
 _DESCRIPTION = """\
 RunPod's endpoint API, served by the worker itself on this machine. Every path also answers under `/v2/{endpoint}` and

@@ -21,10 +21,10 @@ from worker.local_api.answers import (
     Queued,
     Stream,
 )
-from worker.local_api.catalog import Catalog
 from worker.local_api.job import LocalJob, State
 from worker.local_api.jobs import LocalJobs
 from worker.local_api.requests import BadRequest, parse_request
+from worker.workflows.catalog import Catalog
 
 _RUN_LIMIT_MB, _RUNSYNC_LIMIT_MB = 10.0, 20.0  # RunPod's.
 _WORKER = "local"

@@ -76,7 +76,7 @@ class JobSettings(BaseModel):
     workflows_dir: AbsolutePath | None = setting(
         None,
         "a folder",
-        "Workflow files that requests run by name: `portrait.json` is `\"workflow\": \"portrait\"`. Those in "
+        'Workflow files that requests run by name: `portrait.json` is `"workflow": "portrait"`. Those in '
         "`workflows/` of the network volume have names as well; where both have a name, this folder's file runs.",
     )
     workflows_only: Boolean = setting(

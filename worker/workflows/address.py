@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from worker.convert.handles import Handle
 from worker.convert.node.definitions import Definitions
 from worker.errors import InvalidJob
+from worker.job.by_name import LONGEST_KEY
 from worker.job.job import Workflow
 from worker.job.shown import quoted
 from worker.workflows.inputs import Input, inputs_of
@@ -18,16 +20,21 @@ _ID = re.compile(r"[\d:]+")
 
 
 class Nodes:
-    """The nodes of a graph, by id and by title.
+    """The nodes of a graph, and those that only the editor shows, by id and by title.
 
     Args:
         workflow: an API graph, which may change.
         definitions: what its node classes declare; None while no ComfyUI runs.
+        handles: what nodes of the editor show for inputs of the graph.
     """
 
-    def __init__(self, workflow: Workflow, definitions: Definitions | None) -> None:
+    def __init__(self, workflow: Workflow, definitions: Definitions | None, handles: Sequence[Handle] = ()) -> None:
         self._workflow, self._definitions = workflow, definitions
         self._titles: dict[str, list[str]] | None = None
+        self._handles: dict[str, dict[str, Handle]] = {}
+        for handle in handles:
+            if handle.node_id not in workflow:
+                self._handles.setdefault(handle.node_id, {})[handle.name] = handle
 
     def check(self, key: str) -> None:
         """Refuse ``key`` if it names a node that certainly is not there. Inputs are not looked at.
@@ -35,33 +42,46 @@ class Nodes:
         Raises:
             InvalidJob: no node has this id or title, nor can it be the name that a class has as a title.
         """
-        is_id = all(map(_ID.fullmatch, (name for name, _ in _splits(key))))
-        if not any(self._named(name) for name, _ in _splits(key)) and (
-            is_id or all(map(_own_title, self._workflow.values()))
-        ):
+        names = [name for name, _ in _splits(key)]
+        have_titles = all(map(_own_title, self._workflow.values()))
+        if not any(map(self._named, names)) and (have_titles or all(map(_ID.fullmatch, names))):
             raise InvalidJob(self._no_node(key))
 
-    def find(self, key: str) -> tuple[str, Input]:
-        """The id of the node that ``key`` names, and its input, which takes a value.
+    def find(self, key: str) -> list[tuple[str, Input]]:
+        """The input that ``key`` names, with the id of its node. It takes a value.
+
+        A handle may stand for several inputs.
 
         Raises:
             InvalidJob: there is no such input, or more than one, or it is linked.
         """
-        named = [(name, node_id, input_name) for name, input_name in _splits(key) for node_id in self._named(name)]
+        named = [(node_id, input_name) for name, input_name in _splits(key) for node_id in self._named(name)]
         if not named:
             raise InvalidJob(self._no_node(key))
-        found = [(node_id, inputs[name]) for _, node_id, name in named if name in (inputs := self.inputs(node_id))]
-        if len({(node_id, found_input.name) for node_id, found_input in found}) > 1 or (not found and len(named) > 1):
-            raise InvalidJob(self._several(key, [node_id for _, node_id, _ in named]))
+        found = {(node_id, name): inputs for node_id, name in named if (inputs := self._inputs(node_id, name))}
+        if len(found) > 1 or (not found and len(named) > 1):
+            raise InvalidJob(self._several(key, list(dict.fromkeys(node_id for node_id, _ in found or named))))
         if not found:
-            raise InvalidJob(self._no_input(named[0][1], named[0][2]))
-        node_id, found_input = found[0]
-        if not found_input.is_settable:
-            raise InvalidJob(self._not_settable(key, node_id, found_input))
-        return node_id, found_input
+            raise InvalidJob(self._no_input(*named[0]))
+        (inputs,) = found.values()
+        for node_id, found_input in inputs:
+            if not found_input.is_settable:
+                raise InvalidJob(self._not_settable(key, node_id, found_input))
+        return inputs
+
+    def _inputs(self, node_id: str, name: str) -> list[tuple[str, Input]]:
+        """The inputs that the input ``name`` of a node stands for: itself, or others; empty if there is none."""
+        if node_id in self._workflow:
+            own = self.inputs(node_id).get(name)
+            return [(node_id, own)] if own is not None else []
+        handle = self._handles[node_id].get(name)
+        targets = handle.targets if handle is not None else ()
+        return [(target, inputs[inner]) for target, inner in targets if inner in (inputs := self.inputs(target))]
 
     def title(self, node_id: str) -> str:
         """The title of a node as the editor shows it."""
+        if node_id in self._handles:
+            return next(iter(self._handles[node_id].values())).title
         node = self._workflow[node_id]
         own = _own_title(node)
         if own is not None or self._definitions is None:
@@ -76,40 +96,44 @@ class Nodes:
         return inputs_of(node, definition)
 
     def key(self, node_id: str, input_name: str) -> str:
-        """What names this input: by the title of its node, or by its id if other nodes have this title."""
-        title = self.title(node_id)
-        key = f"{title}.{input_name}"
-        return key if self._means(key, node_id, input_name) else f"{node_id}.{input_name}"
-
-    def _means(self, key: str, node_id: str, input_name: str) -> bool:
-        try:
-            found_id, found = self.find(key)
-        except InvalidJob:
-            return False
-        return (found_id, found.name) == (node_id, input_name)
+        """What names this input: by the title of its node, or by its id if this title is not enough."""
+        key = f"{self.title(node_id)}.{input_name}"
+        named = [(found_id, name) for title, name in _splits(key) for found_id in self._named(title)]
+        meant = [each for each in named if self._inputs(*each)]
+        is_short = len(key) <= LONGEST_KEY
+        return key if is_short and meant == [(node_id, input_name)] else f"{node_id}.{input_name}"
 
     def _named(self, name: str) -> Sequence[str]:
-        """The ids of the nodes of this id or title. An id comes before all titles."""
-        if name in self._workflow:
+        """The ids of the nodes of this id or title.
+
+        An id comes before all titles, and a node of the workflow itself before those in subgraphs, which nobody sees
+        who opens the file.
+        """
+        if name in self._workflow or name in self._handles:
             return [name]
         if self._titles is None:
             self._titles = {}
-            for node_id in self._workflow:
+            for node_id in (*self._workflow, *self._handles):
                 self._titles.setdefault(self.title(node_id), []).append(node_id)
-        return self._titles.get(name, ())
+        found = self._titles.get(name, ())
+        depths = [node_id.count(":") for node_id in found]
+        return [node_id for node_id, depth in zip(found, depths, strict=True) if depth == min(depths)]
 
     def _no_node(self, key: str) -> str:
         name = key.rpartition(".")[0]
-        titles = [*self._workflow, *(self.title(node_id) for node_id in self._workflow)]
-        near = near_names(name, titles)
+        node_ids = [*self._handles, *self._workflow]
+        near = near_names(name, [*node_ids, *map(self.title, node_ids)])
         meant = f" (is {near} meant?)" if near else ""
-        return f"'set': there is no node {quoted(name)}{meant}; the workflow has {self._listed(list(self._workflow))}"
+        return f"'set': there is no node {quoted(name)}{meant}; the workflow has {self._listed(node_ids)}"
 
     def _several(self, key: str, node_ids: list[str]) -> str:
         return f"'set': {quoted(key)} may mean {len(node_ids)} nodes; use the id of one: {self._listed(node_ids)}"
 
     def _no_input(self, node_id: str, name: str) -> str:
-        inputs = [found.name for found in self.inputs(node_id).values() if found.is_settable]
+        if node_id in self._handles:
+            inputs = list(self._handles[node_id])
+        else:
+            inputs = [found.name for found in self.inputs(node_id).values() if found.is_settable]
         near = near_names(name, inputs)
         meant = f" (is {near} meant?)" if near else ""
         known = ", ".join(inputs[:_MOST_SHOWN]) + (", …" if len(inputs) > _MOST_SHOWN else "")
@@ -130,6 +154,8 @@ class Nodes:
         return shown + (f" and {len(node_ids) - _MOST_SHOWN} more" if len(node_ids) > _MOST_SHOWN else "")
 
     def _label(self, node_id: str) -> str:
+        if node_id in self._handles:
+            return f"{node_id} ({quoted(self.title(node_id))})"
         class_type, title = self._workflow[node_id]["class_type"], _own_title(self._workflow[node_id])
         about = f"{class_type}, {quoted(title)}" if title not in (None, class_type) else class_type
         return f"{node_id} ({about})"

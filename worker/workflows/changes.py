@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from worker.convert.handles import Handle
 from worker.convert.node.definitions import Definitions
 from worker.errors import InvalidJob
 from worker.job.job import Workflow
 from worker.job.shown import quoted
 from worker.workflows.address import Nodes
-from worker.workflows.inputs import Typed, brought_values, value_for
+from worker.workflows.inputs import Input, Typed, brought_values, value_for
 
 Changes = Mapping[str, Any]
 
 
-def changed(workflow: Workflow, changes: Iterable[Changes], definitions: Definitions) -> Workflow:
+def changed(
+    workflow: Workflow, changes: Iterable[Changes], definitions: Definitions, handles: Sequence[Handle] = ()
+) -> Workflow:
     """``workflow`` with other values. ``workflow`` itself is not changed.
 
     Args:
         workflow: a graph in ComfyUI's API format.
         changes: values by ``NODE.INPUT``. Later mappings win.
         definitions: what its node classes declare.
+        handles: what the editor shows for inputs of ``workflow``.
 
     Raises:
         InvalidJob: a name means no input or several, or its input does not take this value. The text says why.
         BackendFailed: the server does not say what a class takes.
     """
     workflow = dict(workflow)
-    nodes = Nodes(workflow, definitions)
+    nodes = Nodes(workflow, definitions, handles)
     for values in changes:
         known: dict[tuple[str, str], str] = {}
         for key, value in values.items():
-            node_id, found = nodes.find(key)
-            other = known.setdefault((node_id, found.name), key)
-            if other != key:
-                raise InvalidJob(f"'set': {quoted(other)} and {quoted(key)} are the same input: set it once")
-            value = value_for(found, value, quoted(key))
-            node = workflow[node_id]
-            begun = {name: first for name, first in brought_values(found, value) if name not in node["inputs"]}
-            workflow[node_id] = {**node, "inputs": {**node["inputs"], found.name: value, **begun}}
+            for node_id, found in nodes.find(key):
+                other = known.setdefault((node_id, found.name), key)
+                if other != key:
+                    raise InvalidJob(f"'set': {quoted(other)} and {quoted(key)} are the same input: set it once")
+                workflow[node_id] = _with_value(workflow[node_id], found, value_for(found, value, quoted(key)))
     return workflow
+
+
+def _with_value(node: dict[str, Any], found: Input, value: Any) -> dict[str, Any]:
+    begun = {name: first for name, first in brought_values(found, value) if name not in node["inputs"]}
+    return {**node, "inputs": {**node["inputs"], found.name: value, **begun}}
 
 
 def typed_change(text: str) -> tuple[str, Typed]:

@@ -80,19 +80,28 @@ class WorkflowFolder:
                 return self._stored(plain, paths)
         return None
 
+    def get(self, name: str) -> StoredWorkflow:
+        """The workflow of this name.
+
+        Raises:
+            InvalidJob: there is none. The text says which there are.
+        """
+        found = self.find(name)
+        if found is None:
+            raise InvalidJob(self._unknown(name))
+        return found
+
     def resolved(self, job: Job) -> Job:
-        """``job`` with the workflow that it names. What the file says beside its workflow holds if the job says nothing.
+        """``job`` with the workflow that it names. What the file says beside its workflow is the default of the job.
 
         Raises:
             InvalidJob: there is no such workflow, or its file cannot be used.
         """
         if job.name is None:
             return job
-        found = self.find(job.name)
-        if found is None:
-            raise InvalidJob(self._unknown(job.name))
+        found = self.get(job.name)
         if found.job is None:
-            raise InvalidJob(f"The workflow {quoted(found.name)} cannot run, since its file is damaged: {found.problem}")
+            raise InvalidJob(f"The workflow {quoted(found.name)} cannot run: {found.problem}")
         return _merged(found.job, job)
 
     def _unknown(self, name: str) -> str:
@@ -137,7 +146,7 @@ class WorkflowFolder:
         try:
             status = path.stat()
         except OSError as error:
-            return StoredWorkflow(name, path, None, f"it cannot be read ({error.strerror})")
+            return StoredWorkflow(name, path, None, f"its file cannot be read ({error.strerror})")
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         kept = self._read.get(path)
         if kept is not None and kept[0] == stamp:
@@ -171,10 +180,15 @@ def _read(name: str, path: Path) -> StoredWorkflow:
     try:
         job = parse_job({"input": request_input(load_request(path))})
     except InvalidJob as error:
-        return StoredWorkflow(name, path, None, str(error).removeprefix(f"{path} "))
+        return StoredWorkflow(name, path, None, _without(path, str(error)))
     if job.name is not None:
-        return StoredWorkflow(name, path, None, f"it only names another workflow, {quoted(job.name)}")
+        return StoredWorkflow(name, path, None, f"its file only names another workflow, {quoted(job.name)}")
     return StoredWorkflow(name, path, replace(job, warnings=()))
+
+
+def _without(path: Path, text: str) -> str:
+    """``text``, which may begin with the path of the file that it is about."""
+    return f"its file {text.removeprefix(f'{path} ')}" if text.startswith(f"{path} ") else text
 
 
 def _merged(stored: Job, job: Job) -> Job:

@@ -1,7 +1,8 @@
-"""Which inputs of a node take a value, and which values. Links stay as they are: what a node is linked to is not set."""
+"""Which inputs of a node take a value, and which values. An input that is linked to another node takes none."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -28,10 +29,8 @@ class Typed:
 
     def meanings(self) -> Iterator[Any]:
         """What it may mean, the likelier one first."""
-        try:
+        with contextlib.suppress(ValueError, RecursionError):
             yield json.loads(self.text)
-        except (ValueError, RecursionError):
-            pass
         yield self.text
 
 
@@ -175,7 +174,9 @@ def _may_be_link(value: Any) -> bool:
     """Whether ComfyUI might take ``value`` for a link, by itself or within the object that it has around lists."""
     if isinstance(value, dict):
         return any(name in value for name in _SPECIAL)
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int | float)
+    return (
+        isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int | float)
+    )
 
 
 def _is_finite(value: Any) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from worker.convert.handles import Handle
 from worker.convert.node.definitions import Definitions, Spec
 from worker.convert.node.widgets import MISSING, choices_of
 from worker.job.job import Workflow
@@ -21,26 +22,35 @@ _ENDING = re.compile(r"\.[a-z]\w{0,10}$", re.IGNORECASE)
 _LONGEST_PUBLIC = 10_000_000
 
 
-def settable_inputs(workflow: Workflow, definitions: Definitions) -> Iterator[dict[str, Any]]:
+def settable_inputs(
+    workflow: Workflow, definitions: Definitions, handles: Sequence[Handle] = ()
+) -> Iterator[dict[str, Any]]:
     """What requests can set in ``workflow``, an API graph, and how: ``set`` is the key for each input.
 
     Nothing in it tells about this machine or about the files of jobs: lists of input files are left out, and defaults
     that are paths of this machine or keys.
     """
-    nodes = Nodes(workflow, definitions)
-    for node_id, node in workflow.items():
-        title = nodes.title(node_id)
-        for found in nodes.inputs(node_id).values():
-            if found.is_settable:
-                yield {
-                    "set": encodable(nodes.key(node_id, found.name)),
-                    "node_id": encodable(node_id),
-                    "class_type": encodable(node["class_type"]),
-                    "title": encodable(title),
-                    "input": encodable(found.name),
-                    **_default(found),
-                    **(_takes(found.spec) if found.spec is not None else {"type": "*"}),
-                }
+    nodes = Nodes(workflow, definitions, handles)
+    shown = {target for handle in handles for target in handle.targets}
+    places = [(handle.node_id, handle.name, *handle.targets[0]) for handle in handles]
+    places += [
+        (node_id, name, node_id, name)
+        for node_id in workflow
+        for name in nodes.inputs(node_id)
+        if (node_id, name) not in shown
+    ]
+    for node_id, name, target_id, target in places:
+        found = nodes.inputs(target_id).get(target)
+        if found is not None and found.is_settable:
+            yield {
+                "set": encodable(nodes.key(node_id, name)),
+                "node_id": encodable(node_id),
+                "class_type": encodable(workflow[target_id]["class_type"]),
+                "title": encodable(nodes.title(node_id)),
+                "input": encodable(name),
+                **_default(found),
+                **(_takes(found.spec) if found.spec is not None else {"type": "*"}),
+            }
 
 
 def absent_choices(workflow: Workflow, definitions: Definitions) -> Iterator[str]:
@@ -50,9 +60,8 @@ def absent_choices(workflow: Workflow, definitions: Definitions) -> Iterator[str
         for found in nodes.inputs(node_id).values():
             choices = _choices(found.spec) if found.spec is not None else None
             value = found.default
-            if choices and isinstance(value, str) and not is_absolute(value):
-                if usual_name(value) not in {usual_name(choice) for choice in choices if isinstance(choice, str)}:
-                    yield f"Node {node_id} ({node['class_type']}) {found.name}: there is no {value!r} here"
+            if choices and isinstance(value, str) and not is_absolute(value) and usual_name(value) not in choices:
+                yield f"Node {node_id} ({node['class_type']}) {found.name}: there is no {value!r} here"
 
 
 def _takes(spec: Spec) -> Mapping[str, Any]:

@@ -21,5 +21,7 @@ def near_names(name: str, names: Iterable[str]) -> str:
     near = [wanted] if wanted in by_letters else difflib.get_close_matches(wanted, by_letters, n=3)
     likeness = [difflib.SequenceMatcher(None, wanted, letters).ratio() for letters in near]
     return " or ".join(
-        quoted(by_letters[letters]) for letters, like in zip(near, likeness, strict=True) if like > likeness[0] - _AS_NEAR
+        quoted(by_letters[letters])
+        for letters, like in zip(near, likeness, strict=True)
+        if like > likeness[0] - _AS_NEAR
     )
