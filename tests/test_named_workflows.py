@@ -200,6 +200,7 @@ def test_nothing_else_may_be_run(worker: Worker, folder: Path) -> None:
             ({"workflow": editors()}, "This worker runs its own workflows only"),
             ({"workflow": "red", "extra_data": {"extra_pnginfo": {"workflow": {}}}}, "takes no 'extra_pnginfo'"),
             ({"workflow": "red", "set": {"2.images": ["1", 0]}}, "images of node 2 (SaveImage) is linked to node 1"),
+            ({"workflow": "red", "save_metadata": True}, "does not write its workflows into files"),
             ({"workflow": "red", "set": {"1.color": ["1", 0]}}, "takes values only, and no links"),
         ):
             answer = asyncio.run(handle({"id": "1", "input": given}))
@@ -227,6 +228,12 @@ def test_texts_of_the_operator_are_not_shown_in_full(folder: Path, ask: Ask) -> 
     write(folder / "names.json", graphs.load("/data/of/operator/in.png"))
     told = ask(workflow="names")["error"]
     assert "in.png" in told
+    assert "/data/of" not in told
+    edited = editors()
+    edited["nodes"][0]["widgets_values"][0] = "/data/of/operator/width"
+    write(folder / "misfit.json", edited)
+    told = ask(workflow="misfit")["error"]
+    assert "width" in told
     assert "/data/of" not in told
     told = ask(workflow="names", set={"1.image": "/home/caller/x.png"})["error"]
     assert "/home/caller/x.png" in told, "what the caller has written is shown as it was written"

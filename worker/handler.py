@@ -105,8 +105,9 @@ class JobHandler:
 
     async def _steps(self, record: JobRecord, raw: object, on_event: Listener | None, limit_mb: float | None) -> Answer:
         job = record.taken(parse_job(raw))
-        if self._worker.settings.workflows_only:
-            refuse_graphs(job)
+        settings = self._worker.settings
+        if settings.workflows_only:
+            refuse_graphs(job, saves_metadata=settings.save_metadata)
         if not job.is_ready:
             job = record.taken(await asyncio.to_thread(self._worker.converted, job))
         uploader = await _step(job.s3_config is None, lambda: self._buckets.uploader(job))

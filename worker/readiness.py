@@ -36,7 +36,7 @@ def expect_warm_up(worker: Worker) -> None:
     path = worker.settings.warmup_workflow
     if path is not None:
         with contextlib.suppress(InvalidJob):  # ``make_ready`` raises it, with a text for the operator.
-            worker.models_ahead.expect(make_job(path).workflow)
+            worker.models_ahead.expect(worker.workflows.resolved(make_job(path)).workflow)
 
 
 def _read_workflows(worker: Worker) -> None:
@@ -56,7 +56,7 @@ def _warm_up(worker: Worker) -> None:
             raise StartError("WARMUP_REQUIRED=true, but there is no workflow to warm up with: set WARMUP_WORKFLOW")
         return
     try:
-        job = make_job(path)
+        job = worker.workflows.resolved(make_job(path))
     except InvalidJob as error:
         raise StartError(f"WARMUP_WORKFLOW: {error}") from None
     worker.say(Notice("warming up"))

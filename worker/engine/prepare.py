@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from worker.convert.api_graph import convert
 from worker.engine.graph_run import Backend, GraphRun, TimeLimit
 from worker.engine.memory_limits import MemoryLimits
 from worker.engine.workspace import StateFolder
+from worker.errors import InvalidJob, WorkflowRejected
 from worker.events import Listener
 from worker.images.formats import ImageFormat
 from worker.job.files.staging import InputLimits, stage
@@ -18,9 +20,12 @@ from worker.job.job import Job
 from worker.job.notices import notices
 from worker.job.parse import parse_workflow
 from worker.job.prefixes import expand_prefixes
+from worker.redact import Sent, public_text
 from worker.settings import Settings
 from worker.workflows.changes import changed
 from worker.workflows.folder import WorkflowFolder
+
+_LONGEST_ERROR = 20_000  # Characters.
 
 
 def prepare_run(
@@ -68,10 +73,22 @@ def with_api_graph(job: Job, backend: Backend, folder: WorkflowFolder) -> Job:
     job = folder.resolved(job)
     definitions, workflow, handles = backend.definitions(), job.workflow, job.handles
     if job.editor is not None:
-        workflow, handles = convert(job.editor, definitions)
-        parse_workflow(workflow)
+        with _without_paths(job):
+            workflow, handles = convert(job.editor, definitions)
+            parse_workflow(workflow)
     workflow = changed(workflow, job.changes, definitions, handles)
     return replace(job, workflow=workflow, handles=handles, editor=None, changes=())
+
+
+@contextmanager
+def _without_paths(job: Job) -> Iterator[None]:
+    """If the operator has written the workflow, errors about it show no path of this machine."""
+    try:
+        yield
+    except (InvalidJob, WorkflowRejected) as error:
+        if job.written is None:
+            raise
+        raise type(error)(public_text(str(error), max_length=_LONGEST_ERROR, sent=Sent(*job.written))) from None
 
 
 def _without_effect(job: Job, settings: Settings) -> Iterator[str]:
