@@ -102,7 +102,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         default=[],
         dest="changes",
         metavar="NODE.INPUT=VALUE",
-        help="change one input of a node, given by id or title; VALUE is JSON, or else text, of the type that the input "
+        help="change one input of a node, given by id or title; VALUE is JSON or else text, of the type that the input "
         "takes; may be repeated",
     )
     run.add_argument("--out", type=Path, default=Path("output"), metavar="DIR", help="where files go (default: output)")

@@ -6,16 +6,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from worker.convert.handles import Handle
-from worker.convert.node.definitions import Definitions
+from worker.convert.handles import Handle, Target
+from worker.convert.node.definitions import Definition, Definitions
 from worker.errors import InvalidJob
 from worker.job.by_name import LONGEST_KEY
 from worker.job.job import Workflow
 from worker.job.shown import quoted
-from worker.workflows.inputs import Input, inputs_of
+from worker.redact import encodable
+from worker.workflows.inputs import Input, input_of, inputs_of
 from worker.workflows.near import near_names
 
-_MOST_SHOWN = 20
+_MOST_SHOWN, _LONGEST_SHOWN = 20, 60  # Names in a message, and characters of each.
 _ID = re.compile(r"[\d:]+")
 
 
@@ -72,28 +73,31 @@ class Nodes:
     def _inputs(self, node_id: str, name: str) -> list[tuple[str, Input]]:
         """The inputs that the input ``name`` of a node stands for: itself, or others; empty if there is none."""
         if node_id in self._workflow:
-            own = self.inputs(node_id).get(name)
-            return [(node_id, own)] if own is not None else []
-        handle = self._handles[node_id].get(name)
-        targets = handle.targets if handle is not None else ()
-        return [(target, inputs[inner]) for target, inner in targets if inner in (inputs := self.inputs(target))]
+            targets: Sequence[Target] = ((node_id, name),)
+        else:
+            handle = self._handles[node_id].get(name)
+            targets = handle.targets if handle is not None else ()
+        found = (
+            (target, input_of(self._workflow[target], self._definition(target), inner)) for target, inner in targets
+        )
+        return [(target, found_input) for target, found_input in found if found_input is not None]
+
+    def _definition(self, node_id: str) -> Definition | None:
+        return self._definitions.find(self._workflow[node_id]["class_type"]) if self._definitions is not None else None
 
     def title(self, node_id: str) -> str:
         """The title of a node as the editor shows it."""
         if node_id in self._handles:
             return next(iter(self._handles[node_id].values())).title
         node = self._workflow[node_id]
-        own = _own_title(node)
-        if own is not None or self._definitions is None:
-            return own or node["class_type"]
-        definition = self._definitions.find(node["class_type"])
+        if (own := _own_title(node)) is not None:
+            return own
+        definition = self._definition(node_id)
         return definition.title if definition is not None else str(node["class_type"])
 
     def inputs(self, node_id: str) -> dict[str, Input]:
         """The inputs of a node, by name."""
-        node = self._workflow[node_id]
-        definition = self._definitions.find(node["class_type"]) if self._definitions is not None else None
-        return inputs_of(node, definition)
+        return inputs_of(self._workflow[node_id], self._definition(node_id))
 
     def key(self, node_id: str, input_name: str) -> str:
         """What names this input: by the title of its node, or by its id if this title is not enough."""
@@ -136,18 +140,15 @@ class Nodes:
             inputs = [found.name for found in self.inputs(node_id).values() if found.is_settable]
         near = near_names(name, inputs)
         meant = f" (is {near} meant?)" if near else ""
-        known = ", ".join(inputs[:_MOST_SHOWN]) + (", …" if len(inputs) > _MOST_SHOWN else "")
+        known = ", ".join(map(_short, inputs[:_MOST_SHOWN])) + (", …" if len(inputs) > _MOST_SHOWN else "")
         return f"'set': node {self._label(node_id)} has no input {quoted(name)}{meant}; it has {known or 'none'}"
 
     def _not_settable(self, key: str, node_id: str, found: Input) -> str:
-        source = found.source
-        if source is None:
-            return f"'set': {quoted(key)}: {found.name} of node {self._label(node_id)} takes only links, and no values"
-        what = self._label(source) if source in self._workflow else quoted(source)
-        return (
-            f"'set': {quoted(key)}: {found.name} of node {self._label(node_id)} is linked to node {what}; set an input "
-            "of that one"
-        )
+        where = f"{quoted(key)}: {_short(found.name)} of node {self._label(node_id)}"
+        if found.source is None:
+            return f"'set': {where} takes only links, and no values"
+        source = self._label(found.source) if found.source in self._workflow else quoted(found.source)
+        return f"'set': {where} is linked to node {source}; set an input of that one"
 
     def _listed(self, node_ids: list[str]) -> str:
         shown = ", ".join(map(self._label, node_ids[:_MOST_SHOWN]))
@@ -155,10 +156,10 @@ class Nodes:
 
     def _label(self, node_id: str) -> str:
         if node_id in self._handles:
-            return f"{node_id} ({quoted(self.title(node_id))})"
+            return f"{_short(node_id)} ({quoted(self.title(node_id))})"
         class_type, title = self._workflow[node_id]["class_type"], _own_title(self._workflow[node_id])
-        about = f"{class_type}, {quoted(title)}" if title not in (None, class_type) else class_type
-        return f"{node_id} ({about})"
+        about = f"{_short(class_type)}, {quoted(title)}" if title not in (None, class_type) else _short(class_type)
+        return f"{_short(node_id)} ({about})"
 
 
 def _splits(key: str) -> Iterator[tuple[str, str]]:
@@ -167,6 +168,11 @@ def _splits(key: str) -> Iterator[tuple[str, str]]:
     while 0 < place < len(key) - 1:
         yield key[:place], key[place + 1 :]
         place = key.find(".", place + 1)
+
+
+def _short(name: str) -> str:
+    """A name of a graph for a message."""
+    return encodable(name if len(name) <= _LONGEST_SHOWN else name[:_LONGEST_SHOWN] + "…")
 
 
 def _own_title(node: Mapping[str, Any]) -> str | None:

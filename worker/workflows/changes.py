@@ -33,6 +33,7 @@ def changed(
     """
     workflow = dict(workflow)
     nodes = Nodes(workflow, definitions, handles)
+    own: set[str] = set()
     for values in changes:
         known: dict[tuple[str, str], str] = {}
         for key, value in values.items():
@@ -40,13 +41,17 @@ def changed(
                 other = known.setdefault((node_id, found.name), key)
                 if other != key:
                     raise InvalidJob(f"'set': {quoted(other)} and {quoted(key)} are the same input: set it once")
-                workflow[node_id] = _with_value(workflow[node_id], found, value_for(found, value, quoted(key)))
+                if node_id not in own:
+                    own.add(node_id)
+                    workflow[node_id] = {**workflow[node_id], "inputs": {**workflow[node_id]["inputs"]}}
+                _set(workflow[node_id]["inputs"], found, value_for(found, value, quoted(key)))
     return workflow
 
 
-def _with_value(node: dict[str, Any], found: Input, value: Any) -> dict[str, Any]:
-    begun = {name: first for name, first in brought_values(found, value) if name not in node["inputs"]}
-    return {**node, "inputs": {**node["inputs"], found.name: value, **begun}}
+def _set(inputs: dict[str, Any], found: Input, value: Any) -> None:
+    inputs[found.name] = value
+    for name, first in brought_values(found, value):
+        inputs.setdefault(name, first)
 
 
 def typed_change(text: str) -> tuple[str, Typed]:

@@ -74,6 +74,14 @@ def inputs_of(node: Mapping[str, Any], definition: Definition | None) -> dict[st
     return {name: Input(name, specs.get(name), given.get(name, MISSING)) for name in (*specs, *given)}
 
 
+def input_of(node: Mapping[str, Any], definition: Definition | None, name: str) -> Input | None:
+    """The input ``name`` of a node of an API graph; None if there is none."""
+    given = node["inputs"]
+    declared = _declared(definition.as_declared, given) if definition is not None else ()
+    spec = next((spec for spec in declared if spec.name == name), None)
+    return Input(name, spec, given.get(name, MISSING)) if spec is not None or name in given else None
+
+
 def _declared(specs: Iterator[Spec] | tuple[Spec, ...], given: Mapping[str, Any]) -> Iterator[Spec]:
     """``specs`` with the inputs that the present choices bring along."""
     for spec in specs:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from worker.job.shown import quoted
 
-_MOST, _LONGEST = 2000, 200  # Names, and characters of a name: to compare more would take seconds.
+_MOST, _LONGEST = 500, 100  # Names, and characters of a name: to compare more would take seconds.
 _AS_NEAR = 0.1
 
 
