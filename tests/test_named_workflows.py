@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import gc
 import io
 import json
 import os
@@ -25,9 +27,11 @@ from PIL.PngImagePlugin import PngInfo
 from pydantic import SecretStr
 
 from worker import Worker
-from worker.errors import InvalidJob
+from worker.errors import InvalidJob, StartError
+from worker.events import Notice
 from worker.handler import make_handler
 from worker.job.from_python import make_job
+from worker.readiness import make_ready
 from worker.workflows.folder import WorkflowFolder
 
 BOTH = pytest.mark.backends("embedded", "websocket")
@@ -239,6 +243,30 @@ def test_texts_of_the_operator_are_not_shown_in_full(folder: Path, ask: Ask) -> 
     assert "/home/caller/x.png" in told, "what the caller has written is shown as it was written"
 
 
+def test_the_start_warns_of_a_damaged_file(worker: Worker, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "broken.json").write_text("{")
+    said: list[Notice] = []
+    monkeypatch.setattr(worker, "say", said.append)
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    make_ready(worker)
+    end = time.monotonic() + 10
+    while not said and time.monotonic() < end:
+        time.sleep(0.02)
+    assert [notice.is_warning for notice in said] == [True]
+    assert said[0].text.startswith("The workflow 'broken' cannot run: its file is no JSON")
+
+
+def test_a_name_can_be_the_warm_up(worker: Worker, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Notice] = []
+    monkeypatch.setattr(worker, "say", said.append)
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    for name, problem in (("red", None), ("rad", "WARMUP_WORKFLOW: There is no workflow 'rad' here; is 'red' meant?")):
+        monkeypatch.setattr(worker, "settings", worker.settings.model_copy(update={"warmup_workflow": Path(name)}))
+        with pytest.raises(StartError, match=problem) if problem else contextlib.nullcontext():
+            make_ready(worker)
+    assert any(str(notice).startswith("warmed up in") for notice in said)
+
+
 def test_python_and_a_path_that_is_there(
     worker: Worker, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,8 +276,9 @@ def test_python_and_a_path_that_is_there(
     assert worker.run("red").images[0].getpixel((0, 0)) == (0, 0, 255), "a file of this name comes first"
     with pytest.raises(InvalidJob, match="no/red cannot be read"):
         worker.run("no/red")
-    with pytest.raises(InvalidJob, match="here; is 'red' meant"):
-        worker.run("rad")
+    for name, text in (("rad", "here; is 'red' meant"), ("x" * 5000, "a name has up to 250"), ("a\0b", "no workflow")):
+        with pytest.raises(InvalidJob, match=text):
+            worker.run(name)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
@@ -39,7 +40,7 @@ def make_job(workflow: str | PathLike[str] | Mapping[str, Any], images: Mapping[
 
 
 def _request_of(path: Path) -> Mapping[str, Any]:
-    if len(path.parts) == 1 and not path.suffix and not path.exists():
+    if len(path.parts) == 1 and not path.suffix and not os.path.exists(path):  # noqa: PTH110 - Path's own may raise.
         return {"workflow": str(path)}
     return load_request(path)
 

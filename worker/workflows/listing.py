@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.convert.handles import Handle
 from worker.convert.node.definitions import Definitions, Spec
-from worker.convert.node.widgets import MISSING, choices_of
+from worker.convert.node.widgets import DYNAMIC_COMBO, MISSING, choices_of
 from worker.job.job import Workflow
 from worker.models.references import MODEL_ENDINGS
 from worker.protocol.spelling import is_absolute, usual_name
@@ -60,7 +60,12 @@ def absent_choices(workflow: Workflow, definitions: Definitions) -> Iterator[str
         for found in nodes.inputs(node_id).values():
             choices = _choices(found.spec) if found.spec is not None else None
             value = found.default
-            if choices and isinstance(value, str) and not is_absolute(value) and usual_name(value) not in choices:
+            if (
+                choices is not None
+                and isinstance(value, str)
+                and not is_absolute(value)
+                and usual_name(value) not in choices
+            ):
                 yield f"Node {node_id} ({node['class_type']}) {found.name}: there is no {value!r} here"
 
 
@@ -81,12 +86,14 @@ def _takes(spec: Spec) -> Mapping[str, Any]:
 
 
 def _choices(spec: Spec) -> list[Any] | None:
-    """The choices of a combo; None if there are none, or if they are input files: a job that runs has its own there."""
+    """The choices of a combo; None if they are not known, or are input files: a job that runs has its own there."""
+    if spec.type not in ("COMBO", DYNAMIC_COMBO) or spec.options.get("remote"):
+        return None
     choices = [*(spec.choices or choices_of(spec))]
     texts = [choice for choice in choices if isinstance(choice, str)]
     if _uploads(spec) or any(_is_other_file(text) for text in texts):
         return None
-    return choices or None
+    return choices
 
 
 def _uploads(spec: Spec) -> bool:
