@@ -81,7 +81,10 @@ RUN ln -s /opt/comfy-worker/scripts/install-nodes /usr/local/bin/comfy-node-inst
     && comfy --skip-prompt tracking disable \
     && comfy --skip-prompt set-default /comfyui
 
-ENV COMFYUI_PATH=/comfyui
+# Workflows that requests run by name. Images on top of this one, or a mount, put them there.
+RUN mkdir /workflows
+ENV COMFYUI_PATH=/comfyui \
+    WORKFLOWS_DIR=/workflows
 # One start records which node classes ComfyUI's files have, so that the starts of containers can pass over them.
 RUN COMFY_ARGS=--cpu python -m worker check > /dev/null || true
 # Which parts of which files a start reads, so that /start.sh can read them ahead.
@@ -89,7 +92,8 @@ COPY scripts/image/program_files.py /opt/comfy-worker/scripts/
 RUN COMFY_ARGS=--cpu python /opt/comfy-worker/scripts/program_files.py list /opt/comfy-worker/program-files.json \
         > /dev/null || echo "The program's files cannot be listed, so they are not read ahead"
 # SSH sessions do not get the container's environment, so they read it from these files.
-RUN printf '%s\n' "PATH=$PATH" "VIRTUAL_ENV=$VIRTUAL_ENV" "COMFYUI_PATH=$COMFYUI_PATH" > /etc/environment \
+RUN printf '%s\n' "PATH=$PATH" "VIRTUAL_ENV=$VIRTUAL_ENV" "COMFYUI_PATH=$COMFYUI_PATH" \
+        "WORKFLOWS_DIR=$WORKFLOWS_DIR" > /etc/environment \
     && sed 's/^/export /' /etc/environment > /etc/profile.d/comfy-worker.sh
 WORKDIR /
 # Asks the local API. RunPod does not use it.

@@ -15,6 +15,8 @@ from worker.local_api.app import make_app
 from worker.local_api.job import State
 from worker.local_api.jobs import LocalJobs
 from worker.settings import Settings
+from worker.worker import Worker
+from worker.workflows.catalog import Catalog
 
 _TEMPLATE = "api.md"
 Schema = Mapping[str, Any]
@@ -49,7 +51,9 @@ def openapi_document() -> dict[str, Any]:
         raise NotImplementedError
 
     jobs = LocalJobs(never, concurrency=1, max_result_bytes=0, on_end=lambda _: None)
-    return make_app(jobs, Settings.model_construct()).openapi()
+    settings = Settings.model_construct()
+    worker = Worker(settings)
+    return make_app(jobs, settings, Catalog(worker.workflows, worker.converted, worker.definitions)).openapi()
 
 
 def operations(paths: Schema) -> str:

@@ -198,6 +198,9 @@ def varied(field: str, *values: Any) -> list[Any]:
 
 INPUTS = [
     *(None, [], 1, {}),
+    *varied("workflow", "", "x" * 250, "x" * 251),
+    *varied("set", None, {}, [], "x", {"3.seed": [1, {}]}, {"3": 1}, {"3.": 1}, {".seed": 1}, {"a.b.c": None}),
+    *varied("set", {f"{number}.a": 1 for number in range(1001)}, {"a" * 499 + ".b": 1}, {"a\n.b": 1}),
     *varied("workflow", None, [], {}, "x", {"1": None}, {"1": []}, {"1": {}}),
     *varied("workflow", {"1": {"class_type": "A"}}, {"1": {"inputs": {}}}, {"1": {"class_type": 1, "inputs": {}}}),
     *varied("workflow", {"1": {"class_type": "A", "inputs": []}}, {"1": {"class_type": "A", "inputs": None}}),
@@ -258,6 +261,7 @@ FIELDS = {
     "workflow": ANYTHING
     | st.dictionaries(st.text(), st.fixed_dictionaries({"class_type": TEXTS, "inputs": ANYTHING}), max_size=2)
     | st.just(GRAPH),
+    "set": ANYTHING | st.dictionaries(st.text() | st.just("3.seed"), ANYTHING, max_size=3),
     "images": ANYTHING
     | st.lists(st.fixed_dictionaries({"name": st.uuids().map(str) | ANYTHING, "image": TEXTS}, optional={"x": TEXTS})),
     "output_format": ANYTHING | st.sampled_from(["png", "webp", "jpeg", "gif"]),

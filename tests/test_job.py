@@ -57,7 +57,8 @@ def test_an_input_that_is_no_object_is_named(job_input: object) -> None:
     ("workflow", "text"),
     [
         ([], "'workflow' must be an object of nodes in ComfyUI's API format, not a list"),
-        ("x", "'workflow' must be an object of nodes in ComfyUI's API format, not a string"),
+        ("", "'workflow' is empty: it takes a graph, or the name of a workflow"),
+        ("x" * 251, "'workflow': a name has up to 250 characters, not 251"),
         (7, "'workflow' must be an object of nodes in ComfyUI's API format, not a number"),
         ({}, "'workflow' has no nodes"),
         ({"1": 5}, "'workflow': node '1' must be an object with 'class_type' (a string) and 'inputs' (an object)"),
@@ -184,7 +185,7 @@ def check_a_job(raw: object) -> None:
     except InvalidJob as error:
         outcome = error
     if isinstance(outcome, Job):
-        assert outcome.workflow
+        assert outcome.workflow or outcome.name
         return
     json.dumps(outcome.answer()).encode()
     assert "\n" not in str(outcome)

@@ -54,6 +54,8 @@ DEFAULTS: dict[str, object] = {
     "node_allowlist": (),
     "node_denylist": (),
     "safe_nodes": "off",
+    "workflows_dir": None,
+    "workflows_only": False,
     "network_volume_path": Path("/runpod-volume"),
     "network_volume_debug": False,
     "volume_custom_nodes": False,

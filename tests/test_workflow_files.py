@@ -14,6 +14,7 @@ import av
 import graphs
 import numpy as np
 import pytest
+from graphs import editors
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -25,26 +26,6 @@ from worker.job.from_python import load_request, make_job
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Graph = dict[str, Any]
 BOTH = pytest.mark.backends("embedded", "websocket")
-
-
-def editors(color: int = 0x102030, width: int = 16, prefix: str = "ComfyUI") -> Graph:
-    """EmptyImage → SaveImage, with a note and a bypassed node between them, as the editor saves it."""
-    image = {"name": "IMAGE", "type": "IMAGE"}
-    return {
-        "last_node_id": 4,
-        "last_link_id": 2,
-        "nodes": [
-            {"id": 1, "type": "EmptyImage", "title": "Canvas", "inputs": [], "outputs": [{**image, "links": [1]}],
-             "widgets_values": [width, 16, 1, color]},
-            {"id": 3, "type": "ImageInvert", "mode": 4, "inputs": [{"name": "image", "type": "IMAGE", "link": 1}],
-             "outputs": [{**image, "links": [2]}]},
-            {"id": 2, "type": "SaveImage", "inputs": [{"name": "images", "type": "IMAGE", "link": 2}],
-             "outputs": [], "widgets_values": [prefix]},
-            {"id": 4, "type": "Note", "inputs": [], "outputs": [], "widgets_values": ["a note"]},
-        ],
-        "links": [[1, 1, 0, 3, 0, "IMAGE"], [2, 3, 0, 2, 0, "IMAGE"]],
-        "version": 0.4,
-    }  # fmt: skip
 
 
 def api(color: int = 0x102030, width: int = 16) -> Graph:

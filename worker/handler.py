@@ -16,6 +16,7 @@ from worker.errors import AnswerTooLarge, WorkerDefunct, WorkerError, failure
 from worker.job.parse import parse_job
 from worker.job_log import JobLog, JobRecord
 from worker.worker import Listener, Worker
+from worker.workflows.only import refuse_graphs
 
 T = TypeVar("T")
 Handler = Callable[[object], Coroutine[Any, Any, Answer]]
@@ -104,7 +105,10 @@ class JobHandler:
 
     async def _steps(self, record: JobRecord, raw: object, on_event: Listener | None, limit_mb: float | None) -> Answer:
         job = record.taken(parse_job(raw))
-        if job.editor is not None:
+        settings = self._worker.settings
+        if settings.workflows_only:
+            refuse_graphs(job, saves_metadata=settings.save_metadata)
+        if not job.is_ready:
             job = record.taken(await asyncio.to_thread(self._worker.converted, job))
         uploader = await _step(job.s3_config is None, lambda: self._buckets.uploader(job))
         with contextlib.ExitStack() as closing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import threading
 import time
 
 from worker.errors import InvalidJob, StartError, WorkerError
@@ -22,6 +23,7 @@ def make_ready(worker: Worker) -> None:
     Raises:
         StartError: ``WARMUP_WORKFLOW`` is no workflow, or it did not work and ``WARMUP_REQUIRED`` is set.
     """
+    threading.Thread(target=_read_workflows, args=(worker,), name="workflows", daemon=True).start()
     _warm_up(worker)
     # Half a million objects exist now, and stay until the process ends. ComfyUI makes a full garbage collection every
     # ten seconds, and Python makes some in between. Each of them took 0.3 s to look at these objects, during a job.
@@ -34,7 +36,16 @@ def expect_warm_up(worker: Worker) -> None:
     path = worker.settings.warmup_workflow
     if path is not None:
         with contextlib.suppress(InvalidJob):  # ``make_ready`` raises it, with a text for the operator.
-            worker.models_ahead.expect(make_job(path).workflow)
+            worker.models_ahead.expect(worker.workflows.resolved(make_job(path)).workflow)
+
+
+def _read_workflows(worker: Worker) -> None:
+    """Read the workflows that run by name, and warn of those that cannot. A slow volume must not delay the start."""
+    for text in worker.workflows.remarks():
+        worker.say(Notice(text, is_warning=True))
+    for stored in worker.workflows.all():
+        if stored.problem is not None:
+            worker.say(Notice(f"The workflow '{stored.name}' cannot run: {stored.problem}", is_warning=True))
 
 
 def _warm_up(worker: Worker) -> None:
@@ -45,7 +56,7 @@ def _warm_up(worker: Worker) -> None:
             raise StartError("WARMUP_REQUIRED=true, but there is no workflow to warm up with: set WARMUP_WORKFLOW")
         return
     try:
-        job = make_job(path)
+        job = worker.workflows.resolved(make_job(path))
     except InvalidJob as error:
         raise StartError(f"WARMUP_WORKFLOW: {error}") from None
     worker.say(Notice("warming up"))

@@ -15,6 +15,7 @@ from PIL import Image
 
 from worker.answer.outputs import collect
 from worker.answer.result import Result
+from worker.convert.node.definitions import Definitions
 from worker.embedded.backend import EmbeddedBackend
 from worker.embedded.read_ahead import ModelsAhead
 from worker.embedded.reviewed.switch import refuse_for_server, reviewed_policy
@@ -37,6 +38,7 @@ from worker.logs import log_notice
 from worker.models.diagnosis import log_volume
 from worker.settings import Settings, load_settings
 from worker.start_steps import STEPS
+from worker.workflows.folder import WorkflowFolder
 
 __all__ = ["Listener", "Worker"]
 
@@ -67,6 +69,7 @@ class Worker:
         self._backend: Backend | None = None
         self.runtime: Runtime | None = None
         self.models_ahead = ModelsAhead(self.settings)
+        self.workflows = WorkflowFolder(self.settings)
         self.life = Life()
         self.freeze = FreezeWatch(self.settings.freeze_timeout_s)
 
@@ -173,7 +176,8 @@ class Worker:
 
         Args:
             workflow: a workflow in the format of ComfyUI's editor or of its API, or a request, as a dict, or a file
-                that holds one (JSON, or a picture, sound or video made by ComfyUI).
+                that holds one (JSON, or a picture, sound or video made by ComfyUI), or the name of a workflow in
+                ``WORKFLOWS_DIR``.
             images: input files, each a path, bytes or a PIL image, by the names that the workflow uses.
             on_event: called with every event of ``worker.events``, on another thread.
 
@@ -214,12 +218,16 @@ class Worker:
         Raises: as ``run``. Cancelling the call interrupts the graph and waits until it has stopped.
         """
         begin = partial(self._begin, job, on_event, on_file)
-        pending = await begun_on_thread(begin) if job.images or job.editor is not None else begin()
+        pending = await begun_on_thread(begin) if job.images or not job.is_ready else begin()
         return await pending.arrive()
 
     def converted(self, job: Job) -> Job:
-        """``job`` with an API graph, if its workflow is in the format of ComfyUI's editor: see ``with_api_graph``."""
-        return with_api_graph(job, self._opened())
+        """``job`` with the API graph that runs: see ``with_api_graph``."""
+        return with_api_graph(job, self._opened(), self.workflows)
+
+    def definitions(self) -> Definitions:
+        """What the node classes declare, as of now."""
+        return self._opened().definitions()
 
     def _opened(self) -> Backend:
         if self._backend is None:

@@ -157,6 +157,9 @@ def _cases(files: Sequence[Path]) -> Iterator[Case]:
             name = f"{path.name} ({number})"
         names.add(name)
         try:
-            yield Case(name, make_job(path))
+            job = make_job(path)
         except InvalidJob as error:
             raise InvalidJob(f"{path}: {error}") from None
+        if job.name is not None:
+            raise InvalidJob(f"{path}: this is no file, and workflows by name are not compared: name the file")
+        yield Case(name, job)

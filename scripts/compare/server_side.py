@@ -30,7 +30,7 @@ from compare.observed import (
     texts_of,
 )
 from compare.options import Case
-from worker.convert.api_graph import to_api_graph
+from worker.convert.api_graph import convert
 from worker.errors import WorkerError
 from worker.job.files.staging import InputLimits, stage
 from worker.job.prefixes import expand_prefixes
@@ -40,6 +40,7 @@ from worker.remote.api import ComfyApi
 from worker.remote.http import ServerRefused, ServerUnreachable
 from worker.remote.page_frames import picture_of_route
 from worker.remote.socket import Binary, EventSocket, SocketClosed
+from worker.workflows.changes import changed
 
 # Newer versions of ComfyUI begin a line with its level, in colours.
 _IMPORTED = re.compile(r"(\d+\.\d+) seconds( \(IMPORT FAILED\))?: (/[^\n\x1b]+)")
@@ -108,7 +109,9 @@ class ServerSide:
     def _run(self, case: Case, folder: Path) -> Ran:
         job = case.job
         try:
-            workflow = job.workflow if job.editor is None else to_api_graph(job.editor, self._api.definitions())
+            definitions = self._api.definitions()
+            workflow, handles = (job.workflow, ()) if job.editor is None else convert(job.editor, definitions)
+            workflow = changed(workflow, job.changes, definitions, handles)
         except WorkerError as error:
             return Ran(REFUSED, (str(error),))
         self._forget()

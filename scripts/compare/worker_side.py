@@ -65,6 +65,8 @@ class WorkerSide:
             for image in job.images
         ]
         given: dict[str, Any] = {"workflow": job.editor or job.workflow, "images": images, "timeout_s": self._timeout_s}
+        if job.changes:
+            given["set"] = {key: value for values in job.changes for key, value in values.items()}
         if job.extra_pnginfo is not None:
             given["extra_data"] = {"extra_pnginfo": job.extra_pnginfo}
         if job.api_key:

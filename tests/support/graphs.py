@@ -58,3 +58,31 @@ def decoded(checkpoint: str, size: int = 64) -> Graph:
         "3": node("VAEDecode", samples=["2", 0], vae=["1", 2]),
         "4": node("SaveImage", images=["3", 0], filename_prefix="ComfyUI"),
     }
+
+
+def titled(graph: Graph, **titles: str) -> Graph:
+    """``graph`` with titles, by node id with an ``n`` before it."""
+    return {
+        node_id: entry | ({"_meta": {"title": titles[f"n{node_id}"]}} if f"n{node_id}" in titles else {})
+        for node_id, entry in graph.items()
+    }
+
+
+def editors(color: int = 0x102030, width: int = 16, prefix: str = "ComfyUI") -> Graph:
+    """EmptyImage → SaveImage, with a note and a bypassed node between them, as the editor saves it."""
+    image = {"name": "IMAGE", "type": "IMAGE"}
+    return {
+        "last_node_id": 4,
+        "last_link_id": 2,
+        "nodes": [
+            {"id": 1, "type": "EmptyImage", "title": "Canvas", "inputs": [], "outputs": [{**image, "links": [1]}],
+             "widgets_values": [width, 16, 1, color]},
+            {"id": 3, "type": "ImageInvert", "mode": 4, "inputs": [{"name": "image", "type": "IMAGE", "link": 1}],
+             "outputs": [{**image, "links": [2]}]},
+            {"id": 2, "type": "SaveImage", "inputs": [{"name": "images", "type": "IMAGE", "link": 2}],
+             "outputs": [], "widgets_values": [prefix]},
+            {"id": 4, "type": "Note", "inputs": [], "outputs": [], "widgets_values": ["a note"]},
+        ],
+        "links": [[1, 1, 0, 3, 0, "IMAGE"], [2, 3, 0, 2, 0, "IMAGE"]],
+        "version": 0.4,
+    }  # fmt: skip

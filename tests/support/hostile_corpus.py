@@ -69,6 +69,7 @@ def corpus() -> Iterator[Entry]:
     yield from _prefixes()
     yield from _contents()
     yield from _sizes()
+    yield from _settings()
 
 
 def _shapes() -> Iterator[Entry]:
@@ -194,6 +195,26 @@ def _sizes() -> Iterator[Entry]:
     yield "1,000 files", _job(graphs.solid(), images=[{"name": f"{n}.png", "image": base64.b64encode(png()).decode()} for n in range(1000)]), "answered"
     yield "1,000 files that are none", _job(graphs.solid(), images=[{"name": f"{n}.png", "image": "%"} for n in range(1000)]), "invalid_image"
     yield "a text of 10 MB", _shown("PrimitiveString", value="x" * 10_000_000), "answered"
+
+
+def _settings() -> Iterator[Entry]:
+    """Names of workflows, and values for inputs."""
+    solid = graphs.solid()
+    for name in ("../x", "/etc/passwd", "a/b", "\0", "\ud800", ".", "..", "", "x" * 10_000_000, "{" * 10_000_000, "con", "~root"):
+        yield f"workflow {name!r:.30}", _job(name), "invalid_input"
+    for key in ("", ".", "..", "1.", ".x", "\0.\0", "\ud800.x", "2.images", "2.__class__", "__class__.__init__", "." * 400 + "x", "k" * 10_000_000):
+        yield f"set {key!r:.30}", _job(solid, set={key: ["1", 0]}), "invalid_input"
+    for place, number in enumerate((2**64, -(2**64), 10**400, 1e400, float("nan"), True, None, "8", {}, [], [8], ["1", 0], {"__value__": 8}, _deep(90), _deep(100_000), "9" * 10_000_000)):
+        yield f"set width, wrong value {place}", _job(solid, set={"1.width": number}), "invalid_input"
+    for prefix in ("/etc/x", "../../x", "a\0b", "%date:" + "y" * 5000 + "%"):
+        yield f"set prefix {prefix!r:.30}", _job(solid, set={"2.filename_prefix": prefix}), "workflow_execution"
+    yield "set a prefix of 10 MB", _job(solid, set={"2.filename_prefix": "x" * 10_000_000}), "workflow_execution"
+    many = {"1": graphs.node("EmptyImage", width=8, height=8, batch_size=1, color=0, **{f"k{n}": n for n in range(50_000)}), "2": solid["2"]}
+    yield "set 1,000 of 50,000 inputs", _job(many, set={f"1.k{n}": 0 for n in range(1000)}), "answered"
+    yield "set 10,000 inputs", _job(many, set={f"1.k{n}": 0 for n in range(10_000)}), "the limit is 1000"
+    unknown = {str(n): graphs.node("N" * 200 + str(n)) for n in range(50_000)}
+    yield "set one of 50,000 nodes that is not there", _job(unknown, set={"N" * 200 + "x.y": 0}), "there is no node"
+    yield "set in a class of 10 MB", _job({"1": graphs.node("N" * 10_000_000, x=1)}, set={"1.y": 0}), "has no input 'y'; it has x"
 
 
 def outcome(answer: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from worker.cli.check_bucket import print_bucket
+from worker.cli.check_workflows import print_workflows
 from worker.cli.exit_code import ExitCode
 from worker.embedded.reviewed.switch import reviewed_nodes, summary, warnings
 from worker.embedded.runtime import Runtime
@@ -37,14 +38,19 @@ def check() -> int:
     with Worker(unlimited, say=lambda notice: console.print(str(notice), style="dim", markup=False)) as worker:
         if worker.runtime is not None:
             _print_runtime(console, worker.runtime)
-            _print_policy(console, settings, worker.runtime)
+            policy = _print_policy(console, settings, worker.runtime)
         else:
             _print_server(console, settings.comfy_host, worker.state)
+            policy = NodePolicy(settings.node_allowlist, settings.node_denylist)
+        workflows_can_run = print_workflows(console, worker, policy)
         result = worker.run(_PROBE)
     if not result.ok or result.images[0].size != (8, 8):
         console.print("A job cannot run here:", *result.errors, style="bold red", markup=False)
         return ExitCode.FAILED
     console.print(f"A job can run here: a test job took {result.seconds['run'] * 1000:.1f} ms", style="bold green")
+    if not workflows_can_run:
+        console.print("Some workflows by name cannot run", style="bold red")
+        return ExitCode.FAILED
     return ExitCode.WORKED
 
 
@@ -85,7 +91,7 @@ def _print_runtime(console: Console, runtime: Runtime) -> None:
     console.print(_packs_table(runtime))
 
 
-def _print_policy(console: Console, settings: Settings, runtime: Runtime) -> None:
+def _print_policy(console: Console, settings: Settings, runtime: Runtime) -> NodePolicy:
     reviewed = reviewed_nodes(settings.safe_nodes, runtime)
     policy = NodePolicy(settings.node_allowlist, settings.node_denylist, reviewed.refusal if reviewed else None)
     if reviewed is not None:
@@ -96,6 +102,7 @@ def _print_policy(console: Console, settings: Settings, runtime: Runtime) -> Non
         console.print(f"\n{'Node classes:':<16}workflows may use {usable} of {len(installed)}", markup=False)
         for text in (*policy.warnings(installed), *warnings(settings.safe_nodes, runtime)):
             console.print(f"warning: {text}", style="dim", markup=False)
+    return policy
 
 
 def _print_server(console: Console, host: str, state: StateFolder) -> None:

@@ -15,8 +15,9 @@ from worker.cli.exit_code import ExitCode
 from worker.errors import InvalidJob, StartError, WorkerError
 from worker.job.from_python import make_job
 from worker.job.job import Job
-from worker.settings import take_settings
+from worker.settings import Settings, take_settings
 from worker.worker import Worker
+from worker.workflows.folder import WorkflowFolder
 
 _Read = dict[Path, Job | WorkerError]
 
@@ -29,7 +30,9 @@ def convert(options: argparse.Namespace) -> int:
     """
     if options.out is None and len(options.files) > 1:
         raise InvalidJob("convert prints the graph of one file; for several, --out names the folder to write them to")
-    read = _converted({path: _job(path) for path in options.files})
+    settings = take_settings().quiet()
+    folder = WorkflowFolder(settings)
+    read = _converted({path: _job(path, folder) for path in options.files}, settings)
     for path, result in read.items():
         if isinstance(result, WorkerError):
             text = str(result)  # It begins with the path where the file could not be read.
@@ -47,23 +50,21 @@ def convert(options: argparse.Namespace) -> int:
     return ExitCode.WORKED if len(graphs) == len(read) else ExitCode.FAILED
 
 
-def _job(path: Path) -> Job | WorkerError:
+def _job(path: Path, folder: WorkflowFolder) -> Job | WorkerError:
     try:
-        return make_job(path)
+        return folder.resolved(make_job(path))
     except InvalidJob as error:
         return error
 
 
-def _converted(read: _Read) -> _Read:
+def _converted(read: _Read, settings: Settings) -> _Read:
     """The jobs with API graphs, or with the reasons why there are none. ComfyUI is started if one needs it."""
-    if not any(isinstance(job, Job) and job.editor is not None for job in read.values()):
+    if not any(isinstance(job, Job) and not job.is_ready for job in read.values()):
         return read
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
     with (
         contextlib.redirect_stdout(sys.stderr),  # Standard output is for graphs. What nodes print goes elsewhere.
-        Worker(
-            take_settings().quiet(), say=lambda notice: console.print(str(notice), style="dim", markup=False)
-        ) as worker,
+        Worker(settings, say=lambda notice: console.print(str(notice), style="dim", markup=False)) as worker,
     ):
         return {path: _graph(worker, job) for path, job in read.items()}
 

@@ -22,6 +22,7 @@ from worker.models.references import ModelReference, files_by_stem, near_misses,
 from worker.protocol.missing_classes import why_not_there
 from worker.settings import take_settings
 from worker.worker import Worker
+from worker.workflows.folder import WorkflowFolder
 
 
 def models(options: argparse.Namespace) -> int:
@@ -30,8 +31,8 @@ def models(options: argparse.Namespace) -> int:
     Raises:
         InvalidJob, StartError: ``worker.__main__`` prints them.
     """
-    job = make_job(options.file)
     settings = take_settings().quiet()
+    job = WorkflowFolder(settings).resolved(make_job(options.file))
     if settings.comfy_backend == "websocket":
         raise StartError("models looks at files of this machine: with COMFY_BACKEND=websocket, run it at the server")
     console = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -17,12 +17,13 @@ Settings come from environment variables; 'python -m worker check' prints them a
 
 _FILE = (
     "a workflow as ComfyUI's editor saves or exports it, a request as sent to the endpoint, or a PNG, WebP, JPEG, FLAC "
-    "or MP4 file that carries a workflow"
+    "or MP4 file that carries a workflow; or the name of a workflow in WORKFLOWS_DIR"
 )
 _RUN_EPILOG = """\
 examples:
   python -m worker run examples/landscape.json
   python -m worker run workflow.json --image photo.png --set 3.seed=42 --out results
+  WORKFLOWS_DIR=workflows python -m worker run portrait --set "Positive prompt.text=a lake"
   python -m worker run request.json --json | jq '.files[].path'
 """
 
@@ -101,7 +102,8 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         default=[],
         dest="changes",
         metavar="NODE.INPUT=VALUE",
-        help="change one input of a node, given by id or title; VALUE is JSON, or else text; may be repeated",
+        help="change one input of a node, given by id or title; VALUE is JSON or else text, of the type that the input "
+        "takes; may be repeated",
     )
     run.add_argument("--out", type=Path, default=Path("output"), metavar="DIR", help="where files go (default: output)")
     run.add_argument(
@@ -138,8 +140,8 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     check = commands.add_parser(
         "check",
         help="print settings and what a job would find here; fails where none could run",
-        description="Print every setting, the bucket, ComfyUI, the device, model folders and node packs. "
-        "Ends with 0 if a job could run, 1 or 3 if not.",
+        description="Print every setting, the bucket, ComfyUI, the device, model folders, node packs and the workflows "
+        "that run by name. Ends with 0 if a job and each of these workflows could run, 1 or 3 if not.",
     )
     only = check.add_mutually_exclusive_group()
     only.add_argument(

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from worker.answer.result import Result
 from worker.cli.exit_code import ExitCode
 from worker.errors import InputsRefused, InvalidJob, JobInterrupted, StartError, WorkerError, WorkflowRejected
 from worker.job.from_python import make_job
-from worker.job.job import Job, Workflow
+from worker.job.job import Job
 from worker.progress.terminal import TerminalProgress
 from worker.settings import take_settings
 from worker.worker import Worker
+from worker.workflows.changes import check_nodes, typed_change
+from worker.workflows.folder import WorkflowFolder
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,7 +34,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         InvalidJob, StartError, KeyboardInterrupt: ``worker.__main__`` prints them.
     """
-    job = _job(options)
+    settings = take_settings().quiet()
+    job = _job(options, WorkflowFolder(settings))
     _check_out(options.out)
     # Handle SIGTERM like Ctrl-C, so that a workflow on a server elsewhere is stopped as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -40,12 +44,12 @@ def run(options: argparse.Namespace) -> int:
     # Standard output is for the result. What nodes print goes to standard error.
     with contextlib.redirect_stdout(sys.stderr), TerminalProgress(console) as progress:
         start = time.perf_counter()
-        worker = Worker(take_settings().quiet(), say=progress.say)
+        worker = Worker(settings, say=progress.say)
         worker.models_ahead.expect(job.workflow)
         with worker:
             started = time.perf_counter() - start
             try:
-                result = worker.run_job(_changed(worker.converted(job), options.changes), progress)
+                result = worker.run_job(job, progress)
             except JobInterrupted:
                 raise KeyboardInterrupt from None
             except StartError:
@@ -62,18 +66,14 @@ def run(options: argparse.Namespace) -> int:
     return ExitCode.WORKED if worked else ExitCode.FAILED
 
 
-def _job(options: argparse.Namespace) -> Job:
+def _job(options: argparse.Namespace, folder: WorkflowFolder) -> Job:
     images = dict(_image(text) for text in options.image)
-    job = make_job(options.file, images)
-    # What can be refused now is refused before ComfyUI starts.
-    return job if job.editor is not None else _changed(job, options.changes)
-
-
-def _changed(job: Job, changes: list[str]) -> Job:
-    """``job`` with the values of ``--set``. To apply them twice changes nothing more."""
-    for text in changes:
-        _change(job.workflow, text)
-    return job
+    job = folder.resolved(make_job(options.file, images))
+    changes = dict(map(typed_change, options.changes))
+    if job.editor is None:  # What can be refused now is refused before ComfyUI starts.
+        check_nodes(job.workflow, (changes,))
+    # Whoever runs this has written the workflow, so that messages may quote all of it.
+    return replace(job, changes=(*job.changes, changes) if changes else job.changes, written=None)
 
 
 def _check_out(folder: Path) -> None:
@@ -91,45 +91,6 @@ def _image(text: str) -> tuple[str, Path]:
     if separator and not Path(text).exists():
         return name, Path(path)
     return Path(text).name, Path(text)
-
-
-def _change(workflow: Workflow, text: str) -> None:
-    """Apply one ``NODE.INPUT=VALUE`` to ``workflow``."""
-    target, separator, value = text.partition("=")
-    node_name, dot, input_name = target.rpartition(".")
-    if not (separator and dot and node_name and input_name):
-        raise InvalidJob(f"--set {text!r}: it takes NODE.INPUT=VALUE, such as 3.seed=42")
-    node = workflow[_node_id(workflow, node_name)]
-    if input_name not in node["inputs"]:
-        known = ", ".join(node["inputs"]) or "none"
-        raise InvalidJob(
-            f"--set {text!r}: node {node_name} ({node['class_type']}) has no input {input_name!r}; it has {known}"
-        )
-    node["inputs"][input_name] = _value(value)
-
-
-def _node_id(workflow: Workflow, name: str) -> str:
-    if name in workflow:
-        return name
-    titled = [node_id for node_id, node in workflow.items() if _title(node) == name]
-    if len(titled) == 1:
-        return titled[0]
-    if titled:
-        raise InvalidJob(f"--set: {len(titled)} nodes have the title {name!r}; use the id: {', '.join(titled)}")
-    nodes = ", ".join(f"{node_id} ({node['class_type']})" for node_id, node in workflow.items())
-    raise InvalidJob(f"--set: there is no node {name!r}; the workflow has {nodes}")
-
-
-def _title(node: Mapping[str, Any]) -> object:
-    meta = node.get("_meta")
-    return meta.get("title") if isinstance(meta, dict) else None
-
-
-def _value(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _print_error(error: WorkerError, as_json: bool) -> int:

@@ -10,6 +10,7 @@ from worker.convert.file.editor_file import EditorFile, Graph, Node, read_editor
 from worker.convert.file.group_nodes import expand_group_nodes
 from worker.convert.file.order import execution_order, layout_order
 from worker.convert.file.unique_ids import make_ids_unique
+from worker.convert.handles import Handle, Handles
 from worker.convert.link.primitives import apply_primitives
 from worker.convert.link.promoted import Instances
 from worker.convert.link.sources import Scope, source_of
@@ -27,7 +28,16 @@ from worker.protocol.links import shown
 def to_api_graph(
     workflow: Mapping[str, Any], definitions: Definitions, choose: Choose = random.choice
 ) -> dict[str, Any]:
+    """The API graph that ``convert`` makes. The arguments are the same."""
+    return convert(workflow, definitions, choose)[0]
+
+
+def convert(
+    workflow: Mapping[str, Any], definitions: Definitions, choose: Choose = random.choice
+) -> tuple[dict[str, Any], tuple[Handle, ...]]:
     """The API graph ``{node id: {class_type, inputs, _meta}}`` that the editor's page would send for ``workflow``.
+
+    The second value is what the editor shows for inputs of this graph on nodes that are not in it.
 
     Args:
         workflow: a workflow of the editor, which is not changed.
@@ -49,10 +59,12 @@ def to_api_graph(
     sent = [
         (scope, node) for scope, node in places if not (node.is_off or is_virtual(node) or node.type in file.subgraphs)
     ]
-    graph = {scope.api_id(node): _api_node(scope, node, definitions, choose) for scope, node in sent}
+    handles = Handles()
+    graph = {scope.api_id(node): _api_node(scope, node, definitions, choose, handles) for scope, node in sent}
+    handles.add_primitives(places)
     refuse_misfits(places, graph, definitions)
     _drop_lost_links(graph)
-    return dict(sorted(graph.items(), key=_as_javascript))
+    return dict(sorted(graph.items(), key=_as_javascript)), handles.of(graph)
 
 
 def _as_javascript(item: tuple[str, Any]) -> tuple[bool, int]:
@@ -105,7 +117,7 @@ def _places(file: EditorFile, scope: Scope, nodes: list[Node]) -> Iterator[tuple
             yield from _places(file, inner, list(inner.graph.nodes.values()))
 
 
-def _api_node(scope: Scope, node: Node, definitions: Definitions, choose: Choose) -> dict[str, Any]:
+def _api_node(scope: Scope, node: Node, definitions: Definitions, choose: Choose, handles: Handles) -> dict[str, Any]:
     definition = definitions.find(node.type)
     inputs = {
         widget.name: api_value(_resolved(widget, choose), widget.spec)
@@ -116,6 +128,7 @@ def _api_node(scope: Scope, node: Node, definitions: Definitions, choose: Choose
         found = source_of(scope, node, slot)
         if isinstance(found, Widget):
             inputs[slot.name] = api_value(found.value, found.spec)
+            handles.add_promoted(scope, found, (scope.api_id(node), slot.name))
         elif found is not None:
             inputs[slot.name] = list(found)
     title = node.title or (definition.title if definition is not None else node.type)

@@ -45,6 +45,7 @@ class GraphRun:
         save_metadata: whether image files carry the graph.
         warnings: lines for the caller that change nothing else.
         report_ui: whether the answer has the ui dict of every node.
+        written: what the caller has written of the graph, if the operator has written the rest.
     """
 
     workflow: Workflow = field(repr=False)
@@ -59,6 +60,7 @@ class GraphRun:
     save_metadata: bool = True
     warnings: tuple[str, ...] = ()
     report_ui: bool = False
+    written: tuple[Any, ...] | None = None
 
     def public(self, text: str, max_length: int = 2000) -> str:
         """``text`` as the caller may read it: see ``public_text``. What the request holds stays, but for its key."""
@@ -67,7 +69,7 @@ class GraphRun:
     @functools.cached_property
     def sent(self) -> Sent:
         """What the caller has written."""
-        return Sent(self.workflow, self.extra_pnginfo)
+        return Sent(*(self.written if self.written is not None else (self.workflow, self.extra_pnginfo)))
 
 
 def own_graph(workflow: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from worker.convert.api_graph import to_api_graph
+from worker.convert.api_graph import convert
 from worker.engine.graph_run import Backend, GraphRun, TimeLimit
 from worker.engine.memory_limits import MemoryLimits
 from worker.engine.workspace import StateFolder
+from worker.errors import InvalidJob, WorkflowRejected
 from worker.events import Listener
 from worker.images.formats import ImageFormat
 from worker.job.files.staging import InputLimits, stage
@@ -17,7 +19,12 @@ from worker.job.job import Job
 from worker.job.notices import notices
 from worker.job.parse import parse_workflow
 from worker.job.prefixes import expand_prefixes
+from worker.redact import Sent, public_text
 from worker.settings import Settings
+from worker.workflows.changes import changed
+from worker.workflows.folder import WorkflowFolder
+
+_LONGEST_ERROR = 20_000  # Characters.
 
 
 def prepare_run(
@@ -49,19 +56,38 @@ def prepare_run(
         save_metadata=settings.save_metadata if job.save_metadata is None else job.save_metadata,
         warnings=(*notices(job), *staged.warnings, *_without_effect(job, settings)),
         report_ui=settings.report_ui if job.report_ui is None else job.report_ui,
+        written=job.written,
     )  # fmt: skip
 
 
-def with_api_graph(job: Job, backend: Backend) -> Job:
-    """``job`` with the API graph that its workflow stands for, which is in the format of ComfyUI's editor.
+def with_api_graph(job: Job, backend: Backend, folder: WorkflowFolder) -> Job:
+    """``job`` with the API graph that runs: read if the job has its name only, converted, and with its values set.
 
     Raises:
-        InvalidJob, WorkflowRejected: the workflow cannot be converted. The text says why.
+        InvalidJob, WorkflowRejected: the workflow is not there, or cannot be converted, or does not take the values.
         BackendFailed: the backend does not say what its node classes are.
     """
-    if job.editor is None:
+    if job.is_ready:
         return job
-    return replace(job, workflow=parse_workflow(to_api_graph(job.editor, backend.definitions())), editor=None)
+    job = folder.resolved(job)
+    definitions, workflow, handles = backend.definitions(), job.workflow, job.handles
+    if job.editor is not None:
+        with _without_paths(job):
+            workflow, handles = convert(job.editor, definitions)
+            parse_workflow(workflow)
+    workflow = changed(workflow, job.changes, definitions, handles)
+    return replace(job, workflow=workflow, handles=handles, editor=None, changes=())
+
+
+@contextmanager
+def _without_paths(job: Job) -> Iterator[None]:
+    """If the operator has written the workflow, errors about it show no path of this machine."""
+    try:
+        yield
+    except (InvalidJob, WorkflowRejected) as error:
+        if job.written is None:
+            raise
+        raise type(error)(public_text(str(error), max_length=_LONGEST_ERROR, sent=Sent(*job.written))) from None
 
 
 def _without_effect(job: Job, settings: Settings) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
@@ -24,11 +25,13 @@ ImageSource = str | PathLike[str] | bytes | Image.Image
 def make_job(workflow: str | PathLike[str] | Mapping[str, Any], images: Mapping[str, ImageSource] | None = None) -> Job:
     """Build a job. The arguments are those of ``Worker.run``.
 
+    A file's name without folder and ending is the name of a workflow if there is no such file.
+
     Raises:
         InvalidJob: there is no valid workflow, or an input file cannot be read.
     """
-    request = workflow if isinstance(workflow, Mapping) else load_request(Path(workflow))
-    job = parse_job({"id": request.get("id"), "input": _as_input(request)})
+    request = workflow if isinstance(workflow, Mapping) else _request_of(Path(workflow))
+    job = parse_job({"id": request.get("id"), "input": request_input(request)})
     given = {image.name: image for image in job.images}
     for name, source in (images or {}).items():
         name = checked_name(name)
@@ -36,7 +39,13 @@ def make_job(workflow: str | PathLike[str] | Mapping[str, Any], images: Mapping[
     return replace(job, images=tuple(given.values()))
 
 
-def _as_input(request: Mapping[str, Any]) -> object:
+def _request_of(path: Path) -> Mapping[str, Any]:
+    if len(path.parts) == 1 and not path.suffix and not os.path.exists(path):  # noqa: PTH110 - Path's own may raise.
+        return {"workflow": str(path)}
+    return load_request(path)
+
+
+def request_input(request: Mapping[str, Any]) -> object:
     """The ``input`` of a job, from a request or from a graph.
 
     A request has ``workflow`` under ``input`` or at its top. In a graph, either name may be the id of a node.

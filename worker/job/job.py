@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.convert.handles import Handle
 from worker.images.formats import FormatName
 
 Workflow = dict[str, Any]
@@ -30,6 +31,10 @@ class Job:
     Attributes:
         editor: the workflow in the format of ComfyUI's editor, if it came so and is not converted yet. Then
             ``workflow`` is empty.
+        name: the name of the workflow, if the caller has sent none. Then ``workflow`` is empty until it is read.
+        changes: values for inputs, by ``NODE.INPUT``, which are not applied yet. Later mappings win.
+        handles: inputs that nodes of the editor show for inputs of ``workflow``.
+        written: what the caller has written of the workflow; None: all of it.
         api_key: the caller's Comfy.org key.
         output_format, output_quality, save_metadata, timeout_s: as in the request; None: the settings decide. The time
             is in seconds.
@@ -52,3 +57,12 @@ class Job:
     report_ui: bool | None = None
     warnings: tuple[str, ...] = ()
     editor: Mapping[str, Any] | None = field(default=None, repr=False)
+    name: str | None = None
+    changes: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    handles: tuple[Handle, ...] = field(default=(), repr=False)
+    written: tuple[Any, ...] | None = field(default=None, repr=False)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether ``workflow`` is the graph that runs, so that nothing has to be read, converted or set."""
+        return self.editor is None and self.name is None and not self.changes

@@ -42,7 +42,7 @@ def notices(job: Job) -> Iterator[str]:
 def unused_files(job: Job) -> Iterator[str]:
     """A line for each file of a job that no node of its graph names, itself or the folder that it is in."""
     names = [image.name for image in job.images]
-    if not names or job.editor is not None:
+    if not names or not job.workflow:
         return
     texts = {usual_name(text) for node in job.workflow.values() for text in _texts(node["inputs"])}
     whole = "\n".join(texts)

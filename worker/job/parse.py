@@ -10,20 +10,21 @@ from typing import Any, cast, get_args
 from worker.convert.file.editor_file import is_editor_format
 from worker.errors import InvalidJob
 from worker.images.formats import PNG_KEYWORD, FormatName
+from worker.job.by_name import parse_changes, parse_name
+from worker.job.depth import MAX_DEPTH, is_deeper
 from worker.job.file_names import checked_name
 from worker.job.job import InputImage, Job, Workflow
 from worker.job.notices import misspelt_fields
 from worker.job.shown import kind, quoted
 
 _IMAGES_TEXT = "'images' must be a list of objects with 'name' and 'image' keys"
-_MAX_DEPTH = 100
 LONGEST_S = 7 * 86_400  # The longest time that RunPod allows a job.
 LOWEST_QUALITY, HIGHEST_QUALITY = 1, 100
 _MAX_EXTRA = 5_000_000  # Characters of JSON. Large workflows of the editor have 2 million.
 _COMFYUI_KEYS = ("client_id", "api_key_comfy_org", "auth_token_comfy_org")  # Of `extra_data`, and not read here.
 INPUT_FIELDS = (
-    "workflow", "images", "output_format", "output_quality", "timeout_s", "comfy_org_api_key", "api_key_comfy_org",
-    "extra_data", "save_metadata", "ui",
+    "workflow", "set", "images", "output_format", "output_quality", "timeout_s", "comfy_org_api_key",
+    "api_key_comfy_org", "extra_data", "save_metadata", "ui",
 )  # fmt: skip
 
 
@@ -40,16 +41,18 @@ def parse_job(raw: object) -> Job:
     if workflow is None:
         raise InvalidJob("Missing 'workflow' parameter")
     job_id = raw.get("id")
-    is_editors = is_editor_format(workflow)
+    name = parse_name(workflow) if isinstance(workflow, str) else None
     extra = _parse_extra_data(given.get("extra_data"))
-    if is_editors:
+    if is_editors := is_editor_format(workflow):
         if not workflow["nodes"]:
             raise InvalidJob("'workflow' has no nodes")
         _check_extra(workflow, "'workflow'")
         extra = {"workflow": workflow, **(extra or {})}  # As the editor's page sends it.
     return Job(
         id=job_id if isinstance(job_id, str) and job_id else str(uuid.uuid4()),
-        workflow={} if is_editors else parse_workflow(workflow),
+        workflow={} if is_editors or name is not None else parse_workflow(workflow),
+        name=name,
+        changes=parse_changes(given.get("set")),
         editor=workflow if is_editors else None,
         images=parse_images(given.get("images")),
         api_key=_parse_api_key(given),
@@ -100,24 +103,9 @@ def parse_workflow(workflow: object) -> Workflow:
                 f"'workflow': node {quoted(node_id)} must be an object with 'class_type' (a string) and "
                 "'inputs' (an object)"
             )
-    if _is_deeper(workflow, _MAX_DEPTH):
-        raise InvalidJob(f"'workflow' is nested more than {_MAX_DEPTH} levels deep")
+    if is_deeper(workflow):
+        raise InvalidJob(f"'workflow' is nested more than {MAX_DEPTH} levels deep")
     return workflow
-
-
-def _is_deeper(value: object, depth: int) -> bool:
-    """Whether lists and objects are nested more than ``depth`` levels deep."""
-    level: list[Any] = [value]
-    for _ in range(depth):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def parse_images(images: object) -> tuple[InputImage, ...]:
@@ -202,8 +190,8 @@ def _parse_extra_data(given: object) -> Mapping[str, Any] | None:
 
 def _check_extra(value: object, name: str) -> None:
     """Check the depth and the size of what goes into the metadata of files."""
-    if _is_deeper(value, _MAX_DEPTH):
-        raise InvalidJob(f"{name} is nested more than {_MAX_DEPTH} levels deep")
+    if is_deeper(value):
+        raise InvalidJob(f"{name} is nested more than {MAX_DEPTH} levels deep")
     try:
         size = len(json.dumps(value, separators=(",", ":")))
     except (TypeError, ValueError) as error:  # From Python.

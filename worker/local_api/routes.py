@@ -9,10 +9,22 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
-from worker.local_api.answers import Cancelled, Error, Health, JobStatus, Purged, Queued, Stream
+from worker.errors import InvalidJob
+from worker.local_api.answers import (
+    Cancelled,
+    Error,
+    Health,
+    JobStatus,
+    NamedWorkflow,
+    NamedWorkflows,
+    Purged,
+    Queued,
+    Stream,
+)
 from worker.local_api.job import LocalJob, State
 from worker.local_api.jobs import LocalJobs
 from worker.local_api.requests import BadRequest, parse_request
+from worker.workflows.catalog import Catalog
 
 _RUN_LIMIT_MB, _RUNSYNC_LIMIT_MB = 10.0, 20.0  # RunPod's.
 _WORKER = "local"
@@ -45,6 +57,12 @@ async def _jobs_of_app(request: Request) -> LocalJobs:
     return jobs
 
 
+async def _catalog_of_app(request: Request) -> Catalog:
+    catalog: Catalog = request.app.state.catalog
+    return catalog
+
+
+Workflows = Annotated[Catalog, Depends(_catalog_of_app)]
 Jobs = Annotated[LocalJobs, Depends(_jobs_of_app)]
 JobId = Annotated[str, Path(description="The job's id, as `/run` and `/runsync` give it")]
 Wait = Annotated[int, Query(ge=1000, le=300_000, description="How long to wait for the end, in milliseconds")]
@@ -116,6 +134,24 @@ async def health(jobs: Jobs) -> Response:
     is_busy = int(counts["inProgress"] > 0)
     others = {"initializing": 0, "throttled": 0, "unhealthy": 0}
     return JSONResponse({"jobs": counts, "workers": {"idle": 1 - is_busy, "ready": 1, "running": is_busy, **others}})
+
+
+@router.get("/workflows", response_model=NamedWorkflows, summary="The workflows that run by name")
+async def workflows(catalog: Workflows) -> Response:
+    return JSONResponse({"workflows": await asyncio.to_thread(catalog.all)})
+
+
+@router.get(
+    "/workflows/{name}",
+    response_model=NamedWorkflow,
+    responses=_refusals({404: "No such workflow"}),
+    summary="A workflow, and what can be set in it",
+)
+async def workflow(name: Annotated[str, Path(description="The workflow's name")], catalog: Workflows) -> Response:
+    try:
+        return JSONResponse(await asyncio.to_thread(catalog.one, name))
+    except InvalidJob as error:
+        raise BadRequest(str(error), 404) from None
 
 
 def status_body(job: LocalJob) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from worker.images.formats import FormatName
+from worker.job.by_name import LONGEST_KEY, LONGEST_NAME, MOST_CHANGES
 from worker.job.parse import HIGHEST_QUALITY, LONGEST_S, LOWEST_QUALITY
 from worker.local_api.requests import JobRequest
 from worker.protocol.missing_classes import HOW_TO_EXPORT
@@ -88,10 +89,20 @@ _INPUT = _object(
             "anyOf": [
                 {"type": "object", "additionalProperties": _named("Node"), "minProperties": 1},
                 _named("EditorWorkflow"),
+                {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
             ],
             "description": f"The graph by node id, in ComfyUI's API format ({HOW_TO_EXPORT}), or a workflow as the "
-            "editor saves it, which is converted",
+            "editor saves it, which is converted, or the name of a workflow that the worker has (`/workflows`)",
         },
+        "set": _optional(
+            {
+                "type": "object",
+                "maxProperties": MOST_CHANGES,
+                "propertyNames": {"maxLength": LONGEST_KEY, "pattern": r"^[\s\S]+\.[^.]+$"},
+            },
+            "Values for inputs of the workflow, by `NODE.INPUT`, where `NODE` is a node's id or title: "
+            '`{"3.seed": 7, "Positive prompt.text": "a lake"}`',
+        ),
         "images": _optional({"type": "array", "items": _named("InputImage")}, "Files that the workflow loads"),
         "output_format": _optional(
             {"type": "string", "enum": list(get_args(FormatName))},

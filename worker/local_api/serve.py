@@ -27,6 +27,7 @@ from worker.local_api.webhooks import Webhooks
 from worker.readiness import expect_warm_up, make_ready
 from worker.settings import Settings
 from worker.worker import Worker
+from worker.workflows.catalog import Catalog
 
 _LAST_ANSWERS_S = 5.0  # How long callers can still fetch their results from a defunct worker.
 _OPEN_TEXT = (
@@ -65,7 +66,7 @@ async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | No
 
     jobs = LocalJobs(_runs_with(worker), settings.worker_concurrency, settings.local_api_results_mb * 1e6, on_end)
     config = uvicorn.Config(
-        make_app(jobs, settings),
+        make_app(jobs, settings, Catalog(worker.workflows, worker.converted, worker.definitions)),
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from worker.settings.field import setting
-from worker.settings.readers import Boolean, CommaList, FolderNames, Megabytes, SafeNodes
+from worker.settings.readers import AbsolutePath, Boolean, CommaList, FolderNames, Megabytes, SafeNodes
 
 
 class JobSettings(BaseModel):
@@ -72,6 +72,15 @@ class JobSettings(BaseModel):
         False,
         "true or false",
         "Do not start if `WARMUP_WORKFLOW` fails. Otherwise that is a warning, and the worker takes jobs all the same.",
+    )
+    workflows_dir: AbsolutePath | None = setting(
+        None,
+        "a folder",
+        'Workflow files that requests run by name: `portrait.json` is `"workflow": "portrait"`. Those in '
+        "`workflows/` of the network volume have names as well; where both have a name, this folder's file runs.",
+    )
+    workflows_only: Boolean = setting(
+        False, "true or false", "Run workflows by name alone, and refuse requests that bring a graph."
     )
     job_timeout_s: float = setting(
         0.0,

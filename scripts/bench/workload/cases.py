@@ -129,13 +129,13 @@ def _with_api_graph(job: Job, path: Path) -> Job:
     Raises:
         InvalidJob: the workflow of the file cannot be converted.
     """
-    if job.editor is None:
+    if job.is_ready:
         return job
     command = [sys.executable, "-m", "worker", "convert", str(path)]
     converted = subprocess.run(command, capture_output=True, text=True, check=False)
     if converted.returncode:
         raise InvalidJob(converted.stderr.strip() or f"{path} cannot be converted")
-    return replace(job, workflow=json.loads(converted.stdout), editor=None)
+    return replace(job, workflow=json.loads(converted.stdout), editor=None, name=None, changes=())
 
 
 def with_seed(workflow: Graph, number: int) -> Graph:

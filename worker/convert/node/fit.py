@@ -60,8 +60,13 @@ def misfit(spec: Spec, value: Any) -> str | None:
         return f"{spec.name} must be {_DRAWN[kind]}"
     if kind not in _TESTS or value is MISSING:
         return None
-    wanted, test = _TESTS[kind]
-    return None if test(spec, value) else f"{spec.name} is {shown(value)}, and must be {wanted}"
+    takes, test = _TESTS[kind]
+    return None if test(spec, value) else f"{spec.name} is {shown(value)}, and must be {takes}"
+
+
+def wanted(spec: Spec) -> str | None:
+    """What values the widget of ``spec`` takes, in words; None if that is not known."""
+    return _TESTS[spec.widget_type][0] if spec.widget_type in _TESTS else None
 
 
 def _is_number(_: Spec, value: Any) -> bool:
@@ -69,7 +74,7 @@ def _is_number(_: Spec, value: Any) -> bool:
 
 
 def _is_integer(spec: Spec, value: Any) -> bool:
-    return _is_number(spec, value) and float(value).is_integer()
+    return _is_number(spec, value) and (isinstance(value, int) or value.is_integer())  # Large ones are no floats.
 
 
 def _is_choice(spec: Spec, value: Any) -> bool:
@@ -79,6 +84,10 @@ def _is_choice(spec: Spec, value: Any) -> bool:
         return isinstance(value, list)
     kinds = {_kind(choice) for choice in spec.choices} or {"text", "number", "boolean"}
     return _kind(value) in kinds
+
+
+def _is_dynamic_choice(spec: Spec, value: Any) -> bool:
+    return isinstance(value, str) and value in choices_of(spec)
 
 
 def _kind(value: Any) -> str:
@@ -93,7 +102,7 @@ _TESTS: Mapping[str, tuple[str, Callable[[Spec, Any], bool]]] = {
     "BOOLEAN": ("true or false", lambda _, value: isinstance(value, bool)),
     "STRING": ("a text", lambda _, value: isinstance(value, str)),
     "COMBO": ("one of its choices", _is_choice),
-    DYNAMIC_COMBO: ("one of its choices", lambda spec, value: value in choices_of(spec)),
+    DYNAMIC_COMBO: ("one of its choices", _is_dynamic_choice),
     "COLOR": ("a color", lambda _, value: isinstance(value, str)),
     "BOUNDING_BOX": ("a box", lambda _, value: isinstance(value, dict)),
     "CURVE": ("a curve", lambda _, value: isinstance(value, dict | list)),

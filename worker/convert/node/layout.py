@@ -61,7 +61,7 @@ class Layout:
         for widget in widgets_of(spec) if has_widget(spec) else ():
             self._give(widget)
             self.widgets.append(widget)
-            for inner in _brought_along(widget) if widget.is_sent else ():
+            for inner in brought_along(widget) if widget.is_sent else ():
                 for socket in _sockets(inner, self._node):
                     self._add(socket, depth + 1)
 
@@ -116,7 +116,7 @@ def lay_out(node: Node, definition: Definition) -> Layout:
     return layout
 
 
-def _brought_along(widget: Widget) -> Iterator[Spec]:
+def brought_along(widget: Widget) -> Iterator[Spec]:
     """The inputs that a choice brings along: of a dynamic combo, or of a file format of VideoHelperSuite."""
     spec, formats = widget.spec, widget.spec.options.get("formats")
     if spec.type == DYNAMIC_COMBO and isinstance(widget.value, str):

@@ -57,6 +57,11 @@ def has_widget(spec: Spec) -> bool:
     return spec.widget_type in _KINDS and not spec.is_only_input
 
 
+def has_value(spec: Spec) -> bool:
+    """Whether an input can have a value in the API graph, and not only a link."""
+    return spec.widget_type in _KINDS and any(widget.is_sent for widget in widgets_of(spec))
+
+
 def widgets_of(spec: Spec) -> list[Widget]:
     """The widgets of one input, in the order of the drawing, with the values that they begin with."""
     return list(_KINDS[spec.widget_type](spec))

@@ -1,0 +1,1 @@
+"""Workflows that requests run by name, and the inputs that requests set."""
