@@ -9,19 +9,25 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from worker.answer.reply import Answer
+from worker.answer.reply import Answer, Reply
 from worker.answer.result import Result
+from worker.embedded.runtime import Runtime
 from worker.errors import WorkerDefunct
 from worker.job.job import Job
 from worker.job.notices import notices
 from worker.logs import job_lines, one_line
 from worker.models.diagnosis import log_missing_models
 from worker.models.references import Catalog
+from worker.receipt.current import enter, measuring
+from worker.receipt.reports import Reports
 from worker.redact import encodable
 from worker.settings import Settings
 
 _MAY_MISS_MODELS = ("workflow_validation", "workflow_execution", "completed_with_errors")
+# What of the metrics is in the log. It has its own seconds, and the nodes would be too long.
+_MEASURED = ("start", "gpu_seconds", "bytes_in", "models", "vram_peak_bytes", "rss_peak_bytes", "cost", "versions")
 _SEARCH_S = 5.0  # How long the end of the process waits.
 _log = logging.getLogger("worker")
 
@@ -31,18 +37,22 @@ class JobLog:
 
     Args:
         settings: the worker's.
-        catalog: what ComfyUI knows about model files; None if ComfyUI is a server elsewhere.
+        runtime: ComfyUI in this process; None if it is a server elsewhere.
+
+    Attributes:
+        reports: tells of each job that has ended.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog | None) -> None:
+    def __init__(self, settings: Settings, runtime: Runtime | None) -> None:
         self._search: ModelSearch | None = None
-        if settings.network_volume_debug and catalog is not None:
-            self._search = ModelSearch(settings.network_volume_path, catalog)
+        self.reports = Reports(settings, runtime)
+        if settings.network_volume_debug and runtime is not None:
+            self._search = ModelSearch(settings.network_volume_path, runtime)
 
     def record(self, raw: object) -> JobRecord:
         """The record of the job ``raw``, which need not be a valid job. Use it with ``async with``."""
         job_id = raw.get("id") if isinstance(raw, dict) else None
-        return JobRecord(job_id if isinstance(job_id, str) else "", self._search)
+        return JobRecord(job_id if isinstance(job_id, str) else "", self._search, self.reports)
 
 
 class ModelSearch:
@@ -81,21 +91,19 @@ class ModelSearch:
 
 
 class JobRecord:
-    """One job in the log.
+    """One job in the log, and its receipt, if it is measured."""
 
-    Attributes:
-        answer: the answer that the caller gets; None until there is one.
-    """
-
-    def __init__(self, job_id: str, search: ModelSearch | None) -> None:
-        self.answer: Answer | None = None
-        self._search = search
+    def __init__(self, job_id: str, search: ModelSearch | None, reports: Reports) -> None:
+        self._answer: Answer | None = None
+        self._search, self._reports = search, reports
+        self._receipt, self._metrics = reports.begin(), dict[str, Any]()
         self._job: Job | None = None
         self._began = self._collected = time.perf_counter()
         self._seconds: dict[str, float] = {}
         self._count = self._size = 0
         self._context = contextlib.ExitStack()
         self._context.enter_context(job_lines(job_id))
+        self._context.enter_context(measuring(self._receipt))
 
     def taken(self, job: Job) -> Job:
         """Note that the job is valid. From now on no log line shows its secrets."""
@@ -112,7 +120,28 @@ class JobRecord:
         """Note what the job produced, and that its delivery begins now."""
         self._collected, self._seconds = time.perf_counter(), dict(result.seconds)
         self._count, self._size = len(result.artifacts), result.size
+        enter("delivery")
         return result
+
+    def answered(self, answer: Answer) -> Answer:
+        """Note what the caller is to get, which is only encoded now."""
+        self._answer = answer
+        enter("reply")
+        return answer
+
+    def metrics(self) -> Answer:
+        """``metrics`` for the answer, and an empty dict if it has none. The measurement ends here."""
+        if self._receipt is None:
+            return {}
+        self._receipt.end()
+        self._metrics = self._reports.full(self._receipt)
+        return self._reports.for_caller(self._metrics)
+
+    def measured(self, reply: Reply, limit_mb: float | None) -> Reply:
+        """``reply`` with ``metrics``, if it has some and there is room for them."""
+        for key, value in self.metrics().items():
+            reply = reply.with_last(key, value, limit_mb)
+        return reply
 
     async def __aenter__(self) -> JobRecord:
         return self
@@ -123,7 +152,9 @@ class JobRecord:
         if self._seconds:
             self._seconds["deliver"] = time.perf_counter() - self._collected
         with self._context:
-            outcome = _outcome(self.answer, kind)
+            outcome = _outcome(self._answer, kind)
+            if self._receipt is not None:
+                self._reports.end(outcome, self._receipt)
             if _log.isEnabledFor(logging.INFO):
                 self._tell(outcome)
             if self._search is not None and self._job is not None and outcome in _MAY_MISS_MODELS:
@@ -140,7 +171,9 @@ class JobRecord:
             "files": self._count,
             "bytes": self._size,
         }
-        text = f"{name}: {outcome} in {total:.3f} s" + (f" ({parts})" if parts else "") + files
+        fields |= {key: value for key, value in self._metrics.items() if key in _MEASURED}
+        cost = f", cost {self._metrics['cost']:.6f}" if "cost" in self._metrics else ""
+        text = f"{name}: {outcome} in {total:.3f} s" + (f" ({parts})" if parts else "") + files + cost
         _log.info(text, extra={"fields": fields})
 
 

@@ -30,6 +30,13 @@ class Reply:
     output: bytes | bytearray = field(repr=False)
     error: str | None = None
 
+    def with_last(self, key: str, value: object, limit_mb: float | None) -> Reply:
+        """This reply with one more key at the end of ``output``; unchanged if it would be larger than ``limit_mb``."""
+        member = json.dumps({key: value}, ensure_ascii=False, separators=(",", ":")).encode()[1:]
+        output = b"".join([self.output[:-1], b"," if len(self.output) > 2 else b"", member])
+        is_too_large = limit_mb is not None and len(output) + _AROUND > limit_mb * MB
+        return self if is_too_large else Reply(output, self.error)
+
     def body(self, **more: object) -> bytes:
         """One JSON object: ``more``, then ``error`` if there is one, then ``output`` if it is not empty."""
         head = dict(more) if self.error is None else {**more, "error": self.error}

@@ -8,6 +8,7 @@ import itertools
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from worker.images.png import Chunk, Pixels, Strip, assemble, encode_strip, stri
 from worker.images.webp_jpeg import encode_webp_jpeg
 
 OnFile = Callable[[Path], None]
+OnEncoded = Callable[[float, float], None]
 
 _MAX_THREADS = 8
 _MOST_WAITING_BYTES = 256 * 1024**2
@@ -102,14 +104,16 @@ class JobImages:
     Args:
         encoder: the threads.
         on_file: called with each file that is complete, on any thread.
+        on_encoded: called for each file with when its encoding began and ended, by ``time.perf_counter``, on any
+            thread.
 
     Attributes:
         warnings: a line for each thing that a file lacks.
     """
 
-    def __init__(self, encoder: ImageEncoder, on_file: OnFile | None) -> None:
+    def __init__(self, encoder: ImageEncoder, on_file: OnFile | None, on_encoded: OnEncoded | None = None) -> None:
         self._encoder = encoder
-        self._on_file = on_file
+        self._on_file, self._on_encoded = on_file, on_encoded
         self._encodings: list[Encoding] = []
         self.warnings: list[str] = []
 
@@ -130,6 +134,7 @@ class JobImages:
         strip_count = len(strip_rows(pixels)) if wanted.name == "png" and not is_small else 0
         chunks = png_chunks(texts) if strip_count else ()
         encoding = Encoding(path, pixels.shape, chunks, [None] * strip_count, self._on_file)
+        self._measure(encoding)
         if is_small:
             self._encodings.append(encoding)
             _encode_small(encoding, pixels, texts)
@@ -137,6 +142,11 @@ class JobImages:
         path.write_bytes(b"")  # Reserve the name, so that ComfyUI gives the next image another one.
         self._encodings.append(encoding)
         self._encoder.submit(encoding, pixels, texts, wanted)
+
+    def _measure(self, encoding: Encoding) -> None:
+        if (on_encoded := self._on_encoded) is not None:
+            began = time.perf_counter()
+            encoding.done.add_done_callback(lambda _: on_encoded(began, time.perf_counter()))
 
     def _make_room(self, path: Path) -> None:
         """Wait for an earlier file of this name (``%batch_num%`` may repeat one), and if too many pixels wait."""

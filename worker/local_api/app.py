@@ -16,6 +16,7 @@ from worker.local_api.jobs import LocalJobs, QueueFull
 from worker.local_api.requests import BadRequest
 from worker.local_api.routes import router
 from worker.local_api.schema import request_schemas
+from worker.metrics.page import MetricsPage
 from worker.settings import Settings
 
 _DESCRIPTION = """\
@@ -24,8 +25,8 @@ RunPod's endpoint API, served by the worker itself on this machine. Every path a
 """
 
 
-def make_app(jobs: LocalJobs, settings: Settings) -> FastAPI:
-    """Build the application on ``jobs``."""
+def make_app(jobs: LocalJobs, settings: Settings, metrics: MetricsPage | None = None) -> FastAPI:
+    """Build the application on ``jobs``. ``metrics``: the page for Prometheus; None only where nobody asks for it."""
     app = _Api(
         title="comfy-worker local API",
         description=_DESCRIPTION,
@@ -35,6 +36,7 @@ def make_app(jobs: LocalJobs, settings: Settings) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.jobs, app.state.max_request_mb = jobs, settings.local_api_max_request_mb
+    app.state.metrics = metrics
     app.include_router(router)
     app.include_router(router, prefix="/v2/{endpoint}", include_in_schema=False)
     app.include_router(router, prefix="/{endpoint}", include_in_schema=False)

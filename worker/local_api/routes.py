@@ -6,13 +6,14 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.requests import ClientDisconnect
 
 from worker.local_api.answers import Cancelled, Error, Health, JobStatus, Purged, Queued, Stream
 from worker.local_api.job import LocalJob, State
 from worker.local_api.jobs import LocalJobs
 from worker.local_api.requests import BadRequest, parse_request
+from worker.metrics.page import MetricsPage
 
 _RUN_LIMIT_MB, _RUNSYNC_LIMIT_MB = 10.0, 20.0  # RunPod's.
 _WORKER = "local"
@@ -116,6 +117,13 @@ async def health(jobs: Jobs) -> Response:
     is_busy = int(counts["inProgress"] > 0)
     others = {"initializing": 0, "throttled": 0, "unhealthy": 0}
     return JSONResponse({"jobs": counts, "workers": {"idle": 1 - is_busy, "ready": 1, "running": is_busy, **others}})
+
+
+@router.get("/metrics", response_class=PlainTextResponse, summary="Numbers for Prometheus")
+async def metrics(request: Request) -> Response:
+    page: MetricsPage = request.app.state.metrics
+    rendered = await asyncio.to_thread(page.rendered, request.headers.get("accept", ""))
+    return Response(rendered.content, headers={"content-type": rendered.content_type})
 
 
 def status_body(job: LocalJob) -> bytes:

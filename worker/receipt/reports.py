@@ -1,0 +1,86 @@
+"""``Reports``: whether jobs are measured, and who gets to know what of a receipt."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import platform
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Protocol
+
+from worker.receipt.metrics import metrics_of
+from worker.receipt.receipt import Receipt
+from worker.settings import Settings
+
+Listener = Callable[[str, Receipt], None]
+_FULL = ("rss_peak_bytes", "cost", "versions")
+
+
+class Versions(Protocol):
+    """What knows versions."""
+
+    def versions(self) -> Mapping[str, str]:
+        """The version of each part, by its name."""
+
+
+class Reports:
+    """What the settings say about receipts.
+
+    Args:
+        settings: the worker's.
+        runtime: ComfyUI in this process; None if it is a server elsewhere.
+
+    Attributes:
+        listeners: called with the outcome and the receipt of each job that has ended.
+        under_way: the receipts of the jobs that have not ended.
+    """
+
+    def __init__(self, settings: Settings, runtime: Versions | None) -> None:
+        self._level, self.price = settings.report_metrics, settings.gpu_price_per_hour
+        self._runtime = runtime
+        self.listeners: list[Listener] = []
+        self.under_way: set[Receipt] = set()
+
+    def begin(self) -> Receipt | None:
+        """The receipt of a job that begins now; None if nobody would read it."""
+        if self._level == "off" and not self.listeners:
+            return None
+        receipt = Receipt()
+        self.under_way.add(receipt)
+        return receipt
+
+    def end(self, outcome: str, receipt: Receipt) -> None:
+        """Tell the listeners that a job has ended."""
+        receipt.end()
+        self.under_way.discard(receipt)
+        for listener in self.listeners:
+            listener(outcome, receipt)
+
+    def full(self, receipt: Receipt) -> dict[str, Any]:
+        """All that is known of a job, for the operator."""
+        metrics: dict[str, Any] = {**metrics_of(receipt)}
+        if receipt.memory.peak:
+            metrics["rss_peak_bytes"] = receipt.memory.peak
+        if self.price is not None:
+            metrics["cost"] = round(self.cost(receipt), 8)
+        return {**metrics, "versions": self.versions}
+
+    def for_caller(self, full: Mapping[str, Any]) -> dict[str, Any]:
+        """``metrics`` for the answer, of what ``full`` gave; empty if the answer has none."""
+        if self._level == "off":
+            return {}
+        hidden = () if self._level == "full" else _FULL
+        return {"metrics": {key: value for key, value in full.items() if key not in hidden}}
+
+    def cost(self, receipt: Receipt) -> float:
+        """What the job's GPU seconds have cost; 0 if no price is set."""
+        return (self.price or 0.0) * receipt.gpu_seconds / 3600
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """The versions of the worker, if it is installed as a package, and of what it runs."""
+        found = {"python": platform.python_version()}
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found["worker"] = importlib.metadata.version("comfy-worker")
+        return {**found, **(self._runtime.versions() if self._runtime is not None else {})}
