@@ -137,7 +137,7 @@ def test_a_scraper_may_ask_for_openmetrics(url: str) -> None:
         f"{url}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}, timeout=9
     )
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
-    assert "comfy_worker_jobs" in {family.name for family in parse_openmetrics(answer.text)}
+    assert "comfy_worker_jobs" in {family.name for family in parse_openmetrics(answer.text)}  # type: ignore[no-untyped-call]
 
 
 def test_the_page_needs_the_token_and_no_other_site_gets_it(worker: Worker) -> None:

@@ -139,7 +139,8 @@ def test_jobs_at_the_same_time_are_told_how_long_they_waited(worker: Worker) -> 
     async def both(handler: JobHandler) -> list[Answered]:
         first = asyncio.create_task(reply(handler, graphs.through("TestSleeps", 0x300401, steps=30)))
         await asyncio.sleep(0.1)
-        return await asyncio.gather(first, reply(handler, graphs.through("TestSleeps", 0x300402, steps=10)))
+        second = await reply(handler, graphs.through("TestSleeps", 0x300402, steps=10))
+        return [await first, second]
 
     with handling(worker) as handler:
         (first, first_s), (second, second_s) = asyncio.run(both(handler))
@@ -338,8 +339,9 @@ def test_python_has_the_same_metrics(worker: Worker) -> None:
 
 def test_a_node_that_goes_on_after_its_answer_changes_no_receipt() -> None:
     receipt = Receipt()
-    for phase in ("staging", "queue", "validation", "execution", "collection", "delivery"):
-        receipt.enter(phase)  # type: ignore[arg-type]
+    receipt.enter("validation")
+    receipt.enter("execution")
+    receipt.enter("delivery")
     receipt.enter("execution")
     receipt.enter("encode")
     assert receipt.phase == "delivery"

@@ -9,7 +9,6 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from worker.answer.reply import Answer, Reply
 from worker.answer.result import Result
@@ -26,8 +25,6 @@ from worker.redact import encodable
 from worker.settings import Settings
 
 _MAY_MISS_MODELS = ("workflow_validation", "workflow_execution", "completed_with_errors")
-# What of the metrics is in the log. It has its own seconds, and the nodes would be too long.
-_MEASURED = ("start", "gpu_seconds", "bytes_in", "models", "vram_peak_bytes", "rss_peak_bytes", "cost", "versions")
 _SEARCH_S = 5.0  # How long the end of the process waits.
 _log = logging.getLogger("worker")
 
@@ -96,7 +93,7 @@ class JobRecord:
     def __init__(self, job_id: str, search: ModelSearch | None, reports: Reports) -> None:
         self._answer: Answer | None = None
         self._search, self._reports = search, reports
-        self._receipt, self._metrics = reports.begin(), dict[str, Any]()
+        self._receipt = reports.begin()
         self._job: Job | None = None
         self._began = self._collected = time.perf_counter()
         self._seconds: dict[str, float] = {}
@@ -134,8 +131,8 @@ class JobRecord:
         if self._receipt is None:
             return {}
         self._receipt.end()
-        self._metrics = self._reports.full(self._receipt)
-        return self._reports.for_caller(self._metrics)
+        metrics = self._reports.for_caller(self._receipt)
+        return {"metrics": metrics} if metrics else {}
 
     def measured(self, reply: Reply, limit_mb: float | None) -> Reply:
         """``reply`` with ``metrics``, if it has some and there is room for them."""
@@ -165,14 +162,15 @@ class JobRecord:
         parts = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
         files = f", {self._count} file(s), {self._size / 1e6:.2f} MB" if self._count else ""
         name = f"Job {one_line(self._job.id)}" if self._job else "A job"
+        measured = self._reports.for_log(self._receipt) if self._receipt is not None else {}
+        cost = f", cost {measured['cost']:.6f}" if "cost" in measured else ""
         fields = {
             "outcome": outcome,
             "seconds": {"total": round(total, 4)} | {key: round(value, 4) for key, value in seconds.items()},
             "files": self._count,
             "bytes": self._size,
+            **measured,
         }
-        fields |= {key: value for key, value in self._metrics.items() if key in _MEASURED}
-        cost = f", cost {self._metrics['cost']:.6f}" if "cost" in self._metrics else ""
         text = f"{name}: {outcome} in {total:.3f} s" + (f" ({parts})" if parts else "") + files + cost
         _log.info(text, extra={"fields": fields})
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic_core import to_json
+
 from worker.errors import AnswerTooLarge
 from worker.redact import encodable
 
@@ -31,11 +33,16 @@ class Reply:
     error: str | None = None
 
     def with_last(self, key: str, value: object, limit_mb: float | None) -> Reply:
-        """This reply with one more key at the end of ``output``; unchanged if it would be larger than ``limit_mb``."""
-        member = json.dumps({key: value}, ensure_ascii=False, separators=(",", ":")).encode()[1:]
-        output = b"".join([self.output[:-1], b"," if len(self.output) > 2 else b"", member])
-        is_too_large = limit_mb is not None and len(output) + _AROUND > limit_mb * MB
-        return self if is_too_large else Reply(output, self.error)
+        """This reply with one more key at the end of ``output``; unchanged if it would be larger than ``limit_mb``.
+
+        A large ``output`` is not copied but extended, so this reply must not be used any more.
+        """
+        member = to_json({key: value})  # It takes a quarter of the time that ``json`` takes.
+        if limit_mb is not None and len(self.output) + len(member) + _AROUND > limit_mb * MB:
+            return self
+        output = self.output if isinstance(self.output, bytearray) else bytearray(self.output)
+        output[-1:] = (b"," if len(output) > 2 else b"") + member[1:]
+        return Reply(output, self.error)
 
     def body(self, **more: object) -> bytes:
         """One JSON object: ``more``, then ``error`` if there is one, then ``output`` if it is not empty."""

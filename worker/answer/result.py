@@ -187,7 +187,7 @@ def measured_run(reports: Reports) -> Iterator[Callable[[Result], Result]]:
             return result
         receipt.counts.bytes_out = result.size
         receipt.end()
-        return replace(result, metrics=reports.for_caller(reports.full(receipt)).get("metrics", {}))
+        return replace(result, metrics=reports.for_caller(receipt))
 
     with measuring(receipt):
         yield measured

@@ -62,8 +62,8 @@ class MetricsPage:
         """Count a job that has ended."""
         self._jobs.labels(outcome).inc()
         self._job_seconds.observe(receipt.seconds)
-        for phase, start, end in receipt.timeline():
-            self._phase_seconds.labels(phase, "false").observe(end - start)
+        for phase, seconds in receipt.phase_seconds().items():
+            self._phase_seconds.labels(phase, "false").observe(seconds)
         for name in _BESIDE:
             if spans := receipt.overlaps(name):
                 self._phase_seconds.labels(name, "true").observe(total(spans))

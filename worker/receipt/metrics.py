@@ -7,7 +7,7 @@ from typing import Any
 
 from worker.receipt.receipt import NodeTime, Receipt
 from worker.receipt.shape import Metrics, MetricsModels, MetricsNode, MetricsPhase
-from worker.receipt.spans import Span, total
+from worker.receipt.spans import total
 from worker.redact import encodable
 
 MOST_NODES = 100
@@ -36,29 +36,33 @@ def metrics_of(receipt: Receipt) -> Metrics:
 
 def _phases(receipt: Receipt) -> list[MetricsPhase]:
     """The phases, in the order in which they first began. Their times add up to the whole."""
-    found: dict[str, list[Span]] = {}
-    for phase, start, end in receipt.timeline():
-        found.setdefault(phase, []).append((start, end))
-    return [_row(phase, spans, receipt) for phase, spans in found.items()]
+    began, starts = receipt.began, dict[str, float]()
+    for phase, start, _ in receipt.timeline():
+        starts.setdefault(phase, start)
+    return [
+        {"phase": phase, "start_ms": _ms(starts[phase] - began), "ms": _ms(seconds)}
+        for phase, seconds in receipt.phase_seconds().items()
+    ]
 
 
 def _overlaps(receipt: Receipt) -> list[MetricsPhase]:
     """What went on while the job was in another phase."""
-    names = [name for name in ("model_read_ahead", "encode", "upload") if name in receipt.spans]
-    rows = ((name, receipt.overlaps(name)) for name in names)
-    return [{**_row(name, spans, receipt), "overlaps": True} for name, spans in rows if spans]
-
-
-def _row(name: str, spans: list[Span], receipt: Receipt) -> MetricsPhase:
-    return {"phase": name, "start_ms": _ms(spans[0][0] - receipt.began), "ms": _ms(total(spans))}
+    rows = ((name, receipt.overlaps(name)) for name in ("model_read_ahead", "encode", "upload"))
+    return [
+        {"phase": name, "start_ms": _ms(spans[0][0] - receipt.began), "ms": _ms(total(spans)), "overlaps": True}
+        for name, spans in rows
+        if spans
+    ]
 
 
 def _add_nodes(metrics: Metrics, receipt: Receipt) -> None:
     """Add the nodes in the order in which they began. Of many, the slowest."""
     nodes = list(receipt.nodes.items())
-    kept = sorted(sorted(range(len(nodes)), key=lambda index: -nodes[index][1].seconds)[:MOST_NODES])
-    metrics["nodes"] = [_node(*nodes[index], receipt.workflow) for index in kept]
-    if len(kept) < len(nodes):
+    if len(nodes) <= MOST_NODES:
+        metrics["nodes"] = [_node(*node, receipt.workflow) for node in nodes]
+    else:
+        kept = sorted(sorted(range(len(nodes)), key=lambda index: -nodes[index][1].seconds)[:MOST_NODES])
+        metrics["nodes"] = [_node(*nodes[index], receipt.workflow) for index in kept]
         left = set(range(len(nodes))).difference(kept)
         metrics["nodes_left_out"] = {"count": len(left), "ms": _ms(sum(nodes[index][1].seconds for index in left))}
 
@@ -82,7 +86,7 @@ def _title(node: object) -> str:
 
 
 def _short(text: str) -> str:
-    return encodable(text[:_MOST_LETTERS])
+    return text if text.isascii() and len(text) <= _MOST_LETTERS else encodable(text[:_MOST_LETTERS])
 
 
 def _models(receipt: Receipt) -> MetricsModels:
@@ -97,4 +101,5 @@ def _models(receipt: Receipt) -> MetricsModels:
 
 
 def _ms(seconds: float) -> float:
-    return round(1000 * seconds, 2)
+    """Milliseconds with two places. ``round`` takes three times as long."""
+    return int(100_000 * seconds + 0.5) / 100

@@ -62,6 +62,7 @@ class Receipt:
     memory: PeakMemory = field(default_factory=PeakMemory)
     is_cold: bool = False
     ended: float | None = None
+    _timeline: list[tuple[Phase, float, float]] | None = None
     _node: NodeTime | None = None
     _node_began: float = 0.0
 
@@ -152,11 +153,28 @@ class Receipt:
 
     def timeline(self) -> list[tuple[Phase, float, float]]:
         """Each phase with its begin and its end, in order. They follow each other without a gap."""
+        if self._timeline is None:
+            found = self._timed()
+            self._timeline = found if self.ended is not None else None
+            return found
+        return self._timeline
+
+    def _timed(self) -> list[tuple[Phase, float, float]]:
         last = self.began + self.seconds
         ends = [start for _, start in self.marks[1:]] + [last]
         return [(phase, start, max(start, end)) for (phase, start), end in zip(self.marks, ends, strict=True)]
 
+    def phase_seconds(self) -> dict[Phase, float]:
+        """The seconds of each phase, in the order in which they first began."""
+        found: dict[Phase, float] = {}
+        for phase, start, end in self.timeline():
+            found[phase] = found.get(phase, 0.0) + end - start
+        return found
+
     def overlaps(self, name: str) -> list[Span]:
         """When ``name`` went on while the job was in a phase of another name. The spans do not overlap each other."""
+        spans = self.spans.get(name)
+        if not spans:
+            return []
         own = [(start, end) for phase, start, end in self.timeline() if phase == name]
-        return beside(self.spans.get(name, []), own, (self.began, self.began + self.seconds))
+        return beside(spans, own, (self.began, self.began + self.seconds))

@@ -7,14 +7,14 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, cast
 
 from worker.receipt.metrics import metrics_of
 from worker.receipt.receipt import Receipt
 from worker.settings import Settings
 
 Listener = Callable[[str, Receipt], None]
-_FULL = ("rss_peak_bytes", "cost", "versions")
+_IN_LOG: Final = ("start", "gpu_seconds", "bytes_in", "models", "vram_peak_bytes")
 
 
 class Versions(Protocol):
@@ -57,21 +57,23 @@ class Reports:
         for listener in self.listeners:
             listener(outcome, receipt)
 
-    def full(self, receipt: Receipt) -> dict[str, Any]:
-        """All that is known of a job, for the operator."""
-        metrics: dict[str, Any] = {**metrics_of(receipt)}
-        if receipt.memory.peak:
-            metrics["rss_peak_bytes"] = receipt.memory.peak
-        if self.price is not None:
-            metrics["cost"] = round(self.cost(receipt), 8)
-        return {**metrics, "versions": self.versions}
-
-    def for_caller(self, full: Mapping[str, Any]) -> dict[str, Any]:
-        """``metrics`` for the answer, of what ``full`` gave; empty if the answer has none."""
+    def for_caller(self, receipt: Receipt) -> dict[str, Any]:
+        """What an answer has as ``metrics``; empty if it has none."""
         if self._level == "off":
             return {}
-        hidden = () if self._level == "full" else _FULL
-        return {"metrics": {key: value for key, value in full.items() if key not in hidden}}
+        metrics = cast(dict[str, Any], metrics_of(receipt))
+        return metrics | self._for_operator(receipt) if self._level == "full" else metrics
+
+    def for_log(self, receipt: Receipt) -> dict[str, Any]:
+        """What the line about a job has. It has its seconds already, and the nodes would be too long."""
+        metrics = metrics_of(receipt)
+        return {key: metrics[key] for key in _IN_LOG if key in metrics} | self._for_operator(receipt)
+
+    def _for_operator(self, receipt: Receipt) -> dict[str, Any]:
+        known: dict[str, Any] = {"versions": self.versions}
+        if receipt.memory.peak:
+            known["rss_peak_bytes"] = receipt.memory.peak
+        return known if self.price is None else {**known, "cost": round(self.cost(receipt), 8)}
 
     def cost(self, receipt: Receipt) -> float:
         """What the job's GPU seconds have cost; 0 if no price is set."""

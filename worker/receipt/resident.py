@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 try:
@@ -12,16 +13,19 @@ except ImportError:  # This is no Unix.
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
+@functools.cache
+def _statm() -> int:
+    """The file that tells the process's memory, opened; -1 if the system has none."""
+    try:
+        return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # This is no Linux.
+        return -1
+
+
 def resident() -> int:
     """Bytes of the process that are in memory now; 0 if the system does not tell."""
-    try:
-        statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # This is no Linux.
-        return 0
-    try:
-        return int(os.read(statm, 128).split()[1]) * _PAGE
-    finally:
-        os.close(statm)
+    statm = _statm()
+    return int(os.pread(statm, 128, 0).split(None, 2)[1]) * _PAGE if statm >= 0 else 0
 
 
 def _highest() -> int:
