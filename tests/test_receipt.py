@@ -8,8 +8,9 @@ import contextlib
 import io
 import json
 import logging
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,18 @@ def test_full_has_the_cost_and_what_it_comes_from(worker: Worker, caplog: pytest
     }
 
 
+def test_the_peak_of_memory_is_that_of_the_job(worker: Worker) -> None:
+    """A picture of 4,000 by 4,000 takes 192 MB."""
+    with handling(worker, report_metrics="full") as handler:
+        small, _ = answered(handler, graphs.solid(0x301001))
+        large, _ = answered(handler, graphs.solid(0x301002, 4000, 4000))
+        answered(handler, graphs.solid(0x301003))  # When it begins, ComfyUI's cache still has the large one.
+        after, _ = answered(handler, graphs.solid(0x301004))
+    peaks = [answer["metrics"]["rss_peak_bytes"] for answer in (small, large, after)]
+    assert peaks[1] > peaks[0] + 190e6
+    assert peaks[2] < peaks[1] - 150e6
+
+
 def test_the_log_has_the_cost_while_answers_do_not(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "worker")
     with handling(worker, gpu_price_per_hour=2.69) as handler:
@@ -354,3 +367,50 @@ def test_spans_are_counted_once() -> None:
     assert joined([(4, 5), (0, 2), (1, 3), (5, 5)]) == [(0, 3), (4, 5)]
     assert beside([(0, 4), (3, 8)], [(2, 5)], (1, 7)) == [(1, 2), (5, 7)]
     assert total(beside([(0, 1)], [(0, 1)], (0, 9))) == 0
+
+
+def test_a_receipt_is_printed_and_drawn(
+    command: Callable[..., subprocess.CompletedProcess[str]], project: Path, tmp_path: Path
+) -> None:
+    graph = _chain(30)
+    graph["1000"]["_meta"]["title"] = "[red]$5_a^b$[/red]"
+    (tmp_path / "workflow.json").write_text(json.dumps(graph))
+    arguments = ("run", tmp_path / "workflow.json", "--out", tmp_path / "out", "--json")
+    done = command(*arguments, "--metrics", GPU_PRICE_PER_HOUR="3.60")
+    assert done.returncode == 0, done.stderr
+    for text in ("execution", "collection", "total", "SaveImage", "12 more nodes took", "at most: RSS", "cost 0.00"):
+        assert text in done.stderr, text
+    answer = json.loads(done.stdout)
+    assert answer["metrics"]["cost"] > 0
+    assert answer["metrics"]["start"] == "cold"
+    (tmp_path / "answer.json").write_text(done.stdout)
+    plot: list[str | Path] = [
+        project / "scripts" / "plot_receipt",
+        tmp_path / "answer.json",
+        "--out",
+        tmp_path / "receipt.png",
+    ]
+    drawn = subprocess.run(plot, capture_output=True, text=True, check=False)
+    assert drawn.returncode == 0, drawn.stderr
+    assert Image.open(tmp_path / "receipt.png").size[0] > 1000
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"images": []}', "has no 'metrics': is it an answer, and is REPORT_METRICS not off?"),
+        ("[1]", "has no 'metrics'"),
+        ("{", "is no JSON"),
+        (None, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_in_one_line(
+    project: Path, tmp_path: Path, content: str | None, told: str
+) -> None:
+    if content is not None:
+        (tmp_path / "a.json").write_text(content)
+    plot: list[str | Path] = [project / "scripts" / "plot_receipt", tmp_path / "a.json", "--out", tmp_path / "a.png"]
+    done = subprocess.run(plot, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert told in line

@@ -17,11 +17,12 @@ from rich.console import Console
 
 from worker.answer.result import Result
 from worker.cli.exit_code import ExitCode
+from worker.cli.metrics_table import print_metrics
 from worker.errors import InputsRefused, InvalidJob, JobInterrupted, StartError, WorkerError, WorkflowRejected
 from worker.job.from_python import make_job
 from worker.job.job import Job, Workflow
 from worker.progress.terminal import TerminalProgress
-from worker.settings import take_settings
+from worker.settings import Settings, take_settings
 from worker.worker import Worker
 
 
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     # Standard output is for the result. What nodes print goes to standard error.
     with contextlib.redirect_stdout(sys.stderr), TerminalProgress(console) as progress:
         start = time.perf_counter()
-        worker = Worker(take_settings().quiet(), say=progress.say)
+        worker = Worker(_settings(options), say=progress.say)
         worker.models_ahead.expect(job.workflow)
         with worker:
             started = time.perf_counter() - start
@@ -58,8 +59,15 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(_as_json(result, paths, seconds), indent=2))
     else:
         _print_result(result, paths, seconds)
+    if options.metrics:
+        print_metrics(result.metrics, console)
     worked = result.status == "success" and (paths or result.texts or not result.errors)
     return ExitCode.WORKED if worked else ExitCode.FAILED
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    settings = take_settings().quiet()
+    return settings.model_copy(update={"report_metrics": "full"}) if options.metrics else settings
 
 
 def _job(options: argparse.Namespace) -> Job:
@@ -162,6 +170,7 @@ def _as_json(result: Result, paths: list[Path], seconds: Mapping[str, float]) ->
         "errors": list(result.errors),
         "warnings": list(result.warnings),
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
+        **({"metrics": result.metrics} if result.metrics else {}),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -121,6 +122,8 @@ class MetricsPage:
         self._running.set_function(lambda: len(under_way))
         self._job_rss = gauge("job_rss_peak_bytes", "Most memory of the process during the last job")
         self._job_vram = gauge("job_vram_peak_bytes", "Most memory of the CUDA device that the last job allocated")
+        for each in (self._job_rss, self._job_vram):
+            each.set(math.nan)  # Until a job has ended that tells it.
         Info("comfy_worker_build", "Versions", registry=self._registry).info(self._reports.versions)
 
 

@@ -128,6 +128,8 @@ class Receipt:
     def _prompt_starts(self) -> None:
         global _any_has_run
         self.is_cold, _any_has_run = self.is_cold or not _any_has_run, True
+        if not self.memory.peak:
+            self.memory.begin()
         self.enter("execution")
 
     def _node_ends(self) -> float:
