@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,8 +16,10 @@ from worker.local_api.jobs import LocalJobs, QueueFull
 from worker.local_api.requests import BadRequest
 from worker.local_api.routes import router
 from worker.local_api.schema import request_schemas
-from worker.metrics.page import MetricsPage
 from worker.settings import Settings
+
+if TYPE_CHECKING:  # Prometheus's library is imported where the page is made.
+    from worker.metrics.page import MetricsPage
 
 _DESCRIPTION = """\
 RunPod's endpoint API, served by the worker itself on this machine. Every path also answers under `/v2/{endpoint}` and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -13,7 +13,9 @@ from worker.local_api.answers import Cancelled, Error, Health, JobStatus, Purged
 from worker.local_api.job import LocalJob, State
 from worker.local_api.jobs import LocalJobs
 from worker.local_api.requests import BadRequest, parse_request
-from worker.metrics.page import MetricsPage
+
+if TYPE_CHECKING:
+    from worker.metrics.page import MetricsPage
 
 _RUN_LIMIT_MB, _RUNSYNC_LIMIT_MB = 10.0, 20.0  # RunPod's.
 _WORKER = "local"
