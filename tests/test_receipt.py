@@ -317,6 +317,30 @@ def test_a_receipt_costs_no_answer(worker: Worker) -> None:
     assert refused["error_type"] == "answer_too_large"
 
 
+def test_the_dict_of_the_handler_keeps_the_limit_as_well(worker: Worker) -> None:
+    job = {"id": "job", "input": {"workflow": graphs.solid(0x300C01)}}
+    with handling(worker, report_metrics="off") as handler:
+        limit_mb = (len(asyncio.run(handler.reply(job)).output) + 300) / 1e6
+    with handling(worker) as handler:
+        assert set(asyncio.run(handler.answer(job, limit_mb=limit_mb))) == {"images"}
+        assert set(asyncio.run(handler.answer(job, limit_mb=1))) == {"images", "metrics"}
+
+
+def test_a_receipt_that_cannot_be_made_costs_no_answer(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("worker.receipt.reports.metrics_of", broken)
+    with handling(worker) as handler:
+        handler.reports.listeners.append(broken)
+        answer, _ = answered(handler, graphs.solid(0x300C03))
+    assert set(answer) == {"images"}
+    assert "The metrics of a job cannot be made" in caplog.text
+    assert "A job cannot be counted" in caplog.text
+
+
 def test_titles_are_the_callers_words_and_no_place_of_the_machine_is_told(worker: Worker, base_dir: Path) -> None:
     graph = graphs.through("TestRaises", 0x300D01)
     graph["3"]["_meta"] = {"title": "\ud800 <b>mine</b> /runpod-volume/x"}

@@ -36,7 +36,8 @@ API_DESCRIPTION = {
 }
 PIECES = {
     "the file", "The job", "an object", "an error", "another value", ": step … of …", "no key", "left out",
-    "text/plain; charset=utf-8", "content-type: application/json", "content-length: …", "connection: close", "%(levelname)s %(message)s",
+    "text/plain; charset=utf-8",
+    "content-type: application/json", "content-length: …", "connection: close", "%(levelname)s %(message)s",
 }  # fmt: skip
 ENDINGS_OF_OTHER_TEXTS = {
     "not a boolean",

@@ -77,13 +77,13 @@ class JobHandler:
     async def answer(self, raw: object, on_event: Listener | None = None, limit_mb: float | None = None) -> Answer:
         """Run one job. Returns what its caller gets."""
         async with self._log.record(raw) as record:
-            answer = record.answered(await self._answer(record, raw, on_event, limit_mb))
+            reply, answer = None, record.answered(await self._answer(record, raw, on_event, limit_mb))
             if limit_mb is not None:
                 try:
-                    await _step(_has_few_bytes(answer), lambda: encode(answer, limit_mb))
+                    reply = await _step(_has_few_bytes(answer), lambda: encode(answer, limit_mb))
                 except AnswerTooLarge as error:
                     answer = record.answered(error.answer() | record.warnings())
-            return answer | record.metrics()
+            return answer | record.metrics(reply, limit_mb)
 
     async def reply(self, raw: object, on_event: Listener | None = None, limit_mb: float | None = None) -> Reply:
         """Run one job. Returns the JSON that is sent to its caller."""

@@ -126,18 +126,24 @@ class JobRecord:
         enter("reply")
         return answer
 
-    def metrics(self) -> Answer:
-        """``metrics`` for the answer, and an empty dict if it has none. The measurement ends here."""
+    def metrics(self, reply: Reply | None, limit_mb: float | None) -> Answer:
+        """``metrics`` for the answer; an empty dict if it has none. The measurement ends here.
+
+        Args:
+            reply: the encoded answer without them; None if it is not limited.
+            limit_mb: the largest answer, in MB of 10⁶ bytes. They are left out if there is no room for them.
+        """
         if self._receipt is None:
             return {}
         self._receipt.end()
         metrics = self._reports.for_caller(self._receipt)
-        return {"metrics": metrics} if metrics else {}
+        has_room = reply is None or reply.has_room("metrics", metrics, limit_mb)
+        return {"metrics": metrics} if metrics and has_room else {}
 
     def measured(self, reply: Reply, limit_mb: float | None) -> Reply:
         """``reply`` with ``metrics``, if it has some and there is room for them."""
-        for key, value in self.metrics().items():
-            reply = reply.with_last(key, value, limit_mb)
+        for key, value in self.metrics(reply, limit_mb).items():
+            reply = reply.with_last(key, value)
         return reply
 
     async def __aenter__(self) -> JobRecord:

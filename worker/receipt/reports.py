@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
+import logging
 import platform
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -14,7 +16,22 @@ from worker.receipt.receipt import Receipt
 from worker.settings import Settings
 
 Listener = Callable[[str, Receipt], None]
+_log = logging.getLogger("worker")
 _IN_LOG: Final = ("start", "gpu_seconds", "bytes_in", "models", "vram_peak_bytes")
+
+
+def _or_nothing(make: Callable[[Reports, Receipt], dict[str, Any]]) -> Callable[[Reports, Receipt], dict[str, Any]]:
+    """``make`` that returns an empty dict where it would raise: no finished answer is lost for a receipt."""
+
+    @functools.wraps(make)
+    def safely(reports: Reports, receipt: Receipt) -> dict[str, Any]:
+        try:
+            return make(reports, receipt)
+        except Exception:  # noqa: BLE001
+            _log.exception("The metrics of a job cannot be made")
+            return {}
+
+    return safely
 
 
 class Versions(Protocol):
@@ -55,8 +72,12 @@ class Reports:
         receipt.end()
         self.under_way.discard(receipt)
         for listener in self.listeners:
-            listener(outcome, receipt)
+            try:
+                listener(outcome, receipt)
+            except Exception:  # noqa: BLE001 - no finished answer is lost for a receipt.
+                _log.exception("A job cannot be counted")
 
+    @_or_nothing
     def for_caller(self, receipt: Receipt) -> dict[str, Any]:
         """What an answer has as ``metrics``; empty if it has none."""
         if self._level == "off":
@@ -64,6 +85,7 @@ class Reports:
         metrics = cast(dict[str, Any], metrics_of(receipt))
         return metrics | self._for_operator(receipt) if self._level == "full" else metrics
 
+    @_or_nothing
     def for_log(self, receipt: Receipt) -> dict[str, Any]:
         """What the line about a job has. It has its seconds already, and the nodes would be too long."""
         metrics = metrics_of(receipt)
