@@ -59,7 +59,7 @@ def openapi_document() -> dict[str, Any]:
 def operations(paths: Schema) -> str:
     """A table with a row for each path: what it does and what it answers."""
     rows = [
-        (f"`{method.upper()} {path}`", operation["summary"], _kind(_content(operation["responses"]["200"])))
+        (f"`{method.upper()} {path}`", operation["summary"], _answer(operation["responses"]["200"]))
         for path, methods in paths.items()
         for method, operation in methods.items()
     ]
@@ -78,9 +78,9 @@ def http_errors(paths: Schema) -> str:
     return table(("status", "when"), [(f"`{code}`", found[code]) for code in sorted(found)])
 
 
-def _content(response: Schema) -> Schema:
-    schema: Schema = response["content"]["application/json"]["schema"]
-    return schema
+def _answer(response: Schema) -> str:
+    content = response["content"]
+    return _kind(content["application/json"]["schema"]) if "application/json" in content else "text"
 
 
 def fields(schema: Schema) -> str:

@@ -23,6 +23,9 @@ from worker.settings import load_settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+# Most tests compare whole answers, and no two have the same times. Those of metrics set it.
+os.environ.setdefault("REPORT_METRICS", "off")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU where there is none."""

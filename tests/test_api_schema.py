@@ -43,8 +43,8 @@ def closed(schema: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def url(worker: Worker) -> Iterator[str]:
-    """The address of a local API."""
-    with serving(worker) as address:
+    """The address of a local API, whose answers have all metrics that there are."""
+    with serving(worker, report_metrics="full", gpu_price_per_hour=2.69) as address:
         yield address
 
 
@@ -113,10 +113,10 @@ OUTCOMES: dict[str, tuple[Any, set[str]]] = {
 def test_every_outcome(url: str, check: Check, handle: Callable[[Any], dict[str, Any]], outcome: str) -> None:
     job_input, keys = OUTCOMES[outcome]
     ended = check("JobStatus", post(f"{url}/runsync", {"input": job_input}))
-    assert set(ended["output"]) == keys
+    assert set(ended["output"]) == keys | {"metrics"}
     assert ended["status"] == ("FAILED" if "error_type" in keys else "COMPLETED")
     answer = handle(job_input)
-    assert set(answer) - {"error"} == keys
+    assert set(answer) - {"error"} == keys | {"metrics"}
     assert answer.get("error") == ended.get("error")
     check("JobStatus", get(f"{url}/status/{ended['id']}"))
     check("Stream", get(f"{url}/stream/{ended['id']}"))

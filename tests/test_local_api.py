@@ -404,6 +404,7 @@ def test_the_document_describes_what_is_sent(url: str) -> None:
         "/cancel/{job_id}",
         "/purge-queue",
         "/health",
+        "/metrics",
     }
     assert {"JobRequest", "Policy", "JobStatus", "Error"} <= set(document["components"]["schemas"])
 

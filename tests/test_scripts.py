@@ -31,6 +31,7 @@ RUN_BY = {
     "make_docs": "test_scripts.py::test_make_docs",
     "make_tiny_checkpoint": "conftest.py::tiny_checkpoint",
     "plan_fleet": "test_plan_fleet.py::test_table_and_plot",
+    "plot_receipt": "test_receipt.py::test_a_receipt_is_printed_and_drawn",
     "review_nodes": "test_scripts.py::test_review_nodes",
     "serve": "test_scripts.py::test_serve",
     "soak": "test_soak.py::test_sixty_jobs",

@@ -79,6 +79,9 @@ DEFAULTS: dict[str, object] = {
     "local_api_hosts": (),
     "local_api_max_request_mb": None,
     "local_api_results_mb": 1024.0,
+    "report_metrics": "on",
+    "gpu_price_per_hour": None,
+    "metrics_port": 0,
     "runpod_log_level": "WARN",
     "public_key": None,
     "runpod_pod_id": None,
@@ -122,6 +125,12 @@ def test_a_variable_is_read_as_its_type(monkeypatch: pytest.MonkeyPatch, name: s
         ("COMFY_ARGS", "--a 'unclosed"),
         ("OUTPUT_FOLDERS", "grids,/etc"),
         ("OUTPUT_FOLDERS", "a/../../b"),
+        ("REPORT_METRICS", "yes"),
+        ("GPU_PRICE_PER_HOUR", "-1"),
+        ("GPU_PRICE_PER_HOUR", "$2.69"),
+        ("GPU_PRICE_PER_HOUR", "inf"),
+        ("METRICS_PORT", "70000"),
+        ("METRICS_PORT", "http"),
     ],
 )
 def test_what_cannot_be_read_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:

@@ -14,6 +14,9 @@ ON_OTHER_PAGES = {
     "worker/cli/options.py": "--help",
     "worker/answer/rich_display.py": "docs/python.md",
     "worker/progress/notebook.py": "docs/python.md",
+    "worker/metrics/page.py": "docs/metrics.md",
+    "worker/cli/metrics_table.py": "docs/metrics.md",
+    "worker/receipt/shape.py": "docs/api.md",
 }
 MARKS_IN_ERRORS_OF_OTHERS = {
     "out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory",
@@ -33,6 +36,7 @@ API_DESCRIPTION = {
 }
 PIECES = {
     "the file", "The job", "an object", "an error", "another value", ": step … of …", "no key", "left out",
+    "text/plain; charset=utf-8",
     "content-type: application/json", "content-length: …", "connection: close", "%(levelname)s %(message)s",
 }  # fmt: skip
 ENDINGS_OF_OTHER_TEXTS = {

@@ -60,6 +60,9 @@ class JobHandler:
 
     Both raise only ``WorkerDefunct``, if the job was not begun, and ``CancelledError``, once the job has stopped.
 
+    Attributes:
+        reports: tells of each job that has ended.
+
     Raises:
         SettingsError: the bucket's settings are not complete.
     """
@@ -68,29 +71,30 @@ class JobHandler:
         self._worker = worker
         self._buckets = Buckets(worker.settings, worker.state.output)
         self._log = JobLog(worker.settings, worker.runtime)
+        self.reports = self._log.reports
         self._secrets = worker.settings.secrets()
         self._machine_folders = worker.runtime.machine_folders() if worker.runtime else ()
 
     async def answer(self, raw: object, on_event: Listener | None = None, limit_mb: float | None = None) -> Answer:
         """Run one job. Returns what its caller gets."""
         async with self._log.record(raw) as record:
-            answer = record.answer = await self._answer(record, raw, on_event, limit_mb)
+            reply, answer = None, record.answered(await self._answer(record, raw, on_event, limit_mb))
             if limit_mb is not None:
                 try:
-                    await _step(_has_few_bytes(answer), lambda: encode(answer, limit_mb))
+                    reply = await _step(_has_few_bytes(answer), lambda: encode(answer, limit_mb))
                 except AnswerTooLarge as error:
-                    record.answer = error.answer() | record.warnings()
-            return record.answer
+                    answer = record.answered(error.answer() | record.warnings())
+            return answer | record.metrics(reply, limit_mb)
 
     async def reply(self, raw: object, on_event: Listener | None = None, limit_mb: float | None = None) -> Reply:
         """Run one job. Returns the JSON that is sent to its caller."""
         async with self._log.record(raw) as record:
-            answer = record.answer = await self._answer(record, raw, on_event, limit_mb)
+            answer = record.answered(await self._answer(record, raw, on_event, limit_mb))
             try:
-                return await _step(_has_few_bytes(answer), lambda: encode(answer, limit_mb))
+                reply = await _step(_has_few_bytes(answer), lambda: encode(answer, limit_mb))
             except Exception as error:  # noqa: BLE001 - the caller must get an answer.
-                record.answer = _failed(error) | record.warnings()
-                return encode(record.answer)
+                reply = encode(record.answered(_failed(error) | record.warnings()))
+            return record.measured(reply, limit_mb)
 
     async def _answer(
         self, record: JobRecord, raw: object, on_event: Listener | None, limit_mb: float | None

@@ -10,14 +10,17 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from worker.answer.reply import Answer
+from worker.answer.reply import Answer, Reply
 from worker.answer.result import Result
+from worker.embedded.runtime import Runtime
 from worker.errors import WorkerDefunct
 from worker.job.job import Job
 from worker.job.notices import notices
 from worker.logs import job_lines, one_line
 from worker.models.diagnosis import log_missing_models
 from worker.models.references import Catalog
+from worker.receipt.current import enter, measuring
+from worker.receipt.reports import Reports
 from worker.redact import encodable
 from worker.settings import Settings
 
@@ -31,18 +34,22 @@ class JobLog:
 
     Args:
         settings: the worker's.
-        catalog: what ComfyUI knows about model files; None if ComfyUI is a server elsewhere.
+        runtime: ComfyUI in this process; None if it is a server elsewhere.
+
+    Attributes:
+        reports: tells of each job that has ended.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog | None) -> None:
+    def __init__(self, settings: Settings, runtime: Runtime | None) -> None:
         self._search: ModelSearch | None = None
-        if settings.network_volume_debug and catalog is not None:
-            self._search = ModelSearch(settings.network_volume_path, catalog)
+        self.reports = Reports(settings, runtime)
+        if settings.network_volume_debug and runtime is not None:
+            self._search = ModelSearch(settings.network_volume_path, runtime)
 
     def record(self, raw: object) -> JobRecord:
         """The record of the job ``raw``, which need not be a valid job. Use it with ``async with``."""
         job_id = raw.get("id") if isinstance(raw, dict) else None
-        return JobRecord(job_id if isinstance(job_id, str) else "", self._search)
+        return JobRecord(job_id if isinstance(job_id, str) else "", self._search, self.reports)
 
 
 class ModelSearch:
@@ -81,21 +88,19 @@ class ModelSearch:
 
 
 class JobRecord:
-    """One job in the log.
+    """One job in the log, and its receipt, if it is measured."""
 
-    Attributes:
-        answer: the answer that the caller gets; None until there is one.
-    """
-
-    def __init__(self, job_id: str, search: ModelSearch | None) -> None:
-        self.answer: Answer | None = None
-        self._search = search
+    def __init__(self, job_id: str, search: ModelSearch | None, reports: Reports) -> None:
+        self._answer: Answer | None = None
+        self._search, self._reports = search, reports
+        self._receipt = reports.begin()
         self._job: Job | None = None
         self._began = self._collected = time.perf_counter()
         self._seconds: dict[str, float] = {}
         self._count = self._size = 0
         self._context = contextlib.ExitStack()
         self._context.enter_context(job_lines(job_id))
+        self._context.enter_context(measuring(self._receipt))
 
     def taken(self, job: Job) -> Job:
         """Note that the job is valid. From now on no log line shows its secrets."""
@@ -112,7 +117,34 @@ class JobRecord:
         """Note what the job produced, and that its delivery begins now."""
         self._collected, self._seconds = time.perf_counter(), dict(result.seconds)
         self._count, self._size = len(result.artifacts), result.size
+        enter("delivery")
         return result
+
+    def answered(self, answer: Answer) -> Answer:
+        """Note what the caller is to get, which is only encoded now."""
+        self._answer = answer
+        enter("reply")
+        return answer
+
+    def metrics(self, reply: Reply | None, limit_mb: float | None) -> Answer:
+        """``metrics`` for the answer; an empty dict if it has none. The measurement ends here.
+
+        Args:
+            reply: the encoded answer without them; None if it is not limited.
+            limit_mb: the largest answer, in MB of 10⁶ bytes. They are left out if there is no room for them.
+        """
+        if self._receipt is None:
+            return {}
+        self._receipt.end()
+        metrics = self._reports.for_caller(self._receipt)
+        has_room = reply is None or reply.has_room("metrics", metrics, limit_mb)
+        return {"metrics": metrics} if metrics and has_room else {}
+
+    def measured(self, reply: Reply, limit_mb: float | None) -> Reply:
+        """``reply`` with ``metrics``, if it has some and there is room for them."""
+        for key, value in self.metrics(reply, limit_mb).items():
+            reply = reply.with_last(key, value)
+        return reply
 
     async def __aenter__(self) -> JobRecord:
         return self
@@ -123,7 +155,9 @@ class JobRecord:
         if self._seconds:
             self._seconds["deliver"] = time.perf_counter() - self._collected
         with self._context:
-            outcome = _outcome(self.answer, kind)
+            outcome = _outcome(self._answer, kind)
+            if self._receipt is not None:
+                self._reports.end(outcome, self._receipt)
             if _log.isEnabledFor(logging.INFO):
                 self._tell(outcome)
             if self._search is not None and self._job is not None and outcome in _MAY_MISS_MODELS:
@@ -134,13 +168,16 @@ class JobRecord:
         parts = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
         files = f", {self._count} file(s), {self._size / 1e6:.2f} MB" if self._count else ""
         name = f"Job {one_line(self._job.id)}" if self._job else "A job"
+        measured = self._reports.for_log(self._receipt) if self._receipt is not None else {}
+        cost = f", cost {measured['cost']:.6f}" if "cost" in measured else ""
         fields = {
             "outcome": outcome,
             "seconds": {"total": round(total, 4)} | {key: round(value, 4) for key, value in seconds.items()},
             "files": self._count,
             "bytes": self._size,
+            **measured,
         }
-        text = f"{name}: {outcome} in {total:.3f} s" + (f" ({parts})" if parts else "") + files
+        text = f"{name}: {outcome} in {total:.3f} s" + (f" ({parts})" if parts else "") + files + cost
         _log.info(text, extra={"fields": fields})
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from worker.answer.outputs import collect
-from worker.answer.result import Result
+from worker.answer.result import Result, measured_run
 from worker.convert.node.definitions import Definitions
 from worker.embedded.backend import EmbeddedBackend
 from worker.embedded.read_ahead import ModelsAhead
@@ -36,6 +36,7 @@ from worker.job.from_python import ImageSource, make_job
 from worker.job.job import Job
 from worker.logs import log_notice
 from worker.models.diagnosis import log_volume
+from worker.receipt.reports import Reports
 from worker.settings import Settings, load_settings
 from worker.start_steps import STEPS
 from worker.workflows.folder import WorkflowFolder
@@ -200,12 +201,14 @@ class Worker:
 
     def run_job(self, job: Job, on_event: Listener | None = None) -> Result:
         """``run`` for a parsed job."""
-        return collect(self._begin(job, on_event).wait())
+        with measured_run(Reports(self.settings, self.runtime)) as measured:
+            return measured(collect(self._begin(job, on_event).wait()))
 
     async def arun_job(self, job: Job, on_event: Listener | None = None) -> Result:
         """``arun`` for a parsed job."""
-        ran = await self.run_graph(job, on_event)
-        return await asyncio.to_thread(collect, ran)
+        with measured_run(Reports(self.settings, self.runtime)) as measured:
+            ran = await self.run_graph(job, on_event)
+            return measured(await asyncio.to_thread(collect, ran))
 
     async def run_graph(
         self, job: Job, on_event: Listener | None = None, on_file: Callable[[Path], None] | None = None

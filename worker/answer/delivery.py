@@ -17,6 +17,7 @@ from worker.answer.result import Artifact, Result, Text
 from worker.answer.room import Content, inline_size, json_size, make_room
 from worker.answer.uploader import Uploader, UploadFailed
 from worker.errors import AnswerTooLarge, ErrorType, JobInterrupted, failure
+from worker.receipt.current import current, enter
 from worker.redact import Sent, encodable, masked
 
 GIVE_UP_S = 180.0  # Seconds for all uploads of a job, from the end of its graph.
@@ -61,6 +62,7 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
     else:
         beside = [texts, warnings, content.report]
         entries = _uploaded(content.artifacts, delivery.uploader, limit_mb, errors, beside)
+    _note_delivered([artifact for artifact, _ in entries])
     images = [entry for artifact, entry in entries if answer_key(artifact.key) == "images"]
     files = [entry for artifact, entry in entries if answer_key(artifact.key) == "files"]
     if errors and not (images or files or texts):
@@ -72,6 +74,11 @@ def make_answer(result: Result, delivery: Delivery) -> Answer:
     if result.error is not None:
         optional["error_type"] = result.error.error_type
     return answer | {key: value for key, value in optional.items() if value}
+
+
+def _note_delivered(artifacts: list[Artifact]) -> None:
+    if (receipt := current()) is not None:
+        receipt.counts.bytes_out = sum(artifact.size for artifact in artifacts)
 
 
 def _failed(result: Result, errors: list[str]) -> Answer:
@@ -116,6 +123,7 @@ def _uploaded(
 
     ``beside``: what else is in the answer.
     """
+    enter("upload")
     uploads = [_begun(uploader, artifact) for artifact in artifacts]
     deadline = time.monotonic() + GIVE_UP_S
     entries: list[_Entry | None] = [None] * len(artifacts)
@@ -125,6 +133,9 @@ def _uploaded(
             entries[index] = _entry(artifacts[index], "s3_url", _url(upload, deadline))
         except UploadFailed as failed:
             unstored.append((index, str(failed)))
+    enter("delivery")
+    if (receipt := current()) is not None:
+        receipt.counts.bucket_errors = len(unstored)
     left = float("inf")
     if unstored and limit_mb is not None:
         left = limit_mb * MB - json_size([entries, errors, beside]) - len(unstored) * _LINE

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic_core import to_json
+
 from worker.errors import AnswerTooLarge
 from worker.redact import encodable
 
@@ -29,6 +31,20 @@ class Reply:
 
     output: bytes | bytearray = field(repr=False)
     error: str | None = None
+
+    def has_room(self, key: str, value: object, limit_mb: float | None) -> bool:
+        """Whether one more key leaves the reply as small as ``limit_mb`` allows."""
+        return limit_mb is None or len(self.output) + len(to_json({key: value})) + _AROUND <= limit_mb * MB
+
+    def with_last(self, key: str, value: object) -> Reply:
+        """This reply with one more key at the end of ``output``.
+
+        A large ``output`` is not copied but extended, so this reply must not be used any more.
+        """
+        member = to_json({key: value})  # It takes a quarter of the time that ``json`` takes.
+        output = self.output if isinstance(self.output, bytearray) else bytearray(self.output)
+        output[-1:] = (b"," if len(output) > 2 else b"") + member[1:]
+        return Reply(output, self.error)
 
     def body(self, **more: object) -> bytes:
         """One JSON object: ``more``, then ``error`` if there is one, then ``output`` if it is not empty."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from worker.engine.graph_run import Status
 from worker.engine.workspace import Workspace
 from worker.errors import WorkerError
 from worker.images.formats import PNG, ImageFormat
+from worker.receipt.current import measuring
+from worker.receipt.reports import Reports
 from worker.redact import Sent
 
 if TYPE_CHECKING:
@@ -101,6 +104,7 @@ class Result:
         warnings: lines that may help, and change nothing else.
         ui: the ui dict of each node that has one, by node id, in types of JSON; empty unless the job asks for it.
         sent: what the caller has written.
+        metrics: where the time went, as in an answer; empty with ``REPORT_METRICS=off``.
 
     The files live as long as this object or one of its artifacts, or until ``close``.
     """
@@ -116,6 +120,7 @@ class Result:
     warnings: tuple[str, ...] = ()
     ui: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sent: Sent = field(default_factory=Sent, repr=False)
+    metrics: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -170,6 +175,22 @@ class Result:
         from worker.answer.rich_display import mime_bundle
 
         return mime_bundle(self)
+
+
+@contextlib.contextmanager
+def measured_run(reports: Reports) -> Iterator[Callable[[Result], Result]]:
+    """Within this context, a run is measured. Gives a function that adds ``metrics`` to its result."""
+    receipt = reports.begin()
+
+    def measured(result: Result) -> Result:
+        if receipt is None:
+            return result
+        receipt.counts.bytes_out = result.size
+        receipt.end()
+        return replace(result, metrics=reports.for_caller(receipt))
+
+    with measuring(receipt):
+        yield measured
 
 
 def _open(artifact: Artifact) -> Image | None:

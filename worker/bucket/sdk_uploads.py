@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from worker.answer.result import Artifact
 from worker.answer.uploader import UploadFailed
 from worker.bucket.trial import CONTENT
+from worker.receipt.current import current, span
 from worker.runpod.sdk import lend_keys, rp_upload
 from worker.settings import Settings
 
@@ -20,7 +21,7 @@ class SdkUploads:
 
     def __init__(self, job_id: str, settings: Settings) -> None:
         lend_keys(settings)
-        self._job_id = job_id
+        self._job_id, self._receipt = job_id, current()
         self._pool = ThreadPoolExecutor(4, "bucket-runpod")
 
     def begin(self, path: Path) -> None:
@@ -36,7 +37,8 @@ class SdkUploads:
 
     def _upload(self, path: Path) -> str:
         try:
-            return str(rp_upload.upload_image(self._job_id, str(path)))
+            with span("upload", self._receipt):
+                return str(rp_upload.upload_image(self._job_id, str(path)))
         except Exception as error:  # noqa: BLE001 - the SDK does not catch what boto3 raises.
             raise UploadFailed(type(error).__name__) from None
 

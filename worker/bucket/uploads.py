@@ -18,6 +18,7 @@ from worker.answer.kinds import media_type
 from worker.answer.result import Artifact
 from worker.answer.uploader import UploadFailed
 from worker.bucket.bucket import CONNECTIONS, Bucket
+from worker.receipt.current import current, span
 from worker.redact import encodable
 
 _MOST_OPEN = 64
@@ -51,6 +52,7 @@ class Uploads:
         self._root = os.path.realpath(root)
         self._begun: dict[str, tuple[_Stamp, Future[str]]] = {}
         self._lock = threading.Lock()
+        self._receipt = current()
         # Each job has a pool of its own, so that a server that hangs does not delay other jobs.
         self._pool = ThreadPoolExecutor(CONNECTIONS, "bucket")
         # The first client takes a third of a second, which passes while the graph runs.
@@ -104,7 +106,7 @@ class Uploads:
         if before is not None:  # Otherwise the older content could arrive last. Its upload already has a thread.
             wait([before])
         try:
-            with file or path.open("rb") as content:
+            with span("upload", self._receipt), file or path.open("rb") as content:
                 return self._bucket.store(f"{self._folder}/{encodable(name)}", content, media_type(name))
         except OSError as error:
             raise UploadFailed(error.strerror or type(error).__name__) from None

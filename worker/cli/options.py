@@ -25,6 +25,7 @@ examples:
   python -m worker run workflow.json --image photo.png --set 3.seed=42 --out results
   WORKFLOWS_DIR=workflows python -m worker run portrait --set "Positive prompt.text=a lake"
   python -m worker run request.json --json | jq '.files[].path'
+  GPU_PRICE_PER_HOUR=2.69 python -m worker run workflow.json --metrics
 """
 
 _SERVE_EPILOG = """\
@@ -106,6 +107,12 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "takes; may be repeated",
     )
     run.add_argument("--out", type=Path, default=Path("output"), metavar="DIR", help="where files go (default: output)")
+    run.add_argument(
+        "--metrics",
+        action="store_true",
+        help="show on standard error where the time went: phases, the slowest nodes, models, memory, and the cost if "
+        "GPU_PRICE_PER_HOUR is set",
+    )
     run.add_argument(
         "--json", action="store_true", help="print the result as JSON on standard output, and nothing else"
     )

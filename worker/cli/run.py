@@ -18,11 +18,12 @@ from rich.console import Console
 
 from worker.answer.result import Result
 from worker.cli.exit_code import ExitCode
+from worker.cli.metrics_table import print_metrics
 from worker.errors import InputsRefused, InvalidJob, JobInterrupted, StartError, WorkerError, WorkflowRejected
 from worker.job.from_python import make_job
 from worker.job.job import Job
 from worker.progress.terminal import TerminalProgress
-from worker.settings import take_settings
+from worker.settings import Settings, take_settings
 from worker.worker import Worker
 from worker.workflows.changes import check_nodes, typed_change
 from worker.workflows.folder import WorkflowFolder
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         InvalidJob, StartError, KeyboardInterrupt: ``worker.__main__`` prints them.
     """
-    settings = take_settings().quiet()
+    settings = _settings(options)
     job = _job(options, WorkflowFolder(settings))
     _check_out(options.out)
     # Handle SIGTERM like Ctrl-C, so that a workflow on a server elsewhere is stopped as well.
@@ -62,8 +63,15 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(_as_json(result, paths, seconds), indent=2))
     else:
         _print_result(result, paths, seconds)
+    if options.metrics:
+        print_metrics(result.metrics, console)
     worked = result.status == "success" and (paths or result.texts or not result.errors)
     return ExitCode.WORKED if worked else ExitCode.FAILED
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    settings = take_settings().quiet()
+    return settings.model_copy(update={"report_metrics": "full"}) if options.metrics else settings
 
 
 def _job(options: argparse.Namespace, folder: WorkflowFolder) -> Job:
@@ -123,6 +131,7 @@ def _as_json(result: Result, paths: list[Path], seconds: Mapping[str, float]) ->
         "errors": list(result.errors),
         "warnings": list(result.warnings),
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
+        **({"metrics": result.metrics} if result.metrics else {}),
     }
 
 

@@ -34,6 +34,7 @@ from worker.protocol.missing_classes import why_not_there
 from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome, blocked
 from worker.protocol.rejection import explain_rejection
 from worker.protocol.spelling import respell
+from worker.receipt.current import current, enter
 
 _log = logging.getLogger("worker")
 
@@ -132,6 +133,9 @@ class EmbeddedBackend:
                 folders.bring_in(run.workspace)
                 yield files
         finally:
+            enter("collection")
+            if (receipt := current()) is not None:
+                receipt.counts.vram_peak = self._runtime.memory.peak()
             self._job_memory.end()
             prompts.end_job()
             folders.take_out(run.workspace)
@@ -139,6 +143,7 @@ class EmbeddedBackend:
     def _attempt(self, turn: Turn, files: JobFiles) -> tuple[RunResult, NodeFailure | None]:
         """Run the graph. Returns its result, and the node's failure that ended it, if there is one."""
         run = turn.run
+        enter("validation")
         refuse_unchecked_links(run, self._runtime)
         graph = own_graph(run.workflow)
         respell(graph, run.staged, self._runtime.inputs_of, self._runtime.model_names)

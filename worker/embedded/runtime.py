@@ -166,6 +166,22 @@ class Runtime:
         except Exception:  # noqa: BLE001 - the driver raises errors of its own, if a container may not ask it.
             return False
 
+    def vram(self) -> dict[str, int]:
+        """Bytes of the CUDA device's memory: ``free`` and ``total``; empty without one, or if it does not tell."""
+        if self.memory.peak() is None:
+            return {}
+        try:
+            figures = self.memory.figures()
+        except RuntimeError:  # After a fatal error of the device.
+            return {}
+        return {"free": figures.free, "total": figures.total}
+
+    def versions(self) -> dict[str, str]:
+        """Versions of ``comfyui`` and ``torch``, and the name of the ``device``."""
+        management = self.main.comfy.model_management
+        name = management.get_torch_device_name(management.get_torch_device())
+        return {"comfyui": self.source.version, "torch": importlib.import_module("torch").__version__, "device": name}
+
     def device(self) -> dict[str, Any]:
         """``name`` and ``type``; ``free``, ``total``, ``ram_free``, ``ram_total`` in bytes; ``torch``: its version."""
         management = self.main.comfy.model_management

@@ -12,6 +12,7 @@ from typing import Any
 
 from worker.engine.graph_run import Backend, GraphRun, RunResult
 from worker.models.readahead.read_ahead import Ahead
+from worker.receipt.current import current, enter
 
 
 class PendingRun:
@@ -26,6 +27,7 @@ class PendingRun:
         self._ahead = ahead
         self._submitted = time.perf_counter()
         self._stage_s = self._submitted - began
+        enter("queue")
         try:
             self._future: Future[RunResult] = backend.submit(run)
         except BaseException:
@@ -80,6 +82,8 @@ class PendingRun:
         """
         run_s = time.perf_counter() - self._submitted
         self._ahead.stop(were_loaded=result.status == "success")
+        enter("collection")
+        self._ahead.note_in(current())
         return replace(result, seconds={"stage": self._stage_s, **self._ahead.seconds(), "run": run_s})
 
 

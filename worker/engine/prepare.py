@@ -19,6 +19,7 @@ from worker.job.job import Job
 from worker.job.notices import notices
 from worker.job.parse import parse_workflow
 from worker.job.prefixes import expand_prefixes
+from worker.receipt.current import current, enter
 from worker.redact import Sent, public_text
 from worker.settings import Settings
 from worker.workflows.changes import changed
@@ -41,6 +42,7 @@ def prepare_run(
     image_format = ImageFormat(
         job.output_format or settings.output_format, job.output_quality or settings.output_quality
     )
+    enter("staging")
     workspace = state.new_workspace()
     try:
         staged = stage(job.images, workspace.input, _input_limits(settings))
@@ -50,6 +52,8 @@ def prepare_run(
     time_limit = _time_limit(job, settings)
     # Here, so that validation, the metadata and the marks for ComfyUI's cache have the names that are used.
     workflow = expand_prefixes(job.workflow, job.extra_pnginfo)
+    if (receipt := current()) is not None:
+        on_event = receipt.follow(workflow, staged.size, on_event)
     return GraphRun(
         workflow, workspace, staged.hashes, key or None, on_event, image_format, on_file, time_limit,
         extra_pnginfo=job.extra_pnginfo,

@@ -16,6 +16,7 @@ from worker.engine.life import Life
 from worker.engine.time_limits import Patience, Signs, Watchdog
 from worker.engine.turn import Turn
 from worker.errors import BackendFailed, JobInterrupted, WorkerDefunct, WorkerError
+from worker.receipt.current import enter
 
 _log = logging.getLogger("worker")
 _MOST_TURNS_WITHOUT_REST = 20
@@ -194,6 +195,7 @@ class Turns:
     def _answer(self, turn: Turn) -> None:
         result: RunResult | None = None
         error: BaseException | None = None
+        enter("validation")
         try:
             result = self._perform(turn)
         except WorkerError as expected:

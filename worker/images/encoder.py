@@ -8,6 +8,7 @@ import itertools
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from worker.images.png import Chunk, Pixels, Strip, assemble, encode_strip, stri
 from worker.images.webp_jpeg import encode_webp_jpeg
 
 OnFile = Callable[[Path], None]
+OnEncoded = Callable[[float, float], None]
 
 _MAX_THREADS = 8
 _MOST_WAITING_BYTES = 256 * 1024**2
@@ -102,14 +104,15 @@ class JobImages:
     Args:
         encoder: the threads.
         on_file: called with each file that is complete, on any thread.
+        on_encoded: called, on any thread, with when a file's encoding began and ended, by ``time.perf_counter``.
 
     Attributes:
         warnings: a line for each thing that a file lacks.
     """
 
-    def __init__(self, encoder: ImageEncoder, on_file: OnFile | None) -> None:
+    def __init__(self, encoder: ImageEncoder, on_file: OnFile | None, on_encoded: OnEncoded | None = None) -> None:
         self._encoder = encoder
-        self._on_file = on_file
+        self._on_file, self._on_encoded = on_file, on_encoded
         self._encodings: list[Encoding] = []
         self.warnings: list[str] = []
 
@@ -130,6 +133,9 @@ class JobImages:
         strip_count = len(strip_rows(pixels)) if wanted.name == "png" and not is_small else 0
         chunks = png_chunks(texts) if strip_count else ()
         encoding = Encoding(path, pixels.shape, chunks, [None] * strip_count, self._on_file)
+        if (on_encoded := self._on_encoded) is not None:
+            began = time.perf_counter()
+            encoding.done.add_done_callback(lambda _: on_encoded(began, time.perf_counter()))
         if is_small:
             self._encodings.append(encoding)
             _encode_small(encoding, pixels, texts)
@@ -140,17 +146,16 @@ class JobImages:
 
     def _make_room(self, path: Path) -> None:
         """Wait for an earlier file of this name (``%batch_num%`` may repeat one), and if too many pixels wait."""
-        if not self._encodings:
-            return
         waiting = [encoding for encoding in self._encodings if not encoding.done.done()]
-        wait([encoding.done for encoding in waiting if encoding.path == path])
+        if waiting:
+            wait([encoding.done for encoding in waiting if encoding.path == path])
         if sum(math.prod(encoding.shape) for encoding in waiting) > _MOST_WAITING_BYTES:
             wait([waiting[0].done])
 
     def wait(self) -> None:
         """Wait until every file has its content."""
-        if self._encodings:
-            wait([encoding.done for encoding in self._encodings])
+        for encoding in self._encodings:
+            encoding.done.exception()  # Returns once it is done.
 
     def complete(self, count: int) -> list[Path]:
         """Wait for the last ``count`` files. Returns their paths; a PNG may have taken a file's place.

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from worker.errors import ErrorType
 from worker.local_api.job import State
+from worker.receipt.shape import Metrics
 
 ERROR_TYPES: dict[ErrorType, str] = {
     "invalid_input": "the request breaks a rule of its format",
@@ -58,6 +59,9 @@ class OutputText(TypedDict):
     key: NotRequired[Annotated[str, Field(description="Its key in the node's ui dict, if that is not `text`")]]
 
 
+_METRICS = "Where the time went, unless `REPORT_METRICS` is `off`"
+
+
 class Answer(TypedDict):
     """What a workflow gave."""
 
@@ -81,6 +85,7 @@ class Answer(TypedDict):
     status: NotRequired[
         Annotated[Literal["success_no_images"], Field(description="Nothing went wrong, and no image was saved")]
     ]
+    metrics: NotRequired[Annotated[Metrics, Field(description=_METRICS)]]
 
 
 class Failure(TypedDict):
@@ -89,6 +94,7 @@ class Failure(TypedDict):
     error_type: Annotated[ErrorType, Field(description="The kind of error")]
     details: NotRequired[Annotated[list[str], Field(description="A line for each thing that went wrong")]]
     warnings: NotRequired[Annotated[list[str], Field(description="Notices that change nothing else, a line for each")]]
+    metrics: NotRequired[Annotated[Metrics, Field(description=_METRICS)]]
 
 
 class Progress(TypedDict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -19,14 +19,20 @@ from worker.local_api.schema import request_schemas
 from worker.settings import Settings
 from worker.workflows.catalog import Catalog
 
+if TYPE_CHECKING:  # Prometheus's library is imported where the page is made.
+    from worker.metrics.page import MetricsPage
+
 _DESCRIPTION = """\
 RunPod's endpoint API, served by the worker itself on this machine. Every path also answers under `/v2/{endpoint}` and
 `/{endpoint}`, whatever the endpoint's id, so that RunPod's own clients need only another base URL.
 """
 
 
-def make_app(jobs: LocalJobs, settings: Settings, catalog: Catalog) -> FastAPI:
-    """Build the application on ``jobs`` and the workflows of ``catalog``."""
+def make_app(jobs: LocalJobs, settings: Settings, catalog: Catalog, metrics: MetricsPage | None = None) -> FastAPI:
+    """Build the application on ``jobs`` and the workflows of ``catalog``.
+
+    ``metrics``: the page for Prometheus; None only where nobody asks for it.
+    """
     app = _Api(
         title="comfy-worker local API",
         description=_DESCRIPTION,
@@ -37,6 +43,7 @@ def make_app(jobs: LocalJobs, settings: Settings, catalog: Catalog) -> FastAPI:
     )
     app.state.jobs, app.state.max_request_mb = jobs, settings.local_api_max_request_mb
     app.state.catalog = catalog
+    app.state.metrics = metrics
     app.include_router(router)
     app.include_router(router, prefix="/v2/{endpoint}", include_in_schema=False)
     app.include_router(router, prefix="/{endpoint}", include_in_schema=False)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.requests import ClientDisconnect
 
 from worker.errors import InvalidJob
@@ -25,6 +25,9 @@ from worker.local_api.job import LocalJob, State
 from worker.local_api.jobs import LocalJobs
 from worker.local_api.requests import BadRequest, parse_request
 from worker.workflows.catalog import Catalog
+
+if TYPE_CHECKING:
+    from worker.metrics.page import MetricsPage
 
 _RUN_LIMIT_MB, _RUNSYNC_LIMIT_MB = 10.0, 20.0  # RunPod's.
 _WORKER = "local"
@@ -152,6 +155,13 @@ async def workflow(name: Annotated[str, Path(description="The workflow's name")]
         return JSONResponse(await asyncio.to_thread(catalog.one, name))
     except InvalidJob as error:
         raise BadRequest(str(error), 404) from None
+
+
+@router.get("/metrics", response_class=PlainTextResponse, summary="Numbers for Prometheus")
+async def metrics(request: Request) -> Response:
+    page: MetricsPage = request.app.state.metrics
+    rendered = await asyncio.to_thread(page.rendered, request.headers.get("accept", ""))
+    return Response(rendered.content, headers={"content-type": rendered.content_type})
 
 
 def status_body(job: LocalJob) -> bytes:

@@ -24,6 +24,7 @@ from worker.local_api.job import LocalJob
 from worker.local_api.jobs import LocalJobs, Run
 from worker.local_api.routes import status_body
 from worker.local_api.webhooks import Webhooks
+from worker.metrics.page import MetricsPage
 from worker.readiness import expect_warm_up, make_ready
 from worker.settings import Settings
 from worker.worker import Worker
@@ -64,9 +65,17 @@ async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | No
         if job.webhook is not None:
             webhooks.post(job.webhook, status_body(job))
 
-    jobs = LocalJobs(_runs_with(worker), settings.worker_concurrency, settings.local_api_results_mb * 1e6, on_end)
+    handler = JobHandler(worker)
+    jobs = LocalJobs(
+        _runs_with(handler, settings.max_response_mb),
+        settings.worker_concurrency,
+        settings.local_api_results_mb * 1e6,
+        on_end,
+    )
+    catalog = Catalog(worker.workflows, worker.converted, worker.definitions)
+    metrics = MetricsPage(handler.reports, worker.runtime, lambda: jobs.counts()["inQueue"])
     config = uvicorn.Config(
-        make_app(jobs, settings, Catalog(worker.workflows, worker.converted, worker.definitions)),
+        make_app(jobs, settings, catalog, metrics),
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -93,9 +102,7 @@ def is_open(host: str, settings: Settings) -> bool:
     return settings.local_api_token is None and not ipaddress.ip_address(host).is_loopback
 
 
-def _runs_with(worker: Worker) -> Run:
-    handler, limit = JobHandler(worker), worker.settings.max_response_mb
-
+def _runs_with(handler: JobHandler, limit: float | None) -> Run:
     async def run(raw: dict[str, Any], on_event: Listener) -> Reply:
         try:
             return await handler.reply(raw, on_event, limit)

@@ -15,6 +15,7 @@ from typing import Any
 from worker.engine.graph_run import GraphRun
 from worker.engine.workspace import Workspace
 from worker.protocol.prompt_outcome import PromptOutcome, file_entries, with_entries
+from worker.receipt.current import enter
 from worker.remote.api import ComfyApi
 from worker.remote.http import ServerRefused, ServerUnreachable
 from worker.remote.names import job_folder, renamed, upload_target
@@ -39,6 +40,7 @@ def upload_inputs(
     Raises:
         JobInterrupted, ServerUnreachable, ServerRefused
     """
+    enter("transfer")
     there = job_folder(staged)
 
     def upload() -> dict[str, str]:
@@ -48,7 +50,9 @@ def upload_inputs(
             names[name] = api.upload(folder / name, filename, subfolder)
         return names
 
-    return renamed(graph, result_of(begun(upload), is_interrupted), there)
+    names = result_of(begun(upload), is_interrupted)
+    enter("validation")
+    return renamed(graph, names, there)
 
 
 def with_relative_names(api: ComfyApi, outcome: PromptOutcome) -> PromptOutcome:
@@ -82,6 +86,7 @@ def fetch_outputs(
     Raises:
         JobInterrupted
     """
+    enter("transfer")
     wanted: dict[Path, Mapping[str, Any]] = {}
     for entry in itertools.chain.from_iterable(file_entries(ui) for o in outcomes for ui in o.outputs.values()):
         target = _target(entry, run.workspace)

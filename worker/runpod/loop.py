@@ -38,11 +38,15 @@ class Loop:
     Args:
         worker: runs the jobs. The loop leaves when the worker drains or becomes defunct.
         board: tells the heartbeat process about the jobs.
+
+    Attributes:
+        reports: tells of each job that has ended.
     """
 
     def __init__(self, worker: Worker, board: Board) -> None:
         settings = worker.settings
         self._handler = JobHandler(worker)
+        self.reports = self._handler.reports
         self._life, self._freeze, self._board = worker.life, worker.freeze, board
         self._settings = settings
         self._refresh = settings.refresh_worker

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable, Iterator
 
 from worker.errors import BackendFailed
 from worker.logs import job_lines
@@ -35,7 +36,7 @@ def serve_runpod(settings: Settings) -> None:
     The heartbeat is started first: it must be forked while this process is small, without threads or a CUDA context.
 
     Raises:
-        StartError: ComfyUI cannot start.
+        StartError: ComfyUI cannot start, or METRICS_PORT cannot be used.
         BackendFailed: the worker is defunct, or a node that was stopped does not end.
     """
     RunPodLogger.level = settings.runpod_log_level
@@ -45,13 +46,27 @@ def serve_runpod(settings: Settings) -> None:
     board = Board(settings.worker_concurrency)
     start_heartbeat(LastWord(board, settings, worker.state).watch if settings.freeze_timeout_s else None)
     expect_warm_up(worker)
-    with worker:
+    with _metrics(settings) as show, worker:
         make_ready(worker)
         asyncio.run(run_fitness_checks())
         loop = Loop(worker, board)
+        show(loop, worker)
         worker.freeze.run(loop.run(), loop.has_jobs)
         if worker.life.failure is not None:
             raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}")
+
+
+@contextlib.contextmanager
+def _metrics(settings: Settings) -> Iterator[Callable[[Loop, Worker], None]]:
+    """Serve ``/metrics`` if the settings name a port. Gives a function that shows the jobs of a loop there."""
+    if not settings.metrics_port:
+        yield lambda _, __: None
+        return
+    from worker.metrics.page import MetricsPage  # Not needed without the port.
+    from worker.metrics.server import metrics_server
+
+    with metrics_server(settings) as show:
+        yield lambda loop, worker: show(MetricsPage(loop.reports, worker.runtime))
 
 
 def _log_sdk(_: RunPodLogger, message: object, message_level: str = "INFO", job_id: str | None = None) -> None:

@@ -76,6 +76,10 @@ def _megabytes(value: object) -> object:
     return text if text == "auto" else value
 
 
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
@@ -85,6 +89,7 @@ Flags = Annotated[tuple[str, ...], BeforeValidator(_split_flags)]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 FolderNames = Annotated[CommaList, AfterValidator(_folders_inside)]
 SafeNodes = Annotated[str, BeforeValidator(_safe_nodes)]
+ReportMetrics = Annotated[Literal["off", "on", "full"], BeforeValidator(_lower)]
 ServerAddress = Annotated[str, BeforeValidator(_server_address)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Megabytes = Annotated[Literal["auto"] | Annotated[float, Field(ge=0, allow_inf_nan=False)], BeforeValidator(_megabytes)]

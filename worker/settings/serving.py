@@ -1,4 +1,4 @@
-"""Settings of how the worker takes jobs.
+"""Settings of how the worker takes jobs, and what it tells of them.
 
 To add a setting, add a field here, its group and an example in docs/source/configuration.toml, and its Indonesian text
 in docs/source/configuration.id.toml. Then run scripts/make_docs.
@@ -9,11 +9,11 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from worker.settings.field import setting
-from worker.settings.readers import Boolean, CommaList
+from worker.settings.readers import Boolean, CommaList, ReportMetrics
 
 
 class ServingSettings(BaseModel):
-    """Where jobs come from, how many are held at once, and what follows each of them."""
+    """Where jobs come from, how many are held at once, what follows each of them, and what is told of it."""
 
     refresh_worker: Boolean = setting(
         False, "true or false", "On RunPod: stop the pod after each job, so that the next one finds a clean worker."
@@ -34,4 +34,26 @@ class ServingSettings(BaseModel):
         "names of environment variables with commas between them",
         "Variables that nodes must not see. The worker removes them from its environment when it has read its "
         "settings, as it does with its own keys.",
+    )
+    report_metrics: ReportMetrics = setting(
+        "on",
+        "off, on or full",
+        "Whether answers have `metrics`: how long each part of the job took, each node among them, and what it used. "
+        "`full`: also cost, memory of the process, and versions.",
+    )
+    gpu_price_per_hour: float | None = setting(
+        None,
+        "a number, 0 or above",
+        "What an hour of this worker costs, in the currency of your choice. Then the log has the cost of each job's "
+        "GPU seconds, as have `/metrics`, and answers with `REPORT_METRICS=full`.",
+        ge=0,
+        allow_inf_nan=False,
+    )
+    metrics_port: int = setting(
+        0,
+        "a port number",
+        "Where Prometheus reads `/metrics` of a worker that serves RunPod. The local API has it at its own port. 0: "
+        "nowhere.",
+        ge=0,
+        le=65535,
     )

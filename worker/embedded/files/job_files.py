@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from worker.engine.graph_run import GraphRun
 from worker.images.encoder import EncodeFailure, ImageEncoder, JobImages
 from worker.protocol.links import needed_nodes
 from worker.protocol.prompt_outcome import PromptOutcome, file_entries, with_entries
+from worker.receipt.current import current, enter
 
 _log = logging.getLogger("worker")
 
@@ -68,7 +70,9 @@ class JobFiles:
             run.staged, digest_key(run.api_key), run.workflow, run.image_format, run.extra_pnginfo, run.save_metadata
         )
         self.image_format = run.image_format
-        self.images = JobImages(shared.encoder, run.on_file)
+        receipt = current()
+        on_encoded = partial(receipt.note, "encode") if receipt is not None else None
+        self.images = JobImages(shared.encoder, run.on_file, on_encoded)
         self.runs_save_image = False
         self._shared, self._classes = shared, shared.classes
         self._on_file = run.on_file
@@ -152,7 +156,9 @@ class JobFiles:
 
     def end_prompt(self, outcome: PromptOutcome, graph: Mapping[str, Any]) -> PromptOutcome:
         """Wait until all files are complete, and add to ``outcome`` which are unnamed or could not be saved."""
+        enter("encode")
         reuse, failures = self._shared.reuse, self.images.finish()
+        enter("collection")
         if failures:
             complete, outcome = outcome, self._corrected(outcome, failures)
             reuse.forget([n for n in outcome.outputs if outcome.outputs[n] != complete.outputs[n]])

@@ -58,11 +58,14 @@ class DeviceMemory:
         if self._is_cuda:
             self._torch.cuda.reset_peak_memory_stats(self._device)
 
+    def peak(self) -> int | None:
+        """The most bytes that the job has allocated at once; None if the device is not a CUDA device."""
+        return int(self._torch.cuda.max_memory_allocated(self._device)) if self._is_cuda else None
+
     def figures(self) -> MemoryFigures:
         """The device's figures now."""
-        peak = int(self._torch.cuda.max_memory_allocated(self._device)) if self._is_cuda else None
         free, total = self._management.get_free_memory(self._device), self._management.get_total_memory(self._device)
-        return MemoryFigures(peak, int(free), int(total))
+        return MemoryFigures(self.peak(), int(free), int(total))
 
     def make_room(self) -> None:
         """Remove all models and all cached results, and empty the allocator's cache."""

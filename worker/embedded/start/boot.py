@@ -30,6 +30,7 @@ from worker.embedded.guards.paths import guard_paths
 from worker.embedded.guards.readers import guard_readers
 from worker.embedded.memory.device import DeviceMemory
 from worker.embedded.memory.plain_nodes import make_job_memory
+from worker.embedded.model_times import measure_models
 from worker.embedded.node_classes import NodeClasses
 from worker.embedded.pack_routes import PackRoutes
 from worker.embedded.prompts import PromptRunner
@@ -192,6 +193,7 @@ def _import_main(source: ComfySource, late: LateImports, *, on_pod: bool) -> Any
         if "cuda" in str(error).lower() or "nvidia" in str(error).lower():
             raise NoDevice(device_text(error, on_pod=on_pod)) from error
         raise StartError(f"ComfyUI {source.version} cannot be imported: {error}") from error
+    measure_models(main)
     late.end_of_core()
     return main
 

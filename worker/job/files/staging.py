@@ -36,10 +36,14 @@ class InputLimits:
 
 @dataclass(frozen=True)
 class Staged:
-    """``hashes``: content hash of each file by its name. ``warnings``: lines for the caller, who need not act."""
+    """``hashes``: content hash of each file by its name. ``warnings``: lines for the caller, who need not act.
+
+    ``size``: bytes of all files together.
+    """
 
     hashes: dict[str, str]
     warnings: tuple[str, ...] = ()
+    size: int = 0
 
 
 class _Refusal(Exception):
@@ -57,12 +61,14 @@ def stage(images: Iterable[InputImage], folder: Path, limits: InputLimits) -> St
     hashes: dict[str, str] = {}
     details, warnings = [], []
     decoded: dict[str, int] = {}
+    bytes_in = 0
     fetched = _fetch(images, limits)
     for image in images:
         try:
             data = fetched.get(image.name, image.data)
             checked, content = _checked(image.name, data, limits)
             hashes[image.name] = _write(folder, image.name, checked)
+            bytes_in += len(checked)
             if content.remark:
                 warnings.append(f"Input file '{image.name}': {content.remark}")
             decoded[image.name] = decoded_size(checked, content, films=limits.counts_films) if limits.max_decoded else 0
@@ -75,7 +81,7 @@ def stage(images: Iterable[InputImage], folder: Path, limits: InputLimits) -> St
         largest = max(decoded, key=lambda name: decoded[name])
         who = f"The input files have {size / 1e6:,.0f} MB when they are decoded (the largest: {largest})"
         raise JobTooLarge(who, limits.max_decoded)
-    return Staged(hashes, tuple(warnings))
+    return Staged(hashes, tuple(warnings), bytes_in)
 
 
 def _fetch(images: tuple[InputImage, ...], limits: InputLimits) -> dict[str, bytes | FetchFailed]:

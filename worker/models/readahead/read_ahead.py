@@ -15,6 +15,7 @@ from worker.logs import one_line
 from worker.models.damage import size_text
 from worker.models.readahead.names import NamedModel, Workflow, in_order_of_need, named_models
 from worker.models.readahead.reader import Reader, Reading
+from worker.receipt.receipt import Receipt
 
 # So much of the memory that is free may be filled. ComfyUI needs some for the weights that it makes of a file.
 _SHARE = 0.7
@@ -62,6 +63,11 @@ class Ahead:
     def seconds(self) -> dict[str, float]:
         """The job's seconds of ``read_ahead``; empty if nothing was read."""
         return {"read_ahead": self.reading.seconds} if self.reading.done else {}
+
+    def note_in(self, receipt: Receipt | None) -> None:
+        """Note in the receipt of the job when it was read, if anything was."""
+        if receipt is not None and self.reading.done:
+            receipt.note("model_read_ahead", *self.reading.span)
 
     def __enter__(self) -> Self:
         return self

@@ -36,9 +36,15 @@ class Reading:
         self._began, self._last = time.perf_counter(), 0.0
 
     @property
+    def span(self) -> tuple[float, float]:
+        """When it began, and when the last piece was read, by ``time.perf_counter``. Equal if none was."""
+        return self._began, max(self._began, self._last)
+
+    @property
     def seconds(self) -> float:
         """From its begin to the last piece that was read; 0 if none was."""
-        return max(0.0, self._last - self._began)
+        began, last = self.span
+        return last - began
 
     def note(self, count: int) -> None:
         """Count ``count`` more bytes as read."""

@@ -1,0 +1,1 @@
+"""Tells Prometheus about the worker and its jobs."""
