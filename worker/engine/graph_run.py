@@ -45,6 +45,7 @@ class GraphRun:
         save_metadata: whether image files carry the graph.
         warnings: lines for the caller that change nothing else.
         report_ui: whether the answer has the ui dict of every node.
+        preview_every_s: seconds between two previews of what a sampler makes; 0: none are asked for.
     """
 
     workflow: Workflow = field(repr=False)
@@ -59,6 +60,7 @@ class GraphRun:
     save_metadata: bool = True
     warnings: tuple[str, ...] = ()
     report_ui: bool = False
+    preview_every_s: float = 0.0
 
     def public(self, text: str, max_length: int = 2000) -> str:
         """``text`` as the caller may read it: see ``public_text``. What the request holds stays, but for its key."""

@@ -50,6 +50,7 @@ def prepare_run(
         save_metadata=settings.save_metadata if job.save_metadata is None else job.save_metadata,
         warnings=(*notices(job), *staged.warnings, *_without_effect(job, settings)),
         report_ui=settings.report_ui if job.report_ui is None else job.report_ui,
+        preview_every_s=settings.progress_interval_s if settings.progress_previews and on_event else 0.0,
     )  # fmt: skip
 
 

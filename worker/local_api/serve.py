@@ -94,10 +94,11 @@ def is_open(host: str, settings: Settings) -> bool:
 
 def _runs_with(worker: Worker) -> Run:
     handler, limit = JobHandler(worker), worker.settings.max_response_mb
+    shows_progress = worker.settings.progress_interval_s > 0
 
     async def run(raw: dict[str, Any], on_event: Listener) -> Reply:
         try:
-            return await handler.reply(raw, on_event, limit)
+            return await handler.reply(raw, on_event if shows_progress else None, limit)
         except WorkerDefunct as error:
             return encode(error.answer())
 

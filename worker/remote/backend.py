@@ -125,7 +125,7 @@ class WebsocketBackend:
         def on_end(outcome: PromptOutcome) -> None:
             self._leftovers.note_ended(outcome.prompt_id)
             outcomes.append(outcome)
-            tell(run.on_event, PromptEnded(outcome.prompt_id, outcome.status))
+            tell(run.on_event, PromptEnded(outcome.prompt_id, outcome.status, not follower.others_wait))
 
         follower = Follower(self.api, self._socket, self._reconnecting, lambda: turn.interrupted, on_frame)
         try:
