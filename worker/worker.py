@@ -35,7 +35,8 @@ from worker.job.from_python import ImageSource, make_job
 from worker.job.job import Job
 from worker.logs import log_notice
 from worker.models.diagnosis import log_volume
-from worker.progress.watched import ProgressSource
+from worker.progress.history import History
+from worker.progress.watched import watched
 from worker.settings import Settings, load_settings
 from worker.start_steps import STEPS
 
@@ -68,7 +69,7 @@ class Worker:
         self._backend: Backend | None = None
         self.runtime: Runtime | None = None
         self.models_ahead = ModelsAhead(self.settings)
-        self._progress = ProgressSource(self.settings)
+        self._history = History()
         self.life = Life()
         self.freeze = FreezeWatch(self.settings.freeze_timeout_s)
 
@@ -232,7 +233,7 @@ class Worker:
         backend, job = self._opened(), self.converted(job)
         self._policy.check(job.workflow, self.runtime.runs_as if self.runtime else str)
         began = time.perf_counter()
-        on_event = self._progress.watched(job.workflow, on_event, (job.api_key, *self.settings.secrets()))
+        on_event = watched(job.workflow, on_event, self.settings, self._history, job.api_key)
         with self.models_ahead.begin(job.workflow) as ahead:
             run = prepare_run(job, self.settings, self.state, on_event, on_file)
             return PendingRun(run, backend, began, ahead)

@@ -172,7 +172,7 @@ class JobProgress:
 
 
 def _short(number: float) -> float:
-    return int(number) if number.is_integer() and abs(number) < 1e15 else number
+    return int(number) if abs(number) < 1e15 and number == int(number) else number
 
 
 def _megabytes(loading: ModelLoading) -> dict[str, float]:

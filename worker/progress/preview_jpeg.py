@@ -21,7 +21,9 @@ def preview_jpeg(image: Image.Image) -> bytes | None:
     """
     if not 0 < image.width * image.height <= _MOST_PIXELS:
         return None
-    small = image.copy() if max(image.size) <= MAX_SIDE else _shrunk(image, MAX_SIDE)
+    small = image if image.mode in ("RGB", "L") else image.convert("RGB")
+    if max(small.size) > MAX_SIDE:
+        small = _shrunk(small, MAX_SIDE)
     while True:
         for quality in _QUALITIES:
             if len(content := _encoded(small, quality)) <= MAX_BYTES:
@@ -37,5 +39,5 @@ def _shrunk(image: Image.Image, side: int) -> Image.Image:
 
 def _encoded(image: Image.Image, quality: int) -> bytes:
     target = io.BytesIO()
-    (image if image.mode in ("RGB", "L") else image.convert("RGB")).save(target, "JPEG", quality=quality)
+    image.save(target, "JPEG", quality=quality)
     return target.getvalue()

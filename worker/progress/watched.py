@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,29 +18,28 @@ from worker.settings import Settings
 _log = logging.getLogger("worker")
 
 
-class ProgressSource:
-    """What all jobs of a worker share for their progress: the settings, and the times of earlier runs."""
+def watched(
+    workflow: Mapping[str, Any],
+    on_event: Listener | None,
+    settings: Settings,
+    history: History,
+    api_key: str | None = None,
+) -> Listener | None:
+    """A listener that completes the events of one job, and passes them to ``on_event``.
 
-    def __init__(self, settings: Settings) -> None:
-        self._interval_s = settings.progress_interval_s
-        self._previews = settings.progress_previews
-        self._history = History()
+    Without a listener, or with ``PROGRESS_INTERVAL_S=0``, this is ``on_event`` itself, and nothing is measured.
 
-    def watched(
-        self, workflow: Mapping[str, Any], on_event: Listener | None, secrets: Iterable[str | None]
-    ) -> Listener | None:
-        """A listener that completes the events of one job, and passes them to ``on_event``.
-
-        Without a listener, or with ``PROGRESS_INTERVAL_S=0``, this is ``on_event`` itself, and nothing is measured.
-
-        Args:
-            workflow: the job's graph.
-            on_event: the job's listener.
-            secrets: texts that no title may show.
-        """
-        if on_event is None or not self._interval_s:
-            return on_event
-        return _Watched(workflow, on_event, tuple(secrets), self._history, self._interval_s if self._previews else 0)
+    Args:
+        workflow: the job's graph.
+        on_event: the job's listener.
+        settings: the worker's. No title shows one of its secrets.
+        history: what earlier runs of the worker took.
+        api_key: the caller's key, which no title shows either.
+    """
+    if on_event is None or not settings.progress_interval_s:
+        return on_event
+    preview_s = settings.progress_interval_s if settings.progress_previews else 0.0
+    return _Watched(workflow, on_event, (api_key, *settings.secrets()), history, preview_s)
 
 
 class _Watched:
