@@ -295,7 +295,8 @@ def test_a_title_is_one_short_line_without_secrets(title: object, shown: str) ->
 
 
 def test_titles_that_are_none() -> None:
-    for node in ({}, {"_meta": None}, {"_meta": "x"}, {"_meta": []}, {"_meta": {}}):
+    nodes: list[dict[str, Any]] = [{}, {"_meta": None}, {"_meta": "x"}, {"_meta": []}, {"_meta": {}}]
+    for node in nodes:
         assert node_title({"1": node}, "1") == ""
     assert node_title({}, "1") == ""
 
@@ -323,7 +324,9 @@ def test_each_mode_becomes_a_small_jpeg(mode: str) -> None:
 
 
 def test_noise_becomes_coarser_or_smaller_until_it_fits() -> None:
-    noise = Image.merge("RGB", [Image.frombytes("L", (2000, 1500), random.Random(seed).randbytes(3_000_000)) for seed in (1, 2, 3)])
+    noise = Image.merge(
+        "RGB", [Image.frombytes("L", (2000, 1500), random.Random(seed).randbytes(3_000_000)) for seed in (1, 2, 3)]
+    )
     content = preview_jpeg(noise)
     assert content is not None
     assert len(content) <= MAX_BYTES
@@ -360,7 +363,7 @@ def test_previews_are_encoded_if_asked_for_and_seldom(clock: Clock) -> None:
 
 def test_a_preview_that_is_no_picture_is_passed_on() -> None:
     listen, told = listening(progress_previews=True)
-    listen(Preview("3", "no picture"))
+    listen(Preview("3", "no picture"))  # type: ignore[arg-type]
     assert isinstance(told[0], Preview)
     assert told[0].jpeg is None
 

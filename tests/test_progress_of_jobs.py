@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,7 +14,6 @@ from typing import Any
 
 import graphs
 import pytest
-import requests
 from local_api import get, post, request, serving
 from PIL import Image, ImageChops, ImageStat
 from websocket_jobs import Running, client_of, stop, wait_for
@@ -59,7 +60,7 @@ class Followed:
 
 def previews_color(steps: int, color: int, side: int = 64, step_s: float = 0.05) -> dict[str, Any]:
     """A workflow whose node shows previews: left ``color``, right its complement."""
-    return graphs.through("TestShowsPreviews", steps=steps, step_s=step_s, color=color, side=side)
+    return graphs.through("TestShowsPreviews", steps=steps, step_s=step_s, shown=color, side=side)
 
 
 def decoded(report: dict[str, Any]) -> Image.Image:
@@ -153,7 +154,7 @@ def test_a_node_that_reports_oddly_does_no_harm(previewing: Worker, kind: str) -
         assert previewing.run(graph, on_event=followed).status == "success"
     finally:
         followed.check()
-    requests.models.complexjson.dumps(followed.reports, allow_nan=False)
+    json.dumps(followed.reports, allow_nan=False)
     for report in followed.reports:
         if "preview" in report:
             assert max(decoded(report).size) <= MAX_SIDE
@@ -250,8 +251,6 @@ def test_a_cold_model_is_told_with_its_megabytes(worker: Worker, base_dir: Path,
     followed = Followed()
     try:
         with copy.open("rb") as file:
-            import os
-
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         without_ahead = worker.models_ahead._read_ahead
@@ -335,9 +334,8 @@ def test_a_result_that_is_kept_holds_no_preview(worker: Worker) -> None:
 def test_previews_of_a_server_need_no_flag(settings: Settings, base_dir: Path, tiny_checkpoint: Path,
                                            worker: Worker) -> None:  # fmt: skip
     """ComfyUI 0.33.0 takes the method from the prompt; 0.3.75 does not, and shows none."""
-    from comfy_server import ComfyServer
-
     import latent_preview
+    from comfy_server import ComfyServer
 
     with ComfyServer(base_dir, ["--disable-metadata"]) as server:
         previews = {"progress_previews": True, "progress_interval_s": 0.1}

@@ -13,20 +13,21 @@ from .faults import OnImage
 
 
 class ShowsPreviews(OnImage):
-    """Takes ``steps`` steps of ``step_s`` seconds, each with a preview: left ``color``, right its complement."""
+    """Takes ``steps`` steps of ``step_s`` seconds, each with a preview: left ``shown``, right its complement."""
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
-        return {"required": {"image": ("IMAGE",), "steps": ("INT", {}), "step_s": ("FLOAT", {}), "color": ("INT", {})},
+        number = ("INT", {"max": 0xFFFFFF})
+        return {"required": {"image": ("IMAGE",), "steps": number, "step_s": ("FLOAT", {}), "shown": number},
                 "optional": {"side": ("INT", {"default": 64, "max": 100_000})}}  # fmt: skip
 
-    def run(self, image: Any, steps: int, step_s: float, color: int, side: int = 64) -> tuple[Any]:
-        shown = Image.new("RGB", (side, side), _rgb(color))
-        shown.paste(_rgb(0xFFFFFF - color), (side // 2, 0, side, side))
+    def run(self, image: Any, steps: int, step_s: float, shown: int, side: int = 64) -> tuple[Any]:
+        picture = Image.new("RGB", (side, side), _rgb(shown))
+        picture.paste(_rgb(0xFFFFFF - shown), (side // 2, 0, side, side))
         bar = comfy.utils.ProgressBar(steps)
         for step in range(steps):
             time.sleep(step_s)
-            bar.update_absolute(step + 1, steps, ("JPEG", shown, 512))
+            bar.update_absolute(step + 1, steps, ("JPEG", picture, 512))
         return (image,)
 
 
@@ -40,7 +41,7 @@ class ReportsOddly(OnImage):
     def run(self, image: Any, kind: str, times: int) -> tuple[Any]:
         send: Any = comfy.utils.PROGRESS_BAR_HOOK
         nan, infinite = float("nan"), float("inf")
-        pairs = {
+        pairs: dict[str, list[Any]] = {
             "nan": [(nan, 20), (3, nan), (nan, nan), (infinite, infinite), (-infinite, 5)],
             "zero": [(0, 0), (5, 0), (5, -3)],
             "over": [(30, 20), (10**400, 20), (-5, 20), (1e300, 1e-300)],
@@ -58,7 +59,7 @@ class ReportsOddly(OnImage):
         return (image,)
 
 
-_PREVIEWS = {
+_PREVIEWS: dict[str, Any] = {
     "huge": lambda: ("JPEG", Image.new("RGB", (8000, 8000), "red"), 512),
     "float": lambda: ("JPEG", Image.new("F", (64, 64), 0.5), 512),
     "deep": lambda: ("JPEG", Image.new("I;16", (64, 64), 500), 512),

@@ -15,7 +15,6 @@ from worker.settings.comfyui import ComfyUiSettings
 from worker.settings.images import ImageSettings
 from worker.settings.jobs import JobSettings
 from worker.settings.local_api import LocalApiSettings
-from worker.settings.progress import ProgressSettings
 from worker.settings.runpod import RunpodSettings
 from worker.settings.serving import ServingSettings
 from worker.settings.volume import VolumeSettings
@@ -25,7 +24,6 @@ class Settings(
     # In reverse order, since pydantic takes the fields of the last class first.
     RunpodSettings,
     LocalApiSettings,
-    ProgressSettings,
     ServingSettings,
     BucketSettings,
     VolumeSettings,
