@@ -6,7 +6,6 @@ import io
 import json
 import random
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import graphs
@@ -48,11 +47,11 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     for module in ("job_progress", "node_time", "watched"):
         monkeypatch.setattr(f"worker.progress.{module}.time", clock)
-    yield clock
+    return clock
 
 
 def test_a_workflow_from_start_to_end() -> None:
@@ -255,8 +254,11 @@ def test_the_shape_of_a_graph_leaves_out_what_makes_another_picture() -> None:
 
 
 def test_odd_graphs_have_a_shape() -> None:
-    odd = {"\ud800": {"class_type": "\udfff", "inputs": {"steps": float("nan"), "a": [[], {}], "b": [1], "w": None}},
-           "2": {"class_type": "X"}, "3": {"class_type": "Y", "inputs": {"width": 10**400, "model": "m" * 10**7}}}  # fmt: skip
+    odd: dict[str, Any] = {
+        "\ud800": {"class_type": "\udfff", "inputs": {"steps": float("nan"), "a": [[], {}], "b": [1], "w": None}},
+        "2": {"class_type": "X"},
+        "3": {"class_type": "Y", "inputs": {"width": 10**400, "model": "m" * 10**7}},
+    }
     assert graph_shape(odd) == graph_shape(dict(odd))
 
 

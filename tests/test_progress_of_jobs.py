@@ -80,7 +80,7 @@ def is_near(picture: Image.Image, place: float, color: int) -> bool:
 
 @both
 def test_a_sampler_of_twenty_steps(worker: Worker, tiny_checkpoint: Path) -> None:
-    graph = graphs.text_to_image(steps=20, seed=31)
+    graph = graphs.text_to_image(steps=20, seed=31, size=32)
     graph["3"]["_meta"] = {"title": "Paint the lake"}
     first = Followed()
     assert worker.run(graph, on_event=first).status == "success"
@@ -160,8 +160,8 @@ def test_a_node_that_reports_oddly_does_no_harm(previewing: Worker, kind: str) -
             assert max(decoded(report).size) <= MAX_SIDE
 
 
-def test_a_million_updates_do_not_hold_the_job_up(worker: Worker) -> None:
-    graph = graphs.through("TestReportsOddly", color=0x0000F1, kind="many", times=200_000)
+def test_very_many_updates_do_not_hold_the_job_up(worker: Worker) -> None:
+    graph = graphs.through("TestReportsOddly", color=0x0000F1, kind="many", times=20_000)
     began = time.monotonic()
     worker.run(graph)
     alone = time.monotonic() - began
@@ -188,13 +188,13 @@ def test_previews_show_what_the_node_shows(previewing: Worker) -> None:
 @both
 def test_previews_of_a_sampler_are_those_of_comfyui(previewing: Worker, tiny_checkpoint: Path) -> None:
     followed = Followed()
-    previewing.run(graphs.text_to_image(steps=20, seed=41, size=128), on_event=followed)
+    previewing.run(graphs.text_to_image(steps=4, seed=41), on_event=followed)
     shown = [event for event in followed.events if isinstance(event, Preview) and event.jpeg]
     assert shown
     for event in shown:
         assert event.jpeg is not None
         picture = Image.open(io.BytesIO(event.jpeg)).convert("RGB")
-        assert picture.size == event.image.size == (16, 16), "a pixel of the latent is one of the preview"
+        assert picture.size == event.image.size == (8, 8), "a pixel of the latent is one of the preview"
         difference = ImageStat.Stat(ImageChops.difference(picture, event.image.convert("RGB"))).mean
         assert max(difference) < 30
         assert max(ImageStat.Stat(picture).stddev) > 5, "it is no plain picture"
@@ -213,11 +213,11 @@ def test_a_decoder_of_taesd_is_used_where_it_is(previewing: Worker, base_dir: Pa
     save_file(decoder, folder / "taesd_decoder.safetensors")
     try:
         followed = Followed()
-        previewing.run(graphs.text_to_image(steps=3, seed=42, size=128), on_event=followed)
+        previewing.run(graphs.text_to_image(steps=2, seed=42), on_event=followed)
     finally:
         shutil.rmtree(folder)
     sizes = {event.image.size for event in followed.events if isinstance(event, Preview)}
-    assert sizes == {(128, 128)}, "TAESD decodes to full size"
+    assert sizes == {(64, 64)}, "TAESD decodes to full size"
     assert any("preview" in report for report in followed.reports)
 
 
