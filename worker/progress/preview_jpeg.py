@@ -39,5 +39,6 @@ def _shrunk(image: Image.Image, side: int) -> Image.Image:
 
 def _encoded(image: Image.Image, quality: int) -> bytes:
     target = io.BytesIO()
-    image.save(target, "JPEG", quality=quality)
+    # Colours of full size: each pixel of a latent stands for 64 of the picture.
+    image.save(target, "JPEG", quality=quality, subsampling=0)
     return target.getvalue()
