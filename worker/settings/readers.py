@@ -78,7 +78,7 @@ def _megabytes(value: object) -> object:
 
 def _interval(seconds: float) -> float:
     if 0 < seconds < 0.1:
-        raise ValueError("too short")
+        raise ValueError("not an interval")
     return seconds
 
 
