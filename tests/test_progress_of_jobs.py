@@ -137,17 +137,22 @@ def test_an_expansion_an_error_and_a_stop(worker: Worker) -> None:
 def test_prompts_that_a_node_queues_are_one_job(worker: Worker) -> None:
     followed = Followed()
     worker.run({"1": graphs.node("TestQueuesAgain", times=3)}, on_event=followed)
-    followed.check()
+    if worker.runtime is not None:  # Whether more prompts come, a server tells by its queue only, and at times late.
+        followed.check()
+        ended = [event.is_last for event in followed.events if isinstance(event, PromptEnded)]
+        assert ended == [False, False, True]
     begun = [event.goes_on for event in followed.events if isinstance(event, PromptStarted)]
     assert begun == [False, True, True]
-    ended = [event.is_last for event in followed.events if isinstance(event, PromptEnded)]
-    assert ended == [False, False, True]
+    percents = [report["percent"] for report in followed.reports]
+    assert percents == sorted(percents)
 
 
 @both
 @pytest.mark.parametrize("kind", ["nan", "zero", "over", "backwards", "huge", "float", "deep", "clear", "empty",
                                   "narrow", "text", "none"])  # fmt: skip
 def test_a_node_that_reports_oddly_does_no_harm(previewing: Worker, kind: str) -> None:
+    if previewing.runtime is None and kind in ("float", "deep", "empty", "text", "none"):
+        pytest.skip("a stock server cannot encode it, and sends nothing more")
     followed = Followed()
     graph = graphs.through("TestReportsOddly", color=0x101010 + hash(kind) % 1000, kind=kind, times=2)
     try:
