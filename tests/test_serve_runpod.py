@@ -58,7 +58,8 @@ def test_progress_comes_in_order_and_before_the_result(api: JobApi) -> None:
     assert percents == sorted(percents)
     assert len(set(percents)) > 1
     last = reports[-1].body["output"]
-    assert set(last) == {"stage", "message", "percent", "completed_nodes", "total_nodes"}
+    counts = {"stage", "message", "percent", "completed_nodes", "total_nodes", "seconds"}
+    assert set(last) == counts | {"node_id", "step", "steps"}, "nobody asked for previews, and the graph is new"
     assert (last["stage"], last["total_nodes"]) == ("running", 3)
     assert last["message"].startswith("TestSleeps (3): step ")
 

@@ -73,6 +73,8 @@ DEFAULTS: dict[str, object] = {
     "worker_concurrency": 1,
     "serve_api_locally": False,
     "hide_env": (),
+    "progress_interval_s": 1.0,
+    "progress_previews": False,
     "local_api_host": "127.0.0.1",
     "local_api_port": 8000,
     "local_api_token": None,
@@ -106,6 +108,9 @@ def test_every_default() -> None:
         ("MAX_IMAGE_PIXELS", "1000", 1000),
         ("COMFY_LOG_LEVEL", "", "DEBUG"),
         ("OUTPUT_FOLDERS", "grids, maps/height/", ("grids", "maps/height")),
+        ("PROGRESS_INTERVAL_S", "0", 0),
+        ("PROGRESS_INTERVAL_S", "0.1", 0.1),
+        ("PROGRESS_PREVIEWS", "True", True),
     ],
 )
 def test_a_variable_is_read_as_its_type(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
@@ -131,6 +136,8 @@ def test_a_variable_is_read_as_its_type(monkeypatch: pytest.MonkeyPatch, name: s
         ("GPU_PRICE_PER_HOUR", "inf"),
         ("METRICS_PORT", "70000"),
         ("METRICS_PORT", "http"),
+        *(("PROGRESS_INTERVAL_S", text) for text in ("often", "-1", "0.05", "nan", "inf", "3601")),
+        ("PROGRESS_PREVIEWS", "small"),
     ],
 )
 def test_what_cannot_be_read_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:

@@ -44,6 +44,7 @@ ENDINGS_OF_OTHER_TEXTS = {
     "not a choice of nodes",
     "not a folder below another",
     "not an address",
+    "not an interval",
     "not a host",
 }  # pydantic drops them.
 NOT_SHOWN = MARKS_IN_ERRORS_OF_OTHERS | NAMES | PIECES | API_DESCRIPTION | ENDINGS_OF_OTHER_TEXTS

@@ -15,11 +15,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """What earlier runs say of a workflow.
+
+    Attributes:
+        seconds: how long each node will take, by node id.
+        is_same_graph: whether a run of the same graph is among them. Otherwise the seconds are those of other nodes of
+            the same classes, and good for comparisons only.
+    """
+
+    seconds: Mapping[str, float]
+    is_same_graph: bool
+
+
+@dataclass(frozen=True)
 class PromptStarted:
-    """A prompt begins. ``node_count``: nodes of the workflow."""
+    """A prompt begins.
+
+    ``node_count``: nodes of the workflow. ``forecast``: None if there was no earlier run. ``goes_on``: whether another
+    prompt of the same job has begun before, since a node has queued this one, or since the job is run once more.
+    """
 
     prompt_id: str
     node_count: int
+    forecast: Forecast | None = field(default=None, repr=False, compare=False)
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,11 +51,16 @@ class NodesCached:
 
 @dataclass(frozen=True)
 class NodeStarted:
-    """A node begins. ``display_node_id``: the node that the user sees, if this one is part of an expanded subgraph."""
+    """A node begins.
+
+    ``display_node_id``: the node that the user sees, if this one is part of an expanded subgraph. ``title``: what the
+    caller calls that node, on one line; empty if the workflow has no title for it.
+    """
 
     node_id: str
     display_node_id: str
     class_type: str
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,11 +73,31 @@ class NodeProgress:
 
 
 @dataclass(frozen=True)
+class ModelLoading:
+    """A node loads a model: from its file, or onto the device.
+
+    ``name``: of the file, or of the model's class. ``done``: bytes that are there; None if that is not known.
+    ``total``: bytes of the model. ``is_over``: whether this is the last one about this model.
+    """
+
+    node_id: str
+    name: str
+    done: int | None
+    total: int
+    is_over: bool = False
+
+
+@dataclass(frozen=True)
 class Preview:
-    """A preview of the image that a sampler makes. ``image`` is not encoded."""
+    """A preview of the image that a sampler makes.
+
+    ``image`` is not encoded. ``jpeg``: the same as a small JPEG, with ``PROGRESS_PREVIEWS=true``, but not more often
+    than every ``PROGRESS_INTERVAL_S``; None otherwise.
+    """
 
     node_id: str | None
     image: Image
+    jpeg: bytes | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -65,10 +110,15 @@ class NodeOutput:
 
 @dataclass(frozen=True)
 class PromptEnded:
-    """The last event of a prompt. ``status``: ``success``, ``error`` or ``interrupted``."""
+    """The last event of a prompt.
+
+    ``status``: ``success``, ``error`` or ``interrupted``. ``is_last``: whether no other prompt waits, which may be of
+    the same job.
+    """
 
     prompt_id: str
     status: str
+    is_last: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True)
@@ -91,5 +141,15 @@ class Notice:
 
 
 Say = Callable[[Notice], None]
-Event = PromptStarted | NodesCached | NodeStarted | NodeProgress | Preview | NodeOutput | PromptEnded | Message
+Event = (
+    PromptStarted
+    | NodesCached
+    | NodeStarted
+    | NodeProgress
+    | ModelLoading
+    | Preview
+    | NodeOutput
+    | PromptEnded
+    | Message
+)
 Listener = Callable[[Event], None]

@@ -36,6 +36,8 @@ from worker.job.from_python import ImageSource, make_job
 from worker.job.job import Job
 from worker.logs import log_notice
 from worker.models.diagnosis import log_volume
+from worker.progress.history import History
+from worker.progress.watched import watched
 from worker.receipt.reports import Reports
 from worker.settings import Settings, load_settings
 from worker.start_steps import STEPS
@@ -71,6 +73,7 @@ class Worker:
         self.runtime: Runtime | None = None
         self.models_ahead = ModelsAhead(self.settings)
         self.workflows = WorkflowFolder(self.settings)
+        self._history = History()
         self.life = Life()
         self.freeze = FreezeWatch(self.settings.freeze_timeout_s)
 
@@ -241,6 +244,7 @@ class Worker:
         backend, job = self._opened(), self.converted(job)
         self._policy.check(job.workflow, self.runtime.runs_as if self.runtime else str)
         began = time.perf_counter()
+        on_event = watched(job.workflow, on_event, self.settings, self._history, job.api_key)
         with self.models_ahead.begin(job.workflow) as ahead:
             run = prepare_run(job, self.settings, self.state, on_event, on_file)
             return PendingRun(run, backend, began, ahead)

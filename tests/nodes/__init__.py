@@ -21,7 +21,7 @@ from PIL import Image
 
 import nodes
 
-from . import faults, packs, page, readers, stock
+from . import faults, packs, page, progress, readers, stock
 
 
 class Raises:
@@ -487,6 +487,7 @@ NODE_CLASS_MAPPINGS = {
         page.AwaitsPage,
         *packs.CLASSES,
         *readers.CLASSES,
+        *progress.CLASSES,
         *stock.CLASSES,
     )
 }

@@ -15,6 +15,7 @@ from worker.embedded.files.job_files import JobFiles
 from worker.embedded.memory.device import ran_out
 from worker.embedded.memory.rest import Rest
 from worker.embedded.messages import translate_inner
+from worker.embedded.progress.previews import previews
 from worker.embedded.prompts import Rejection
 from worker.embedded.runtime import Runtime
 from worker.embedded.save_image import metadata_of_job
@@ -126,10 +127,10 @@ class EmbeddedBackend:
         folders, prompts = self._runtime.folders, self._runtime.prompts
         self._runtime.memory.begin()
         self._job_memory.begin()
-        prompts.begin_job()
+        prompts.begin_job(tells_loading=run.on_event is not None)
         try:
             writes = metadata_of_job(self._runtime.main.args, writes=run.save_metadata)
-            with writes, self._runtime.files.of_job(run) as files:
+            with writes, previews(run.preview_every_s), self._runtime.files.of_job(run) as files:
                 folders.bring_in(run.workspace)
                 yield files
         finally:
@@ -165,7 +166,8 @@ class EmbeddedBackend:
         outcomes: list[PromptOutcome] = []
         messages = _Messages(self._runtime, turn, self._activity.event)
         while not turn.interrupted and (outcome := self._runtime.prompts.run_next(files, messages)) is not None:
-            tell(turn.run.on_event, PromptEnded(outcome.prompt_id, outcome.status))
+            is_last = not self._runtime.prompts.has_more()
+            tell(turn.run.on_event, PromptEnded(outcome.prompt_id, outcome.status, is_last))
             outcomes.append(outcome)
             if outcome.status != "success":
                 break

@@ -186,10 +186,18 @@ class PromptRunner:
         queue.task_done(item_id, executor.history_result, status=status, process_item=lambda item: item[:5])
         self._server.send_sync("executing", {"node": None, "prompt_id": prompt_id}, self._server.client_id)
 
-    def begin_job(self) -> None:
-        """Become a new client, and drop prompts that a task of an earlier job has queued after that job's end."""
+    def has_more(self) -> bool:
+        """Whether a prompt waits, which a node of the job has queued."""
+        return len(self._server.prompt_queue.queue) > 0
+
+    def begin_job(self, *, tells_loading: bool = False) -> None:
+        """Become a new client, and drop prompts that a task of an earlier job has queued after that job's end.
+
+        ``tells_loading``: whether the job's listener is told of the models that ComfyUI loads.
+        """
         self._service = self._service or frozenset(threading.enumerate())
         self._client = Client(self._server, self._service)
+        self._client.tells_loading = tells_loading
         self._server.prompt_queue.wipe_queue()
 
     def end_job(self) -> None:

@@ -51,11 +51,13 @@ class Client:
     Attributes:
         id: the client's id.
         listener: called with each message, and never by two threads at once; None between prompts.
+        tells_loading: whether it is told of the models that ComfyUI loads.
     """
 
     def __init__(self, server: Any, service: Collection[threading.Thread]) -> None:
         self.id = uuid.uuid4().hex
         self.listener: MessageListener | None = None
+        self.tells_loading = False
         self._server = server
         self._leftover = set(threading.enumerate()).difference(service, [threading.current_thread()])
         self._lock = threading.RLock()  # A listener may cause a message.

@@ -46,6 +46,7 @@ class GraphRun:
         warnings: lines for the caller that change nothing else.
         report_ui: whether the answer has the ui dict of every node.
         written: what the caller has written of the graph, if the operator has written the rest.
+        preview_every_s: seconds between two previews of what a sampler makes; 0: none are asked for.
     """
 
     workflow: Workflow = field(repr=False)
@@ -61,6 +62,7 @@ class GraphRun:
     warnings: tuple[str, ...] = ()
     report_ui: bool = False
     written: tuple[Any, ...] | None = None
+    preview_every_s: float = 0.0
 
     def public(self, text: str, max_length: int = 2000) -> str:
         """``text`` as the caller may read it: see ``public_text``. What the request holds stays, but for its key."""

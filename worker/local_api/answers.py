@@ -98,13 +98,32 @@ class Failure(TypedDict):
 
 
 class Progress(TypedDict):
-    """Where a job is that runs."""
+    """Where a job is that runs. What is not known is not there."""
 
-    stage: Annotated[Literal["running", "saving"], Field(description="Whether nodes run, or their files are brought")]
+    stage: Annotated[
+        Literal["running", "loading model", "saving"],
+        Field(description="Whether nodes run, one of them loads a model, or the files are brought"),
+    ]
     message: Annotated[str, Field(description="The node that runs, such as `KSampler (3): step 4 of 20`")]
-    percent: Annotated[float, Field(ge=0, le=100, description="How much is done, each node counting the same")]
+    percent: Annotated[
+        float,
+        Field(ge=0, le=100, description="How much is done. Nodes count by the time that they took before"),
+    ]
     completed_nodes: Annotated[int, Field(ge=0, description="Nodes that are done or were cached")]
     total_nodes: Annotated[int, Field(ge=1, description="Nodes of the workflow")]
+    node_id: NotRequired[Annotated[str, Field(description="The node that runs")]]
+    title: NotRequired[Annotated[str, Field(description="Its title in the workflow (`_meta.title`), on one line")]]
+    step: NotRequired[Annotated[float, Field(ge=0, description="Where it is, if it counts steps")]]
+    steps: NotRequired[Annotated[float, Field(gt=0, description="How many steps it has")]]
+    loaded_mb: NotRequired[Annotated[float, Field(ge=0, description="How much of the model is there, in MB")]]
+    model_mb: NotRequired[Annotated[float, Field(ge=0, description="The size of the model that it loads, in MB")]]
+    seconds: Annotated[float, Field(ge=0, description="How long the workflow has run")]
+    seconds_left: NotRequired[
+        Annotated[float, Field(ge=0, description="How long it will still run, if the same graph ran before")]
+    ]
+    preview: NotRequired[
+        Annotated[str, Field(description="The newest preview, a JPEG as base64 (`PROGRESS_PREVIEWS=true`)")]
+    ]
 
 
 class Queued(TypedDict):

@@ -16,6 +16,7 @@ from worker.events import Listener
 from worker.local_api.job import LocalJob, State
 from worker.local_api.requests import JobRequest
 from worker.local_api.retention import KeptJobs
+from worker.progress.job_progress import JobProgress
 
 _log = logging.getLogger("worker")
 
@@ -169,6 +170,7 @@ class LocalJobs:
         if job.state is State.IN_QUEUE:
             self._queue.remove(job)
         job.state, job.reply, job.ended, job.request = state, reply, time.monotonic(), None
+        job.progress = JobProgress()  # A kept result needs no memory for its preview.
         self._counts[state] += 1
         if job.task is not None:
             job.task.cancel()

@@ -67,7 +67,7 @@ async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | No
 
     handler = JobHandler(worker)
     jobs = LocalJobs(
-        _runs_with(handler, settings.max_response_mb),
+        _runs_with(handler, settings.max_response_mb, shows_progress=settings.progress_interval_s > 0),
         settings.worker_concurrency,
         settings.local_api_results_mb * 1e6,
         on_end,
@@ -102,10 +102,10 @@ def is_open(host: str, settings: Settings) -> bool:
     return settings.local_api_token is None and not ipaddress.ip_address(host).is_loopback
 
 
-def _runs_with(handler: JobHandler, limit: float | None) -> Run:
+def _runs_with(handler: JobHandler, limit: float | None, *, shows_progress: bool) -> Run:
     async def run(raw: dict[str, Any], on_event: Listener) -> Reply:
         try:
-            return await handler.reply(raw, on_event, limit)
+            return await handler.reply(raw, on_event if shows_progress else None, limit)
         except WorkerDefunct as error:
             return encode(error.answer())
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from worker.events import Event, Notice, PromptEnded, PromptStarted
 from worker.progress.job_progress import JobProgress
+from worker.progress.words import about_left, node_name
 
 if TYPE_CHECKING:
     from IPython.core.display_functions import DisplayHandle
@@ -31,6 +32,7 @@ class NotebookProgress:
         self._job = JobProgress()
         self._began = time.monotonic()
         self._seconds = 0.0
+        self._left: float | None = None
         self._text = "starting"
         self._is_over = False
         self._warnings: list[str] = []
@@ -66,8 +68,13 @@ class NotebookProgress:
                 self._text, self._is_over, self._seconds = _ENDS.get(status, status), True, now - self._began
                 self._draw()
         if not self._is_over and now - self._drawn >= _PAUSE_S:
-            self._text, self._seconds = self._job.report()["message"], now - self._began
+            self._text, self._seconds, self._left = self._message(), now - self._began, self._job.seconds_left
             self._draw()
+
+    def _message(self) -> str:
+        """The node that runs by its title, and what it does."""
+        message, label = str(self._job.report()["message"]), self._job.label
+        return node_name(self._job) + message.removeprefix(label) if message.startswith(label) else message
 
     def _draw(self) -> None:
         with self._lock:
@@ -77,12 +84,17 @@ class NotebookProgress:
 
     def __repr__(self) -> str:
         count, total = self._job.completed, self._job.node_count
-        return f"{self._text}, {count} of {total} nodes, {self._seconds:.1f} s" if total else self._text
+        if not total:
+            return self._text
+        left = "" if self._is_over or self._left is None else f", {about_left(self._left)}"
+        return f"{self._text}, {count} of {total} nodes, {self._seconds:.1f} s{left}"
 
     def _repr_html_(self) -> str:
         value = f' value="{self._job.percent:.1f}"' if self._job.node_count else ""  # Without one it only moves.
         bar = f'<progress max="100"{value} style="width: 20em; vertical-align: middle"></progress>'
         if self._is_over and not value:
             bar = ""
-        lines = (f"<div>{html.escape(warning)}</div>" for warning in self._warnings)
+        lines = [f"<div>{html.escape(warning)}</div>" for warning in self._warnings]
+        if self._job.preview is not None:
+            lines.insert(0, f'<div><img src="data:image/jpeg;base64,{self._job.preview}" alt="preview"></div>')
         return f"<div>{bar} {html.escape(repr(self))}</div>{''.join(lines)}"

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import sys
+import time
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from worker.events import Event, NodeProgress, NodesCached, NodeStarted, Notice, PromptEnded, PromptStarted
+from worker.events import (
+    Event,
+    ModelLoading,
+    NodeProgress,
+    NodesCached,
+    NodeStarted,
+    Notice,
+    PromptEnded,
+    PromptStarted,
+)
 from worker.progress.job_progress import JobProgress
+from worker.progress.words import about_left, node_name
+
+_PAUSE_S = 0.1  # Between two updates of a node's steps. A workflow may report many thousands of them a second.
 
 
 class TerminalProgress:
@@ -22,18 +35,20 @@ class TerminalProgress:
         self._console = console
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description:<32.32}"),
+            TextColumn("{task.description:<32.32}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
             console=console,
             transient=True,
             redirect_stdout=sys.stdout.isatty(),  # What a program prints into a file must not go to the terminal.
             disable=not console.is_terminal,
         )
-        self._nodes = self._progress.add_task("starting", total=None)
-        self._steps = self._progress.add_task("", total=None, visible=False)
+        self._nodes = self._progress.add_task("starting", total=None, left="")
+        self._steps = self._progress.add_task("", total=None, visible=False, left="")
         self._job = JobProgress()
+        self._drawn = 0.0
 
     def __enter__(self) -> TerminalProgress:
         self._progress.start()
@@ -61,15 +76,43 @@ class TerminalProgress:
             case NodeStarted():
                 self._start()
             case NodeProgress(value=value, maximum=maximum):
-                self._progress.update(self._steps, completed=value, total=maximum, visible=True)
+                if time.monotonic() - self._drawn >= _PAUSE_S or value >= maximum:
+                    self._step()
+            case ModelLoading():
+                self._load()
             case PromptEnded(status="success"):
-                self._progress.update(self._nodes, completed=self._job.completed, description="done")
+                self._progress.update(self._nodes, completed=self._job.completed, description="done", left="")
             case _:
                 pass
 
     def _start(self) -> None:
-        label, done, total = self._job.label, self._job.completed, self._job.node_count
-        self._progress.update(self._nodes, description=label, completed=done)
-        self._progress.update(self._steps, description=f"  {label}", completed=0, total=None, visible=False)
+        name, done, total = node_name(self._job), self._job.completed, self._job.node_count
+        self._progress.update(self._nodes, description=name, completed=done, left=about_left(self._job.seconds_left))
+        self._progress.update(self._steps, description="", completed=0, total=None, visible=False, left="")
         if not self._console.is_terminal:
-            self._console.print(f"[{done + 1}/{total}] {label}", highlight=False, markup=False)
+            label = self._job.label
+            text = label if name == label else f"{name} · {label}"
+            self._console.print(f"[{done + 1}/{total}] {text}", highlight=False, markup=False)
+
+    def _step(self) -> None:
+        if self._job.steps is None:
+            return
+        self._drawn = time.monotonic()
+        value, maximum = self._job.steps
+        whole, node = self._job.seconds_left, self._job.node_seconds_left
+        self._progress.update(
+            self._steps, description="  steps", completed=value, total=maximum, visible=True,
+            left=about_left(node) if whole is None else "",
+        )  # fmt: skip
+        self._progress.update(self._nodes, left=about_left(whole))
+
+    def _load(self) -> None:
+        loading = self._job.loading
+        if loading is None:
+            self._progress.update(self._steps, visible=False)
+            return
+        self._progress.update(
+            self._steps, description="  loading model, MB", completed=(loading.done or 0) // 1_000_000,
+            total=max(1, loading.total // 1_000_000) if loading.done is not None else None, visible=True, left="",
+        )  # fmt: skip
+        self._progress.update(self._nodes, left=about_left(self._job.seconds_left))

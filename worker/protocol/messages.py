@@ -6,7 +6,19 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from worker.events import Event, Listener, Message, NodeOutput, NodeProgress, NodesCached, NodeStarted, PromptStarted
+from worker.events import (
+    Event,
+    Listener,
+    Message,
+    ModelLoading,
+    NodeOutput,
+    NodeProgress,
+    NodesCached,
+    NodeStarted,
+    PromptStarted,
+)
+
+MODEL_LOADING = "worker.model_loading"  # The worker's own message: see ``ModelLoading``.
 
 # Messages that become no event. "status" counts the queue, "progress_state" repeats "progress" for every node, and
 # "feature_flags" tells a client what the server can do. Instead of the others, the backend itself sends PromptEnded.
@@ -44,6 +56,9 @@ def _translated(name: str, data: Any, graph: Mapping[str, Any]) -> Event | None:
         return NodeProgress(str(data.get("node")), float(data["value"]), float(data["max"]))
     if name == "executed":
         return NodeOutput(str(data["node"]), dict(data.get("output") or {}))
+    if name == MODEL_LOADING:
+        done = None if data["done"] is None else int(data["done"])
+        return ModelLoading(str(data["node"]), str(data["name"]), done, int(data["total"]), bool(data["is_over"]))
     return Message(name, data)
 
 

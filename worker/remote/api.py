@@ -174,6 +174,17 @@ class ComfyApi:
             names = []
         return [str(name) for name in names] if isinstance(names, list) else []
 
+    def preview_method(self) -> str:
+        """The method of previews for a prompt: that of the server's ``--preview-method``, or else one that works there.
+
+        ComfyUI 0.3.75 takes no notice of what a prompt asks for.
+        """
+        system = self.system_stats().get("system")
+        flags = system.get("argv") if isinstance(system, dict) else None
+        if isinstance(flags, list) and any(str(flag).startswith("--preview-method") for flag in flags):
+            return "default"
+        return "taesd" if self.model_files("vae_approx") else "latent2rgb"
+
 
 class ServerClasses:
     """What a server tells about its node classes: ``Installed``. It asks once for a class, so make one for each job."""
@@ -198,6 +209,12 @@ class ServerClasses:
 
     def why_missing(self, class_type: str) -> str | None:  # noqa: ARG002
         return None  # A server says only in its log why a pack failed.
+
+
+def errors_by_node(node_errors: object) -> dict[str, Any]:
+    """The ``node_errors`` of an answer to ``/prompt``, without what has another shape."""
+    given = node_errors if isinstance(node_errors, dict) else {}
+    return {node_id: entry for node_id, entry in given.items() if isinstance(entry, dict)}
 
 
 def _queued(items: object) -> list[Queued]:

@@ -24,7 +24,7 @@ from worker.protocol.messages import tell, translate
 from worker.protocol.prompt_outcome import PromptOutcome, blocked
 from worker.protocol.rejection import explain_rejection
 from worker.protocol.spelling import names_below, respell
-from worker.remote.api import ComfyApi, ServerClasses
+from worker.remote.api import ComfyApi, ServerClasses, errors_by_node
 from worker.remote.follow import Follower, Reconnecting
 from worker.remote.http import ServerRefused, ServerUnreachable
 from worker.remote.leftovers import Leftovers
@@ -125,7 +125,7 @@ class WebsocketBackend:
         def on_end(outcome: PromptOutcome) -> None:
             self._leftovers.note_ended(outcome.prompt_id)
             outcomes.append(outcome)
-            tell(run.on_event, PromptEnded(outcome.prompt_id, outcome.status))
+            tell(run.on_event, PromptEnded(outcome.prompt_id, outcome.status, not follower.others_wait))
 
         follower = Follower(self.api, self._socket, self._reconnecting, lambda: turn.interrupted, on_frame)
         try:
@@ -195,11 +195,12 @@ class WebsocketBackend:
         """Post the graph. Returns the id of its prompt, and validation's errors for outputs that it dropped."""
         run, prompt_id = turn.run, str(uuid.uuid4())
         key = {"api_key_comfy_org": run.api_key} if run.api_key else {}
+        previews = {"preview_method": self.api.preview_method()} if run.preview_every_s else {}
         body = {
             "prompt": graph,
             "prompt_id": prompt_id,
             "client_id": self._socket.client_id,
-            "extra_data": {"extra_pnginfo": run.extra_pnginfo or {}, **key},
+            "extra_data": {"extra_pnginfo": run.extra_pnginfo or {}, **key, **previews},
         }
         try:
             accepted, answer = self._posted(turn, body)
@@ -208,12 +209,12 @@ class WebsocketBackend:
             raise
         if not accepted:
             self._leftovers.note_refused(prompt_id)
-            raise WorkflowRejected(_explain(answer, run, classes))
+            raise WorkflowRejected(_explained(answer, run, classes))
         given_id, errors = str(answer.get("prompt_id") or prompt_id), answer.get("node_errors")
         if given_id != prompt_id:  # Older versions of ComfyUI choose the id themselves.
             self._leftovers.note_refused(prompt_id)
             self._leftovers.note_stray(given_id)
-        return given_id, _by_node(errors)
+        return given_id, errors_by_node(errors)
 
     def _posted(self, turn: Turn, body: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
         """Post ``body``. Post it again if the connection was cut and the server did not get it."""
@@ -236,15 +237,9 @@ class WebsocketBackend:
         return result_of(posting, lambda: turn.interrupted)
 
 
-def _explain(answer: Mapping[str, Any], run: GraphRun, classes: ServerClasses) -> str:
+def _explained(answer: Mapping[str, Any], run: GraphRun, classes: ServerClasses) -> str:
     error = answer.get("error")
     if not isinstance(error, dict):
         raise ServerRefused(400, str(error or ""), "POST /prompt")
-    text = explain_rejection(error, _by_node(answer.get("node_errors")), run.workflow, run.staged, classes)
+    text = explain_rejection(error, errors_by_node(answer.get("node_errors")), run.workflow, run.staged, classes)
     return run.public(text, max_length=20_000)
-
-
-def _by_node(node_errors: object) -> dict[str, Any]:
-    """The ``node_errors`` of an answer, without what has another shape."""
-    given = node_errors if isinstance(node_errors, dict) else {}
-    return {node_id: entry for node_id, entry in given.items() if isinstance(entry, dict)}

@@ -68,6 +68,11 @@ class Follower:
         """The job's prompts that are known so far."""
         return self._heard.prompt_ids
 
+    @property
+    def others_wait(self) -> bool:
+        """Whether prompts wait at the server, by its last message. They may be the job's own."""
+        return self._heard.queue_length > 0
+
     def follow(self, prompt_id: str, on_end: Callable[[PromptOutcome], None]) -> None:
         """Wait until the job has ended. ``on_end`` is called with the outcome of each of its prompts.
 

@@ -125,7 +125,7 @@ class Loop:
                 if not job.is_answered:
                     await posts.progress(report)
 
-            async with ProgressReporter(progress) as on_event:
+            async with ProgressReporter(progress, self._settings.progress_interval_s) as on_event:
                 try:
                     limit_mb = answer_limit_mb(self._settings, job_id)
                     reply = await self._handler.reply(raw, job.heard_by(on_event), limit_mb)

@@ -1,4 +1,4 @@
-"""Posts a job's progress to RunPod, at most once a second, and its result, until RunPod accepts it."""
+"""Posts a job's progress to RunPod at intervals, and its result until RunPod accepts it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ _RESULT_MAX_PAUSE_S = 15
 _RESULT_TIMEOUT = aiohttp.ClientTimeout(total=120)
 _PROGRESS_TIMEOUT = aiohttp.ClientTimeout(total=5)
 _PROGRESS_FIRST_S = 0.5  # A job that ends sooner reports no progress.
-_PROGRESS_INTERVAL_S = 1.0
 _PROGRESS_LAST_S = 1.0  # How long a result waits for a progress report that is being posted.
 
 
@@ -116,32 +115,25 @@ class ProgressReporter:
 
     ::
 
-        async with ProgressReporter(posts.progress) as on_event:
+        async with ProgressReporter(posts.progress, interval_s) as on_event:
             ...  # on_event(event) may be called on any thread
+
+    ``interval_s``: the pause between two posts, in seconds. 0: nothing is posted.
     """
 
-    def __init__(self, post: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+    def __init__(self, post: Callable[[dict[str, Any]], Awaitable[None]], interval_s: float) -> None:
         self._post = post
+        self._interval_s = interval_s
         self._progress = JobProgress()
-        self._loop = asyncio.get_running_loop()
-        self._news = asyncio.Event()
         self._ending = asyncio.Event()
-        self._has_news = False  # Whether an event has come since the last report.
-
-    def _on_event(self, event: Event) -> None:
-        self._progress(event)
-        if not self._has_news:
-            self._has_news = True
-            self._loop.call_soon_threadsafe(self._news.set)
 
     async def __aenter__(self) -> Callable[[Event], None]:
         self._task = asyncio.create_task(self._report())
-        return self._on_event
+        return self._progress if self._interval_s else _ignore
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Wait for a post that has begun, so that the result comes after it. After an error, drop the post instead."""
         self._ending.set()
-        self._news.set()
         try:
             if kind is None:
                 await asyncio.wait([self._task], timeout=_PROGRESS_LAST_S)
@@ -149,16 +141,14 @@ class ProgressReporter:
             self._task.cancel()
 
     async def _report(self) -> None:
-        last: dict[str, Any] | None = None
-        await first_of(self._ending.wait(), seconds=_PROGRESS_FIRST_S)
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            if self._ending.is_set():
-                return
-            self._has_news = False
-            report = self._progress.report()
-            if report != last:
-                last = report
-                await self._post(report)
-                await first_of(self._ending.wait(), seconds=_PROGRESS_INTERVAL_S)
+        if not self._interval_s:
+            return
+        await first_of(self._ending.wait(), seconds=min(_PROGRESS_FIRST_S, self._interval_s))
+        while not self._ending.is_set():
+            if self._progress.node_count:  # Before, the job waits for its turn.
+                await self._post(self._progress.report())
+            await first_of(self._ending.wait(), seconds=self._interval_s)
+
+
+def _ignore(_: Event) -> None:
+    """Events of a job whose progress nobody sees."""

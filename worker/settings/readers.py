@@ -80,6 +80,12 @@ def _lower(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
 
+def _interval(seconds: float) -> float:
+    if 0 < seconds < 0.1:
+        raise ValueError("not an interval")
+    return seconds
+
+
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
@@ -87,6 +93,7 @@ def _absolute(path: Path) -> Path:
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Flags = Annotated[tuple[str, ...], BeforeValidator(_split_flags)]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+Interval = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False), AfterValidator(_interval)]
 FolderNames = Annotated[CommaList, AfterValidator(_folders_inside)]
 SafeNodes = Annotated[str, BeforeValidator(_safe_nodes)]
 ReportMetrics = Annotated[Literal["off", "on", "full"], BeforeValidator(_lower)]

@@ -9,11 +9,11 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from worker.settings.field import setting
-from worker.settings.readers import Boolean, CommaList, ReportMetrics
+from worker.settings.readers import Boolean, CommaList, Interval, ReportMetrics
 
 
 class ServingSettings(BaseModel):
-    """Where jobs come from, how many are held at once, what follows each of them, and what is told of it."""
+    """Where jobs come from, how many are held at once, what is told of them, and what follows each of them."""
 
     refresh_worker: Boolean = setting(
         False, "true or false", "On RunPod: stop the pod after each job, so that the next one finds a clean worker."
@@ -56,4 +56,16 @@ class ServingSettings(BaseModel):
         "nowhere.",
         ge=0,
         le=65535,
+    )
+    progress_interval_s: Interval = setting(
+        1.0,
+        "0, or a number from 0.1 to 3600",
+        "Seconds between two reports of a job's progress to RunPod, and between two previews. 0 turns progress off, "
+        "also in `/status`.",
+    )
+    progress_previews: Boolean = setting(
+        False,
+        "true or false",
+        "Add previews of the picture that a sampler makes to the progress, as JPEGs of at most 512 × 512 pixels and "
+        "32 KB.",
     )

@@ -76,13 +76,20 @@ def open_worker() -> tuple[dict[str, Run], Message]:
         expect_warm_up(worker)
     worker.start()
     readiness.make_ready(worker)  # As a worker that serves does.
-    handle, loop = make_handler(worker), asyncio.new_event_loop()
+    handle, loop = make_handler(worker, listener_of(worker)), asyncio.new_event_loop()
     ways: dict[str, Run] = {"handler": lambda job: loop.run_until_complete(handle(job))}
     opened = {"imported": imported, "worker": str(Path(package.__file__ or "").resolve().parent)}
     if worker.runtime is not None:
         ways["bare"] = bare_way(worker)
         opened["steps"] = steps_of(worker.runtime)
     return ways, opened
+
+
+def listener_of(worker: Any) -> Any:
+    """What follows the progress of jobs, as on RunPod and in the local API; None if the settings turn progress off."""
+    from worker.progress.job_progress import JobProgress
+
+    return JobProgress() if getattr(worker.settings, "progress_interval_s", 1) else None
 
 
 def steps_of(runtime: Any) -> dict[str, float]:

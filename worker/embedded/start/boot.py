@@ -33,6 +33,7 @@ from worker.embedded.memory.plain_nodes import make_job_memory
 from worker.embedded.model_times import measure_models
 from worker.embedded.node_classes import NodeClasses
 from worker.embedded.pack_routes import PackRoutes
+from worker.embedded.progress.loading import tell_of_loading
 from worker.embedded.prompts import PromptRunner
 from worker.embedded.runtime import Runtime
 from worker.embedded.save_image import take_over_save_image
@@ -210,6 +211,7 @@ def _start_server(
     """Do what ``main.start_comfyui`` does, but do not listen, and start no thread for prompts."""
     main.folder_paths.set_temp_directory(str(state.temp))
     server = make_server(main.server.PromptServer, loop, versions.make_asset_manager(main))
+    tell_of_loading(main, server)
     hooks = main.hook_breaker_ac10a0
     hooks.save_functions()
     args = main.args
