@@ -58,6 +58,8 @@ DEFAULTS: dict[str, object] = {
     "network_volume_debug": False,
     "volume_custom_nodes": False,
     "model_readahead": "auto",
+    "hf_token": None,
+    "civitai_token": None,
     "bucket_endpoint_url": None,
     "bucket_access_key_id": None,
     "bucket_secret_access_key": None,
