@@ -98,7 +98,12 @@ def fetch_file(
                 return _that_is_there(wanted, watch)
             part = Part(wanted.target, without_secrets(wanted.url) + (wanted.sha256 or ""))
             with part.opened(watch.moved):
+                had = part.size
                 _fill(connections, wanted, part, watch)
+                if had and wanted.sha256 not in (None, part.sha256):  # What was left of an earlier run may be to blame.
+                    watch.moved(-part.size)
+                    part.begin("")
+                    _fill(connections, wanted, part, watch)
                 _check_content(wanted, part, judge)
                 part.finish()
             return remember(wanted.target, part.sha256, without_secrets(wanted.url))
