@@ -258,7 +258,11 @@ def test_a_file_that_is_there_stays(host: ModelHost, tmp_path: Path) -> None:
 def test_a_file_that_comes_from_elsewhere_meanwhile_stays(host: ModelHost, tmp_path: Path) -> None:
     host.add("/a", CONTENT)
     target = tmp_path / "a.safetensors"
-    host.on_request = lambda _: target.write_bytes(b"mine")
+
+    def come(_: str) -> None:
+        target.write_bytes(b"mine")
+
+    host.on_request = come
     with pytest.raises(FetchFailed, match="has come from elsewhere"):
         fetch(host, target)
     assert target.read_bytes() == b"mine"

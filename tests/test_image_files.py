@@ -48,7 +48,7 @@ def test_all_that_is_copied_is_in_the_build_context(project: Path) -> None:
     """.dockerignore names what may come; a file that it forgets is missing only when the image is built."""
     allowed = [line[1:] for line in (project / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     copies = re.findall(r"^COPY (?!--from)(.*)$", (project / "Dockerfile").read_text(), re.MULTILINE)
-    sources = [source.rstrip("/") for line in copies for source in line.split()[:-1]]
+    sources = [source.rstrip("/") for line in copies for source in line.replace("${ENVIRONMENT}", "").split()[:-1]]
     assert len(sources) > 8
     for source in sources:
         assert (project / source).exists()

@@ -60,6 +60,7 @@ DEFAULTS: dict[str, object] = {
     "model_readahead": "auto",
     "hf_token": None,
     "civitai_token": None,
+    "comfy_registry_url": "https://api.comfy.org",
     "bucket_endpoint_url": None,
     "bucket_access_key_id": None,
     "bucket_secret_access_key": None,

@@ -79,7 +79,8 @@ def write_build_file(path: Path, text: str) -> None:
 
 
 def _entries(definition: Mapping[str, Any], key: str, source: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    given = definition.get(key) or []
+    given = definition.get(key)
+    given = [] if given is None else given
     if not isinstance(given, list):
         raise UnreadableFile(f"{source}: definition.{key} must be a list")
     for index, entry in enumerate(given):

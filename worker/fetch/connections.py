@@ -7,6 +7,7 @@ import socket
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
@@ -38,7 +39,7 @@ class Answer:
         told: headers about the file that any server on the way has sent, by their names in lower case.
     """
 
-    raw: urllib3.BaseHTTPResponse
+    raw: urllib3.HTTPResponse
     url: str
     told: Mapping[str, str] = field(default_factory=dict)
 
@@ -93,10 +94,10 @@ class Connections:
                 raw.close()  # The rest of a file is not worth the wait, so this connection is not used again.
         raise FetchFailed(f"it was redirected more than {_MOST_REDIRECTS} times")
 
-    def _request(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def _request(self, url: str, headers: Mapping[str, str]) -> urllib3.HTTPResponse:
         sent = {"User-Agent": "comfy-worker", "Accept-Encoding": "identity", **headers, **self._tokens.header(url)}
         try:
-            return self._pool(url).request(
+            answer = self._pool(url).request(
                 "GET",
                 url,
                 headers=sent,
@@ -106,6 +107,7 @@ class Connections:
                 retries=False,
                 timeout=self._timeout,
             )
+            return cast(urllib3.HTTPResponse, answer)
         except (HTTPError, OSError, ValueError) as error:
             if found := _failure_in(error):
                 raise found from None

@@ -192,7 +192,7 @@ def _agreed_size(answer: Answer, wanted: Wanted) -> int | None:
 
 def _read(answer: Answer, part: Part, watch: Watch, total: int | None) -> None:
     try:
-        while piece := answer.raw.read(_PIECE):
+        while piece := answer.raw.read1(_PIECE):  # What is there; ``read`` would wait for a whole piece.
             if total is not None and part.size + len(piece) > total:
                 raise FetchFailed(f"its server sends more than the {total} bytes that it told")
             part.add(piece)

@@ -50,3 +50,8 @@ class VolumeSettings(BaseModel):
         "For models on civitai.com. The worker sends it there only. Node packs see it as well, unless `HIDE_ENV` names "
         "it.",
     )
+    comfy_registry_url: str = setting(
+        "https://api.comfy.org",
+        "an http(s) address",
+        "The Comfy Registry that `prepare` and `scripts/install-nodes` ask for node packs.",
+    )

@@ -26,6 +26,7 @@ from worker.environment.packs import install_text, installed_packs
 from worker.environment.places import Places
 from worker.environment.plan import Looking, PlannedModel, PlannedPack, State, plan_models, plan_packs
 from worker.environment.read_files import read_needs
+from worker.environment.registry import Registry, exactly, with_source
 from worker.errors import FetchFailed, InvalidJob
 from worker.fetch.address import CIVITAI_HOST, HF_HOST, Tokens
 from worker.fetch.connections import Connections
@@ -67,6 +68,8 @@ def prepare(options: argparse.Namespace) -> int:
         places = _places(options, folders)
         looking = Looking(connections, places, bars.reading, stop, options.verify, options.lock is not None)
         packs = plan_packs(needs.packs, installed_packs(folders.custom_nodes))
+        registry = Registry(Connections(Tokens(), any_host=True), settings.comfy_registry_url)
+        packs = [_sourced(pack, registry, exact=options.lock is not None) for pack in packs]
         plan = Plan(needs, plan_models(needs.models, looking), packs)
     print_plan(console, plan, folders)
     if options.yes:
@@ -80,6 +83,14 @@ def prepare(options: argparse.Namespace) -> int:
     if lock is not None and not options.yes and not options.install_packs:
         return ExitCode.WORKED if lock.is_exact else ExitCode.FAILED
     return ExitCode.WORKED if plan.is_complete and (lock is None or lock.is_exact) else ExitCode.FAILED
+
+
+def _sourced(pack: PlannedPack, registry: Registry, *, exact: bool) -> PlannedPack:
+    """``pack`` with what its installation, or a lock, must know of it. A pack that is there is not asked about."""
+    if pack.state not in (State.MISSING, State.DIFFERENT):
+        return pack
+    need = with_source(pack.need, registry)
+    return replace(pack, need=exactly(need, registry) if exact else need)
 
 
 def _tokens(settings: Settings) -> Tokens:
