@@ -10,12 +10,10 @@ from worker.convert.file.editor_file import BYPASSED, MUTED, is_editor_format
 from worker.environment.needs import ModelNeed, Needs, PackNeed, as_numbers
 from worker.models.references import MODEL_ENDINGS
 from worker.protocol.missing_classes import OF_THE_EDITOR, of_the_editor
+from worker.protocol.origins import named_pack
 
 _CORE = "comfy-core"
-_OWN_VERSIONS = ("unknown", "latest", "nightly", "")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_COMMIT = re.compile(r"[0-9a-fA-F]{7,40}")
-_GITHUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+")
 _LONGEST_NAME = 1024
 Node = Mapping[str, Any]
 
@@ -150,18 +148,10 @@ def _packs(nodes: list[Node], source: str) -> Iterator[PackNeed]:
 
 
 def _pack(properties: Mapping[str, Any], where: str) -> PackNeed | None:
-    registry_id, github, version = (properties.get(key) for key in ("cnr_id", "aux_id", "ver"))
-    version = version if isinstance(version, str) and version not in _OWN_VERSIONS else None
-    is_commit = version is not None and _COMMIT.fullmatch(version) is not None and "." not in version
-    has_id = isinstance(registry_id, str) and bool(registry_id) and registry_id != _CORE
-    if isinstance(github, str) and _GITHUB.fullmatch(github.removesuffix(".git")):
-        repository = f"https://github.com/{github.removesuffix('.git')}"
-        name = str(registry_id) if has_id else None
-        return PackNeed(name, None, repository, version if is_commit else None, where=where)
-    if has_id:
-        number, revision = (None, version) if is_commit else (version, None)
-        return PackNeed(str(registry_id), number, None, revision, where=where)
-    return None
+    pack = named_pack(properties)
+    if pack is None:
+        return None
+    return PackNeed(pack.registry_id, pack.version, pack.repository, pack.revision, where=where)
 
 
 def _core_version(node: Node) -> str | None:

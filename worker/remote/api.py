@@ -199,6 +199,9 @@ class ServerClasses:
     def why_missing(self, class_type: str) -> str | None:  # noqa: ARG002
         return None  # A server says only in its log why a pack failed.
 
+    def listed_packs(self, class_type: str) -> str | None:  # noqa: ARG002
+        return None  # Its packs lie on another machine.
+
 
 def _queued(items: object) -> list[Queued]:
     """The prompts of a list in ``/queue``'s answer. Each item is ``[number, prompt id, graph, extra data, …]``."""

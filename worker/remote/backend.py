@@ -240,7 +240,7 @@ def _explain(answer: Mapping[str, Any], run: GraphRun, classes: ServerClasses) -
     error = answer.get("error")
     if not isinstance(error, dict):
         raise ServerRefused(400, str(error or ""), "POST /prompt")
-    text = explain_rejection(error, _by_node(answer.get("node_errors")), run.workflow, run.staged, classes)
+    text = explain_rejection(error, _by_node(answer.get("node_errors")), run.workflow, run.staged, classes, run.origins)
     return run.public(text, max_length=20_000)
 
 
