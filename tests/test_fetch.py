@@ -18,7 +18,7 @@ from certificate import make_certificate
 from model_host import COMMIT, ModelHost, safetensors
 
 from worker.errors import FetchFailed
-from worker.fetch.address import Tokens, checked_address, without_secrets
+from worker.fetch.address import Tokens, checked_address, file_address, without_secrets
 from worker.fetch.connections import Connections
 from worker.fetch.download import DiskFull, FetchStopped, Wanted, Watch, fetch_file
 from worker.fetch.part import left_over
@@ -316,6 +316,15 @@ def test_addresses() -> None:
             checked_address(text)
     assert without_secrets("https://u:p@a.b/c?type=Model&token=x&Key=y#f") == "https://a.b/c?type=Model"
     assert without_secrets("https://a.b/c?download=true") == "https://a.b/c?download=true"
+
+
+def test_pages_about_a_file_stand_for_the_file() -> None:
+    page, file = (f"https://huggingface.co/org/name/{kind}/main/dir/a.safetensors" for kind in ("blob", "resolve"))
+    assert file_address(page) == file_address(file) == file
+    version = "https://civitai.com/api/download/models/456"
+    assert file_address("https://civitai.com/models/123/some-name?modelVersionId=456") == version
+    for url in (f"{version}?type=Model", "https://civitai.com/models/123", "https://a.b/org/name/blob/main/a"):
+        assert file_address(url) == url
 
 
 @pytest.fixture

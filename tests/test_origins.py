@@ -61,7 +61,8 @@ def test_a_missing_model_of_an_api_graph(worker: Worker) -> None:
 def test_a_missing_model_of_the_editor(worker: Worker) -> None:
     loader = {
         "id": 4, "type": "CheckpointLoaderSimple", "mode": 0, "inputs": [], "widgets_values": ["XL\\x.safetensors"],
-        "outputs": [{"type": "MODEL"}, {"type": "CLIP"}, {"type": "VAE", "links": [1]}], "properties": {"models": MODELS},
+        "outputs": [{"type": "MODEL"}, {"type": "CLIP"}, {"type": "VAE", "links": [1]}],
+        "properties": {"models": MODELS},
     }  # fmt: skip
     latent = {
         "id": 6, "type": "EmptyLatentImage", "mode": 0, "inputs": [], "widgets_values": [64, 64, 1],

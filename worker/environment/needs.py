@@ -91,7 +91,10 @@ def together(all_needs: Iterable[Needs]) -> Needs:
     for needs in all_needs:
         for model in needs.models:
             key = (model.directory, model.name)
-            models[key] = _merged(models[key], model) if key in models else model
+            kept_model = models.setdefault(key, model)
+            if kept_model is not model:
+                whole.notes += _disagreement(kept_model, model)
+                models[key] = _merged(kept_model, model)
         for pack in needs.packs:
             kept = packs.get(pack.name.lower())
             if kept is None or (pack.is_exact and not kept.is_exact) or (pack.wanted and not kept.wanted):
@@ -112,6 +115,13 @@ def as_numbers(version: str | None) -> tuple[int, ...]:
     """``version`` as numbers that can be compared, such as (1, 0, 8); empty if it is a commit or a name."""
     found = re.fullmatch(r"v?(\d{1,6}(?:\.\d{1,6}){1,3})(?:[-+.]?[a-z].*)?", version or "")
     return tuple(map(int, found[1].split("."))) if found else ()
+
+
+def _disagreement(one: ModelNeed, other: ModelNeed) -> list[str]:
+    both = (one.url, other.url), (one.sha256, other.sha256)
+    if all(None in pair or pair[0] == pair[1] for pair in both):
+        return []
+    return [f"{one.name}: {one.where} and {other.where} mean different files; the first one is taken"]
 
 
 def _merged(one: ModelNeed, other: ModelNeed) -> ModelNeed:

@@ -65,7 +65,7 @@ class Places:
         roots = self._roots(directory, new=self.new_kinds or is_own)
         if not roots:
             raise NoPlace(
-                f"ComfyUI knows no model folder {directory!r}: a node pack may bring it; --new-folders makes it"
+                f"ComfyUI knows no model folder {directory!r}: a node pack or a newer ComfyUI may bring it; --new-folders makes it"
             )
         root = self._preferred(roots)
         target = root.joinpath(*parts)

@@ -12,7 +12,7 @@ from worker.environment.needs import ModelNeed, PackNeed
 from worker.environment.packs import InstalledPack, NoPack, install_text
 from worker.environment.places import NoPlace, Places
 from worker.errors import FetchFailed
-from worker.fetch.address import checked_address, without_secrets
+from worker.fetch.address import checked_address, file_address, without_secrets
 from worker.fetch.connections import Connections
 from worker.fetch.download import FetchStopped, Watch
 from worker.fetch.records import Record, hash_of, read_record, remember
@@ -130,7 +130,7 @@ def _there(need: ModelNeed, path: Path, looking: Looking) -> PlannedModel:
     remote, remark = None, ""
     if record is None and need.url and not need.sha256:
         try:
-            remote = ask(looking.connections, checked_address(need.url), _pause(looking))
+            remote = ask(looking.connections, _address(need.url), _pause(looking))
         except FetchFailed as error:
             remark = f"not compared with its source: {error}"
     expected = need.sha256 or (remote.sha256 if remote and (looking.anew or looking.needs_hashes) else None)
@@ -157,7 +157,7 @@ def _missing(need: ModelNeed, looking: Looking) -> PlannedModel:
     target = None
     try:
         target = looking.places.target(need.directory, need.name, is_own=need.is_own)
-        remote = ask(looking.connections, checked_address(need.url), _pause(looking))
+        remote = ask(looking.connections, _address(need.url), _pause(looking))
     except (NoPlace, FetchFailed) as error:
         return PlannedModel(need, State.FAILED, target, remark=str(error))
     planned = PlannedModel(need, State.MISSING, target, remote)
@@ -165,6 +165,10 @@ def _missing(need: ModelNeed, looking: Looking) -> PlannedModel:
         text = f"its source has another file: SHA-256 {remote.sha256}, and it should be {need.sha256}"
         return replace(planned, state=State.FAILED, remark=text)
     return planned
+
+
+def _address(url: str) -> str:
+    return file_address(checked_address(url))
 
 
 def _pause(looking: Looking) -> Callable[[float], None]:

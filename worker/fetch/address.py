@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -12,6 +13,7 @@ _LONGEST = 4096
 # Names under which a token stands in an address. Such a part is never shown, and never written into a file.
 _SECRET_FIELDS = ("token", "access_token", "api_key", "apikey", "key", "sig", "signature")
 HF_HOST, CIVITAI_HOST = "huggingface.co", "civitai.com"
+_HF_PAGE = re.compile(r"(/(?:datasets/|spaces/)?[^/]+/[^/]+)/blob/(.+)")
 TOKEN_VARIABLES = {HF_HOST: "HF_TOKEN", CIVITAI_HOST: "CIVITAI_TOKEN"}
 
 
@@ -33,6 +35,20 @@ def checked_address(text: str) -> str:
     if parts.username is not None or parts.password is not None:
         raise FetchFailed("it has a user name or a password in it, which are not used here")
     return urlunsplit(parts._replace(fragment=""))
+
+
+def file_address(url: str) -> str:
+    """The address of the file that a page of Hugging Face or Civitai is about; other addresses stay as they are.
+
+    People copy these pages from their browser. ``url``: an address that was checked.
+    """
+    parts = urlsplit(url)
+    if host_of(url) == HF_HOST and (found := _HF_PAGE.fullmatch(parts.path)):
+        return urlunsplit(parts._replace(path=f"{found[1]}/resolve/{found[2]}", query=""))
+    version = dict(parse_qsl(parts.query)).get("modelVersionId", "")
+    if host_of(url) == CIVITAI_HOST and parts.path.startswith("/models/") and version.isdecimal():
+        return urlunsplit(parts._replace(path=f"/api/download/models/{version}", query=""))
+    return url
 
 
 def host_of(url: str) -> str:

@@ -152,7 +152,7 @@ def _receive(connections: Connections, wanted: Wanted, part: Part, watch: Watch)
         if answer.status == 416:
             return _at_the_end(part, watch, place[1] if place else None)
         check_status(answer, wanted.url)
-        check_kind(answer)
+        check_kind(answer, wanted.url)
         total = _agreed_size(answer, wanted)
         if answer.status == 200 or place is None or place[0] != part.size:
             if answer.status == 206 and (place is None or place[0] != 0):

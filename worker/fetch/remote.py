@@ -64,7 +64,7 @@ def ask(connections: Connections, url: str, wait: Callable[[float], None] = time
         with connections.open(url, {"Range": "bytes=0-0"}) as answer:
             if answer.status != 416:  # An empty file has no first byte.
                 check_status(answer, url)
-                check_kind(answer)
+                check_kind(answer, url)
             return RemoteFile(url, size_of(answer), _sha256_of(answer), _commit_of(answer))
 
     return patiently(once, wait)
@@ -132,10 +132,12 @@ def _who_may(status: int, url: str) -> str:
     )
 
 
-def check_kind(answer: Answer) -> None:
+def check_kind(answer: Answer, url: str) -> None:
     """Refuse a web page, which a server may send in place of a file, and content that is packed for the way."""
     if answer.header("Content-Type").lower().startswith("text/html"):
-        raise FetchFailed("its server sends a web page, not a file: it may need a login, or another address")
+        variable = TOKEN_VARIABLES.get(host_of(url))
+        login = f"a login ({variable})" if variable else "a login"
+        raise FetchFailed(f"its server sends a web page, not a file: it may need {login}, or another address")
     if answer.header("Content-Encoding") not in ("", "identity"):
         raise FetchFailed("its server sends it compressed, though that was not asked for")
 

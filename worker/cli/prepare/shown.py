@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from worker.embedded.start.folders_only import Folders
+from worker.environment.manager_map import listed_packs
 from worker.environment.needs import as_numbers
 from worker.environment.packs import NoPack, install_text
 from worker.environment.plan import PlannedModel, PlannedPack, State
@@ -115,6 +116,10 @@ def _version_notes(plan: Plan, folders: Folders) -> list[str]:
             f"which pack these node classes belong to is not said: {names}{f' and {more} more' if more > 0 else ''}. "
             "'python -m worker models' says which of them are not there"
         )
+    for name in plan.needs.classes:
+        listed = listed_packs(name, folders.custom_nodes)
+        if listed and "ComfyUI itself" not in listed:
+            notes.append(f"{name}: {listed}")
     return notes
 
 
