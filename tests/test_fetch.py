@@ -398,6 +398,17 @@ def test_a_certificate_of_a_stranger_is_refused(hub: ModelHost, quick: None, mon
         ask(Connections(Tokens(), any_host=True), "https://huggingface.co/a")
 
 
+def test_a_proxy_of_the_environment_is_used(host: ModelHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    host.add("http://models.invalid/a", CONTENT)
+    monkeypatch.setenv("http_proxy", host.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert ask(ANY, "http://models.invalid/a").size == len(CONTENT)
+    assert host.requests[0].host == "models.invalid"
+    host.add("/a", CONTENT)
+    fetch(host, tmp_path / "a.safetensors")
+    assert host.requests[-1].path == "/a", "it is asked without the proxy"
+
+
 def test_several_at_once_and_one_that_fails(host: ModelHost, tmp_path: Path) -> None:
     files = [Wanted(f"{host.url}/{index}", tmp_path / f"{index}.sft") for index in range(6)]
     for index in range(5):

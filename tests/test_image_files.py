@@ -55,6 +55,12 @@ def test_all_that_is_copied_is_in_the_build_context(project: Path) -> None:
         assert any(source == name or source.startswith(f"{name}/") for name in allowed), source
 
 
+def test_a_build_file_may_come_into_the_image(project: Path) -> None:
+    allowed = [line[1:] for line in (project / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    for name in ("comfy-build.yaml", "workflow.json", "snapshot.json"):
+        assert any(fnmatch(name, pattern) for pattern in allowed)
+
+
 def test_the_hub_offers_settings_that_there_are(project: Path) -> None:
     for entry in read(project, ".runpod/hub.json")["config"]["env"]:
         field = Settings.model_fields[entry["key"].lower()]

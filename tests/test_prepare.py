@@ -322,6 +322,10 @@ def test_other_names_of_model_folders(prepare: Prepare, host: ModelHost, base: P
     ]
     assert prepare(write(tmp_path, workflow(loader("x", entries))), "--yes").returncode == 0
     assert sorted(models_below(base)) == ["clip/b.safetensors", "diffusion_models/c.safetensors", "unet/a.safetensors"]
+    asked = len(host.requests)
+    entries = [listed(host, "b.safetensors", "text_encoders"), listed(host, "c.safetensors", "unet")]
+    assert prepare(write(tmp_path, workflow(loader("x", entries))), "--yes").returncode == 0, "ComfyUI reads both"
+    assert len(host.requests) == asked
 
 
 def test_a_file_with_other_content_stays(prepare: Prepare, host: ModelHost, base: Path, tmp_path: Path) -> None:
@@ -564,7 +568,6 @@ def test_a_commit_of_a_pack_of_the_registry(
     "properties",
     [
         {"cnr_id": "--into=/tmp", "ver": "1.0.0"},
-        {"cnr_id": "tiny-pack", "ver": "1.0 --into x"},
         {"aux_id": "a/b --into x"},
         {"aux_id": "https://evil/x"},
         {"cnr_id": 3, "aux_id": ["x"]},
@@ -576,6 +579,30 @@ def test_packs_with_odd_names(prepare: Prepare, base: Path, tmp_path: Path, prop
     assert "Traceback" not in answer.stderr
     assert not list((base / "custom_nodes").iterdir())
     assert "install-nodes:" not in answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("pack", "text"),
+    [
+        ({"name": "--into=/tmp", "registryVersion": "1"}, "is no name of a pack"),
+        ({"name": "tiny-pack", "registryVersion": "1 --into x"}, "is no name of a pack"),
+        ({"name": "x", "repository": "--upload-pack=x"}, "is no https address"),
+        ({"name": "x", "repository": "ext::sh -c x"}, "is no https address"),
+        ({"name": "x", "repository": "file:///etc"}, "is no https address"),
+        ({"name": "x", "repository": "http://example.com/x"}, "is no https address"),
+        ({"name": "x", "repository": "https://user:secret@example.com/x", "gitRef": "a" * 40}, "is no https address"),
+        ({"name": "x", "repository": "https://example.com/x", "gitRef": "--exec=x"}, "is no commit, tag or branch"),
+    ],
+)
+def test_packs_that_no_installer_is_told(prepare: Prepare, base: Path, tmp_path: Path, pack: Any, text: str) -> None:
+    document = {"schema": "comfy-build/1", "definition": {"customNodes": [pack]}}
+    answer = prepare(write(tmp_path, document), "--install-packs", "--lock", "lock.yaml", "--json")
+    assert answer.returncode == 1
+    (found,) = as_json(answer)["packs"]
+    assert found["state"] == "failed"
+    assert text in found["remark"]
+    assert not list((base / "custom_nodes").iterdir())
+    assert "secret" not in (tmp_path / "lock.yaml").read_text()
 
 
 def test_a_snapshot(prepare: Prepare, host: ModelHost, registry: ComfyRegistry, base: Path, tmp_path: Path) -> None:

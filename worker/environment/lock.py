@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.environment.build_file import build_document
 from worker.environment.packs import lock_entry, need_entry
-from worker.environment.plan import PlannedModel, PlannedPack
+from worker.environment.plan import PlannedModel, PlannedPack, State
 from worker.fetch.address import without_secrets
 
 
@@ -36,6 +36,9 @@ def make_lock(name: str, comfyui: str, models: Sequence[PlannedModel], packs: Se
             entries.setdefault((entry["type"], entry["filename"]), entry)
     pack_entries: dict[str, dict[str, str]] = {}
     for pack in packs:
+        if pack.state is State.FAILED:
+            gaps.append(f"{pack.need.name}: {pack.remark}")
+            continue
         written = (lock_entry(pack.installed, pack.need) if pack.installed else None) or need_entry(pack.need)
         if written is None:
             gaps.append(f"{pack.need.name}: which version is not known; --install-packs installs it and finds out")

@@ -18,15 +18,25 @@ def listed_packs(class_type: str, custom_nodes: Iterable[Path]) -> str | None:
 
     ``custom_nodes``: the folders that node packs are loaded from.
     """
-    for path in _maps(custom_nodes):
-        packs = _read(path, path.stat().st_mtime_ns).get(class_type, ())
-        if any(url.lower().rstrip("/") in _COMFYUI for url in packs):
-            return "ComfyUI-Manager lists it as one of ComfyUI itself, perhaps of a newer version"
-        if packs:
-            more = len(packs) - _MOST_NAMED
-            text = " or ".join(packs[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-            return f"ComfyUI-Manager lists it as one of {text}"
-    return None
+    packs = packs_of_class(class_type, custom_nodes)
+    if not packs:
+        return None
+    if is_of_comfyui(packs):
+        return "ComfyUI-Manager lists it as one of ComfyUI itself, perhaps of a newer version"
+    more = len(packs) - _MOST_NAMED
+    text = " or ".join(packs[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"ComfyUI-Manager lists it as one of {text}"
+
+
+def packs_of_class(class_type: str, custom_nodes: Iterable[Path]) -> tuple[str, ...]:
+    """The addresses of the packs that have this class; empty if the Manager is not there or does not list it."""
+    found = (_read(path, path.stat().st_mtime_ns).get(class_type, ()) for path in _maps(custom_nodes))
+    return next(filter(None, found), ())
+
+
+def is_of_comfyui(packs: Iterable[str]) -> bool:
+    """Whether ComfyUI is among these addresses."""
+    return any(url.lower().rstrip("/") in _COMFYUI for url in packs)
 
 
 def _maps(custom_nodes: Iterable[Path]) -> Iterable[Path]:

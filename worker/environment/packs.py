@@ -12,7 +12,8 @@ from worker.environment.needs import PackNeed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
-_REPOSITORY = re.compile(r"https?://[A-Za-z0-9.-]+(?::\d+)?/[A-Za-z0-9._~/-]+")
+# What comes over plain http could be changed on the way, and it is code. Within this machine nobody can.
+_REPOSITORY = re.compile(r"(?:https://[A-Za-z0-9.-]+|http://(?:127\.0\.0\.1|localhost))(?::\d+)?/[A-Za-z0-9._~/-]+")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SECTION = re.compile(r'\[remote "origin"\][^\[]*?\burl\s*=\s*(\S+)')

@@ -65,7 +65,8 @@ class Places:
         roots = self._roots(directory, new=self.new_kinds or is_own)
         if not roots:
             raise NoPlace(
-                f"ComfyUI knows no model folder {directory!r}: a node pack or a newer ComfyUI may bring it; --new-folders makes it"
+                f"ComfyUI knows no model folder {directory!r}: a node pack or a newer ComfyUI may bring it; "
+                "--new-folders makes it"
             )
         root = self._preferred(roots)
         target = root.joinpath(*parts)
@@ -85,9 +86,10 @@ class Places:
         kind, *below = _parts(directory)
         if kind.lower() in _NO_MODELS:
             raise NoPlace(f"{kind!r} is no folder for models")
-        named = [path for folder in self.folders for path in folder.paths if path.name == kind]
-        known = [path for folder in self.folders if folder.name == kind for path in folder.paths]
-        roots = list(dict.fromkeys([*(path for path in named if path in known or not known), *known]))
+        folders = [folder for folder in self.folders if folder.name == kind]
+        folders = folders or [folder for folder in self.folders if any(path.name == kind for path in folder.paths)]
+        paths = dict.fromkeys(path for folder in folders for path in folder.paths)
+        roots = sorted(paths, key=lambda path: path.name != kind)
         if not roots:
             roots = [path for models in self.models if (path := models / kind).is_dir() or new]
         return [root.joinpath(*below) for root in roots]

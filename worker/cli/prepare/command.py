@@ -16,7 +16,7 @@ from rich.console import Console
 
 from worker.cli.exit_code import ExitCode
 from worker.cli.prepare.bars import Bars
-from worker.cli.prepare.shown import as_json, print_hints, print_plan
+from worker.cli.prepare.shown import as_json, plain, print_hints, print_plan
 from worker.embedded.start.folders_only import Folders, find_folders
 from worker.embedded.start.source import PROJECT
 from worker.environment.build_file import write_build_file
@@ -170,5 +170,5 @@ def _write_lock(path: Path | None, plan: Plan, folders: Folders, console: Consol
     write_build_file(path, lock.text)
     console.print(f"\n{path}: {lock.counted}", markup=False)
     for line in lock.gaps:
-        console.print(f"  not exact: {line}", style="red", markup=False)
+        console.print(f"  not exact: {plain(line)}", style="red", markup=False)
     return lock

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from worker.embedded.start.folders_only import Folders
-from worker.environment.manager_map import listed_packs
+from worker.environment.manager_map import is_of_comfyui, listed_packs, packs_of_class
 from worker.environment.needs import as_numbers
 from worker.environment.packs import NoPack, install_text
 from worker.environment.plan import PlannedModel, PlannedPack, State
@@ -41,7 +41,7 @@ def print_plan(console: Console, plan: Plan, folders: Folders) -> None:
     if not plan.models and not plan.packs:
         console.print("No model file and no node pack is named.")
     for note in (*_version_notes(plan, folders), *plan.needs.notes):
-        console.print(f"note: {_plain(note)}", style="dim", markup=False)
+        console.print(f"note: {plain(note)}", style="dim", markup=False)
     if plan.models:
         console.print(_totals(plan), markup=False)
 
@@ -53,7 +53,7 @@ def print_hints(console: Console, plan: Plan, options: argparse.Namespace) -> No
         for model in plan.models:
             if model.state is not State.THERE:
                 text = f"{model.need.name}: {model.remark or model.state}"
-                console.print(_plain(text), style="red", markup=False)
+                console.print(plain(text), style="red", markup=False)
     elif fetchable:
         console.print("Run it again with --yes to fetch the models that are missing", style="bold")
     wanting = [pack for pack in plan.packs if pack.state in (State.MISSING, State.DIFFERENT)]
@@ -78,7 +78,7 @@ def _print_model(console: Console, model: PlannedModel) -> None:
     need, style = model.need, _STYLES.get(model.state, "red")
     size = size_text(model.size) if model.size is not None else ""
     name = f"{need.directory or '?'}/{need.name}"
-    console.print(f"[{style}]{_WORDS[model.state]:<9}[/] {size:>10}  {escape(_plain(name))}")
+    console.print(f"[{style}]{_WORDS[model.state]:<9}[/] {size:>10}  {escape(plain(name))}")
     lines = [f"needed by {need.where}"]
     if model.state is State.THERE:
         lines = [str(model.path)]
@@ -89,18 +89,18 @@ def _print_model(console: Console, model: PlannedModel) -> None:
     elif need.url:
         lines.append(f"from {without_secrets(need.url)}")
     for line in (*lines, *([model.remark] if model.remark else [])):
-        console.print(" " * 22 + _plain(line), style="dim", markup=False)
+        console.print(" " * 22 + plain(line), style="dim", markup=False)
 
 
 def _print_pack(console: Console, pack: PlannedPack) -> None:
     style = _STYLES.get(pack.state, "red")
     version = pack.installed.shown if pack.installed else pack.need.wanted[:40]
     console.print(
-        f"[{style}]{_WORDS[pack.state]:<9}[/] {'pack':>10}  {escape(_plain(pack.need.name))} {escape(version)}"
+        f"[{style}]{_WORDS[pack.state]:<9}[/] {'pack':>10}  {escape(plain(pack.need.name))} {escape(version)}"
     )
     lines = [] if pack.state is State.THERE else [f"needed by {pack.need.where}"]
     for line in (*lines, *([pack.remark] if pack.remark else [])):
-        console.print(" " * 22 + _plain(line), style="dim", markup=False)
+        console.print(" " * 22 + plain(line), style="dim", markup=False)
 
 
 def _version_notes(plan: Plan, folders: Folders) -> list[str]:
@@ -118,7 +118,7 @@ def _version_notes(plan: Plan, folders: Folders) -> list[str]:
         )
     for name in plan.needs.classes:
         listed = listed_packs(name, folders.custom_nodes)
-        if listed and "ComfyUI itself" not in listed:
+        if listed and not is_of_comfyui(packs_of_class(name, folders.custom_nodes)):
             notes.append(f"{name}: {listed}")
     return notes
 
@@ -170,6 +170,6 @@ def _pack_json(pack: PlannedPack) -> dict[str, Any]:
     }
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """``text`` with its control characters escaped, since they could change the terminal."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
