@@ -677,6 +677,31 @@ def test_a_lock_says_what_is_not_exact(prepare: Prepare, host: ModelHost, base: 
     assert model["sha256"] == SHA256, "what came was measured"
 
 
+def test_a_lock_is_exact_in_a_later_run(prepare: Prepare, host: ModelHost, base: Path, tmp_path: Path) -> None:
+    """What was remembered of a file says nothing about its revision, so its host is asked."""
+    path = write(tmp_path, workflow(loader("a.safetensors", [listed(host)])))
+    assert prepare(path, "--yes").returncode == 0
+    asked = len(host.requests)
+    assert prepare(path, "--lock", "lock.yaml").returncode == 0
+    assert len(host.requests) == asked + 1
+    target = base / "models" / "checkpoints" / "a.safetensors"
+    target.write_bytes(safetensors(300_000, "b"))
+    answer = prepare(path, "--lock", "lock.yaml")
+    assert answer.returncode == 1, "what is there is another file"
+    assert "not exact: a.safetensors: another file has this name and stays" in answer.stdout
+    (model,) = yaml.safe_load((tmp_path / "lock.yaml").read_text())["definition"]["models"]
+    assert model["sha256"] == SHA256, "the one that was meant"
+
+
+def test_a_lock_that_cannot_be_written_is_told_before(prepare: Prepare, host: ModelHost, tmp_path: Path) -> None:
+    path = write(tmp_path, workflow(loader("a.safetensors", [listed(host)])))
+    for place in ("no/such/lock.yaml", "."):
+        answer = prepare(path, "--yes", "--lock", place)
+        assert answer.returncode == 2
+        assert "there is no such folder, or it is one itself" in answer.stderr
+    assert not host.requests
+
+
 def test_another_version_than_a_lock_wants_is_replaced(
     prepare: Prepare, registry: ComfyRegistry, base: Path, tmp_path: Path
 ) -> None:

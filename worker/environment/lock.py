@@ -57,7 +57,10 @@ def _model_entry(model: PlannedModel, gaps: list[str]) -> dict[str, Any] | None:
         return None
     folders, _, filename = f"{need.directory}/{need.name}".replace("\\", "/").rpartition("/")
     entry = {"type": folders, "filename": filename, "sourceUri": without_secrets(url)}
-    if model.sha256 is None:
+    if model.state is State.DIFFERENT or (model.sha256 is None and model.state is State.FAILED):
+        gaps.append(f"{need.name}: {model.remark}")
+    elif model.sha256 is None:
         gaps.append(f"{need.name}: its SHA-256 is not known before it is fetched; --yes does that")
+    if model.sha256 is None:
         return entry
     return {**entry, "sha256": model.sha256}

@@ -60,8 +60,9 @@ class PlannedModel:
 
     @property
     def sha256(self) -> str | None:
-        """What is known of it, from the file, its server, or whoever needs it."""
-        known = (self.record and self.record.sha256, self.need.sha256, self.remote and self.remote.sha256)
+        """What is known of it, from whoever needs it, its server, or the file, if that is the right one."""
+        here = self.record.sha256 if self.record and self.state is State.THERE else None
+        known = (self.need.sha256, self.remote and self.remote.sha256, here)
         return next((sha256 for sha256 in known if sha256), None)
 
 
@@ -85,7 +86,7 @@ class Looking:
         on_bytes: called with the bytes of a file that were read to find its SHA-256.
         stop: set it to stop.
         anew: whether to read files again whose SHA-256 is remembered.
-        needs_hashes: whether the SHA-256 of each file that is there must be found.
+        exact: whether the SHA-256 of each file that is there, and its exact revision, must be found.
     """
 
     connections: Connections
@@ -93,7 +94,7 @@ class Looking:
     on_bytes: Callable[[int], None]
     stop: threading.Event
     anew: bool = False
-    needs_hashes: bool = False
+    exact: bool = False
 
 
 def plan_models(needs: Sequence[ModelNeed], looking: Looking) -> list[PlannedModel]:
@@ -128,14 +129,14 @@ def _there(need: ModelNeed, path: Path, looking: Looking) -> PlannedModel:
         return PlannedModel(need, State.DIFFERENT, path, remark=f"{problem}: remove it, and run this again")
     record = None if looking.anew else read_record(path)
     remote, remark = None, ""
-    if record is None and need.url and not need.sha256:
+    if need.url and (looking.exact or (record is None and not need.sha256)):
         try:
             remote = ask(looking.connections, _address(need.url), _pause(looking))
         except FetchFailed as error:
             remark = f"not compared with its source: {error}"
-    expected = need.sha256 or (remote.sha256 if remote and (looking.anew or looking.needs_hashes) else None)
-    if record is None or (record.sha256 is None and (expected or looking.needs_hashes)):
-        record = _recorded(path, need, looking, with_hash=bool(expected or looking.needs_hashes or looking.anew))
+    expected = need.sha256 or (remote.sha256 if remote and (looking.anew or looking.exact) else None)
+    if record is None or (record.sha256 is None and (expected or looking.exact)):
+        record = _recorded(path, need, looking, with_hash=bool(expected or looking.exact or looking.anew))
     planned = PlannedModel(need, State.THERE, path, remote, record, remark)
     if expected and record.sha256 != expected:
         text = f"its SHA-256 is {record.sha256}, and should be {expected}"

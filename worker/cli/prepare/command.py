@@ -58,6 +58,8 @@ def prepare(options: argparse.Namespace) -> int:
         InvalidJob, StartError, OSError: ``worker.__main__`` prints them.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if options.lock is not None and (options.lock.is_dir() or not options.lock.absolute().parent.is_dir()):
+        raise InvalidJob(f"--lock {options.lock}: there is no such folder, or it is one itself")
     console = Console(stderr=options.json, highlight=False, soft_wrap=True)
     needs = together(read_needs(path) for path in options.files)
     settings = load_settings()

@@ -66,7 +66,6 @@ def add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 32:
-        raise argparse.ArgumentTypeError(f"{number} is no count from 1 to 32")
-    return number
+    if not text.isdecimal() or not 1 <= int(text) <= 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 32")
+    return int(text)
