@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 import yaml
+from certificate import make_certificate
 from comfy_registry import ComfyRegistry, make_zip
 from git_command import GIT
-from model_host import ModelHost, safetensors
+from model_host import COMMIT, ModelHost, safetensors
 from PIL import Image, PngImagePlugin
 
 Answer = subprocess.CompletedProcess[str]
@@ -715,6 +716,46 @@ def test_another_version_than_a_lock_wants_is_replaced(
         answer = prepare(path, "--install-packs")
         assert answer.returncode == 0, answer.stdout + answer.stderr
         assert f'version = "{version}"' in (base / "custom_nodes" / "tiny-pack" / "pyproject.toml").read_text()
+
+
+AS_HUGGING_FACE = """
+import sys, urllib3.util.connection as connection
+connect, port = connection.create_connection, int(sys.argv.pop(1))
+connection.create_connection = lambda _, *rest, **more: connect(("127.0.0.1", port))
+from worker.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_hugging_face(base: Path, tmp_path: Path, variables: dict[str, str]) -> None:
+    """By https, with a token, a redirect to where the files lie, and a branch that moves on."""
+    certificate = make_certificate(tmp_path, "huggingface.co", "cas-bridge.xethub.hf.co")
+    page, file = "/org/name/blob/main/dir/a.safetensors", "/org/name/resolve/{}/dir/a.safetensors"
+    with ModelHost(certificate) as hub:
+        for revision in ("main", COMMIT):
+            hub.add(file.format(revision), CONTENT).redirect = "https://cas-bridge.xethub.hf.co/real?sig=x"
+        hub.add("/real", CONTENT, tell=False)
+
+        def run(*arguments: str) -> Answer:
+            command = [sys.executable, "-c", AS_HUGGING_FACE, str(hub.port), "prepare", *arguments, "--any-host"]
+            tokens = {"HF_TOKEN": "hf-secret", "SSL_CERT_FILE": str(certificate[0])}
+            return subprocess.run(
+                command, env=variables | tokens, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+            )
+
+        entry = {"name": "a.safetensors", "directory": "vae", "url": f"https://huggingface.co{page}"}
+        write(tmp_path, workflow(loader("a.safetensors", [entry])))
+        answer = run("workflow.json", "--lock", "comfy-build.yaml")
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        (model,) = yaml.safe_load((tmp_path / "comfy-build.yaml").read_text())["definition"]["models"]
+        assert model["sourceUri"] == f"https://huggingface.co{file.format(COMMIT)}"
+        assert model["sha256"] == SHA256
+        del hub.files[file.format("main")]
+        answer = run("comfy-build.yaml", "--yes")
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        assert models_below(base) == {"vae/a.safetensors": CONTENT}
+        seen = {(request.host, request.authorization) for request in hub.requests}
+        assert seen == {("huggingface.co", "Bearer hf-secret"), ("cas-bridge.xethub.hf.co", None)}
 
 
 def test_the_step_of_an_image(
