@@ -155,6 +155,21 @@ def test_a_file_that_has_changed_meanwhile_comes_anew(host: ModelHost, tmp_path:
     assert heard.count == len(other)
 
 
+def test_a_whole_part_of_another_version_comes_anew(host: ModelHost, tmp_path: Path) -> None:
+    """The process was killed before it could rename it, and the file has changed since."""
+    for second in (CONTENT, safetensors(3_000_000, "b")):
+        served = host.add("/a", CONTENT, tell=False)
+        target = tmp_path / f"{served.etag.strip(chr(34))}{second == CONTENT}.safetensors"
+        with pytest.raises(FetchStopped):
+            fetch(host, target, heard=Heard(stop_at=len(CONTENT)), size=len(CONTENT))
+        assert left_over(target) == len(CONTENT)
+        host.add("/a", second, tell=False).etag = '"v1"' if second == CONTENT else '"v2"'
+        begun = host.sent
+        fetch(host, target, size=len(CONTENT))
+        assert target.read_bytes() == second
+        assert host.sent - begun == (0 if second == CONTENT else len(CONTENT))
+
+
 def test_a_part_without_a_version_is_not_trusted(host: ModelHost, tmp_path: Path) -> None:
     host.add("/a", CONTENT, tell=False).etag = 'W/"weak"'
     target = tmp_path / "a.safetensors"

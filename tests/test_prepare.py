@@ -565,6 +565,20 @@ def test_a_commit_of_a_pack_of_the_registry(
     assert not (folder / "more.py").exists()
 
 
+def test_what_a_pack_starts_sees_no_token(
+    prepare: Prepare, registry: ComfyRegistry, base: Path, tmp_path: Path
+) -> None:
+    script = "import os, json\nopen('seen.json', 'w').write(json.dumps(dict(os.environ)))\n"
+    registry.archives["tiny-pack"]["1.0.0"] = make_zip(PACK | {"install.py": script})
+    node = {"id": 1, "type": "Tiny", "mode": 0, "properties": {"cnr_id": "tiny-pack"}}
+    keys = {"HF_TOKEN": "secret", "CIVITAI_TOKEN": "secret", "BUCKET_SECRET_ACCESS_KEY": "secret"}
+    answer = prepare(write(tmp_path, workflow(node)), "--install-packs", **keys)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    seen = json.loads((base / "custom_nodes" / "tiny-pack" / "seen.json").read_text())
+    assert "PATH" in seen
+    assert "secret" not in seen.values()
+
+
 @pytest.mark.parametrize(
     "properties",
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -28,12 +29,12 @@ from worker.environment.plan import Looking, PlannedModel, PlannedPack, State, p
 from worker.environment.read_files import read_needs
 from worker.environment.registry import Registry, exactly, with_source
 from worker.errors import FetchFailed, InvalidJob
-from worker.fetch.address import CIVITAI_HOST, HF_HOST, Tokens
+from worker.fetch.address import CIVITAI_HOST, HF_HOST, TOKEN_VARIABLES, Tokens
 from worker.fetch.connections import Connections
 from worker.fetch.download import Wanted
 from worker.fetch.several import fetch_several, without_room
 from worker.models.damage import damage, size_text
-from worker.settings import Settings, load_settings
+from worker.settings import Settings, take_settings
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def prepare(options: argparse.Namespace) -> int:
         raise InvalidJob(f"--lock {options.lock}: there is no such folder, or it is one itself")
     console = Console(stderr=options.json, highlight=False, soft_wrap=True)
     needs = together(read_needs(path) for path in options.files)
-    settings = load_settings()
+    settings = take_settings()  # So that what a pack's installation starts finds no secret of the worker.
     folders = find_folders(settings)
     connections = Connections(_tokens(settings), any_host=options.any_host)
     stop = threading.Event()
@@ -159,7 +160,9 @@ def _install(packs: Sequence[PlannedPack], folders: Folders, console: Console) -
     texts = [install_text(pack.need) for pack in packs if pack.state in (State.MISSING, State.DIFFERENT)]
     if texts:
         command = [str(PROJECT / "scripts" / "install-nodes"), *texts]
-        code = subprocess.run(command, check=False, stdout=sys.stderr).returncode  # noqa: S603 - our own script.
+        # A pack's install.py is a stranger's code. It gets no token of the hosts of models.
+        environment = {name: value for name, value in os.environ.items() if name not in TOKEN_VARIABLES.values()}
+        code = subprocess.run(command, check=False, stdout=sys.stderr, env=environment).returncode  # noqa: S603
         if code:
             console.print(f"install-nodes ended with {code}; its output stands above", style="bold red", markup=False)
     return plan_packs([pack.need for pack in packs], installed_packs(folders.custom_nodes))
