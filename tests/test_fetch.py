@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import socket
 import subprocess
 import threading
 import time
@@ -397,6 +398,40 @@ def test_a_refusal_names_the_variable_and_no_token(hub: ModelHost) -> None:
         with pytest.raises(FetchFailed, match="set HF_TOKEN to a token that may read it") as caught:
             ask(connections, "https://huggingface.co/a")
         assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        ("https://10.0.0.1/a", "its host is not on the public internet"),
+        ("https://[fd00::1]/a", "its host is not on the public internet"),
+        ("https://metadata.internal/a", "was not found on the public internet"),
+        ("http://cdn.example.com/a", "it is no https URL"),
+        ("https://cdn.example.com/real", None),
+    ],
+)
+def test_a_public_host_cannot_lead_to_a_private_one(
+    certified: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, text: str | None
+) -> None:
+    """Loopback counts as public here, so that there is a public host."""
+    monkeypatch.setattr("worker.fetch.connections.is_public", lambda address: address == "127.0.0.1")
+    with ModelHost(certified) as found:
+
+        def resolve(host: str, *_: Any, **__: Any) -> list[Any]:
+            address = ("10.1.2.3", 443) if host == "metadata.internal" else ("127.0.0.1", found.port)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address)]
+
+        monkeypatch.setattr("worker.fetch.connections.socket.getaddrinfo", resolve)
+        found.add("/a", CONTENT).redirect = target
+        found.add("/real", CONTENT)
+        connections, wanted = Connections(Tokens()), Wanted("https://huggingface.co/a", tmp_path / "a.safetensors")
+        if text is None:
+            assert fetch_file(connections, wanted, Heard().watch).sha256 == SHA256
+            return
+        for action in (lambda: ask(connections, wanted.url), lambda: fetch_file(connections, wanted, Heard().watch)):
+            with pytest.raises(FetchFailed, match=text):
+                action()
+        assert {request.host for request in found.requests} == {"huggingface.co"}
 
 
 def test_a_revision_becomes_a_commit(hub: ModelHost) -> None:
