@@ -189,6 +189,7 @@ def test_subgraphs_and_nodes_that_are_off(prepare: Prepare, host: ModelHost, bas
 
 def test_pictures_requests_and_api_graphs(prepare: Prepare, host: ModelHost, base: Path, tmp_path: Path) -> None:
     graph = {"4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a.safetensors"}}}
+    graph["5"] = {"class_type": "OfSomePack", "inputs": {}}
     text = PngImagePlugin.PngInfo()
     text.add_text("prompt", json.dumps(graph))
     text.add_text("workflow", json.dumps(workflow(loader("a.safetensors", [listed(host)]))))
@@ -202,7 +203,7 @@ def test_pictures_requests_and_api_graphs(prepare: Prepare, host: ModelHost, bas
     (base / "models" / "vae" / "a.safetensors").write_bytes(CONTENT)
     result = as_json(prepare(write(tmp_path, graph), "--json"))
     assert result["models"][0]["state"] == "there", "some model folder has it"
-    assert "CheckpointLoaderSimple" in result["classes_of_unknown_packs"]
+    assert list(result["classes_of_unknown_packs"]) == ["OfSomePack"], "the other one is ComfyUI's own"
 
     request = {"input": {"workflow": graph, "models": [listed(host, sha256=SHA256)]}}
     (model,) = as_json(prepare(write(tmp_path, request), "--json"))["models"]

@@ -18,6 +18,7 @@ from rich.console import Console
 from worker.cli.exit_code import ExitCode
 from worker.cli.prepare.bars import Bars
 from worker.cli.prepare.shown import as_json, plain, print_hints, print_plan
+from worker.embedded.reviewed.table import review_table
 from worker.embedded.start.folders_only import Folders, find_folders
 from worker.embedded.start.source import PROJECT
 from worker.environment.build_file import write_build_file
@@ -44,6 +45,12 @@ class Plan:
     needs: Needs
     models: Sequence[PlannedModel]
     packs: Sequence[PlannedPack]
+
+    @property
+    def unplaced_classes(self) -> list[str]:
+        """The node classes of which nobody says which pack they are of, without those that ComfyUI has."""
+        known = review_table().names() if self.needs.classes else set()
+        return [name for name in self.needs.classes if name not in known]
 
     @property
     def is_complete(self) -> bool:

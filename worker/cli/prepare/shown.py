@@ -69,7 +69,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "complete": plan.is_complete,
         "models": [_model_json(model) for model in plan.models],
         "packs": [_pack_json(pack) for pack in plan.packs],
-        "classes_of_unknown_packs": dict(plan.needs.classes),
+        "classes_of_unknown_packs": {name: plan.needs.classes[name] for name in plan.unplaced_classes},
         "notes": plan.needs.notes,
     }
 
@@ -109,14 +109,15 @@ def _version_notes(plan: Plan, folders: Folders) -> list[str]:
     newest = max(plan.needs.comfyui, key=as_numbers, default="")
     if as_numbers(newest) > as_numbers(here):
         notes.append(f"made with ComfyUI {newest[:40]}, and {here} is here: newer nodes may be missing")
-    if plan.needs.classes:
-        names = ", ".join(list(plan.needs.classes)[:_MOST_CLASSES])
-        more = len(plan.needs.classes) - _MOST_CLASSES
+    classes = plan.unplaced_classes
+    if classes:
+        names = ", ".join(classes[:_MOST_CLASSES])
+        more = len(classes) - _MOST_CLASSES
         notes.append(
             f"which pack these node classes belong to is not said: {names}{f' and {more} more' if more > 0 else ''}. "
             "'python -m worker models' says which of them are not there"
         )
-    for name in plan.needs.classes:
+    for name in classes:
         listed = listed_packs(name, folders.custom_nodes)
         if listed and not is_of_comfyui(packs_of_class(name, folders.custom_nodes)):
             notes.append(f"{name}: {listed}")
