@@ -2,6 +2,7 @@
 #
 #   docker build -t comfy-worker .                     the whole image
 #   docker build --build-arg BASE_IMAGE=…              on another Debian or Ubuntu with Python 3.11 or newer
+#   docker build --build-arg ENVIRONMENT=comfy-build.yaml   with the models and node packs that this file lists
 #   docker buildx bake -f docker-bake.hcl all          the variants of docker-bake.hcl
 #   scripts/build_image                                without Docker, with buildah
 #
@@ -85,6 +86,15 @@ RUN ln -s /opt/comfy-worker/scripts/install-nodes /usr/local/bin/comfy-node-inst
 RUN mkdir /workflows
 ENV COMFYUI_PATH=/comfyui \
     WORKFLOWS_DIR=/workflows
+# The models and node packs that a file lists: --build-arg ENVIRONMENT=comfy-build.yaml. Without it nothing is fetched.
+# LICENSE is only there because COPY needs a file.
+ARG ENVIRONMENT=
+ARG PREPARE_OPTIONS=
+COPY LICENSE ${ENVIRONMENT} /opt/comfy-worker/environment/
+COPY scripts/image/prepare-environment /usr/local/bin/
+RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    --mount=type=secret,id=hf_token --mount=type=secret,id=civitai_token \
+    prepare-environment /opt/comfy-worker/environment $PREPARE_OPTIONS
 # One start records which node classes ComfyUI's files have, so that the starts of containers can pass over them.
 RUN COMFY_ARGS=--cpu python -m worker check > /dev/null || true
 # Which parts of which files a start reads, so that /start.sh can read them ahead.

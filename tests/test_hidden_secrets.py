@@ -86,6 +86,23 @@ def test_no_process_of_a_worker_shows_its_keys_and_runpod_still_gets_them(start:
         assert CANARY not in process.log()
 
 
+def test_packs_find_the_tokens_of_model_hosts_unless_they_are_hidden(project: Path) -> None:
+    tokens = {"HF_TOKEN": f"{CANARY}-7", "CIVITAI_TOKEN": f"{CANARY}-8"}
+    for hidden in ("", "CIVITAI_TOKEN"):
+        program = "import os; from worker.settings import take_settings; s = take_settings(); print(len(s.secrets()), "
+        program += "[name for name in ('HF_TOKEN', 'CIVITAI_TOKEN') if name in os.environ])"
+        answer = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=project,
+            env=os.environ | tokens | {"PYTHONPATH": str(project), "HIDE_ENV": hidden},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seen = "['HF_TOKEN']" if hidden else "['HF_TOKEN', 'CIVITAI_TOKEN']"
+        assert answer.stdout.strip() == f"2 {seen}"  # Both are masked in logs and answers.
+
+
 def test_comfyuis_queue_does_not_hold_the_key_of_the_job_that_runs(worker: Worker) -> None:
     assert worker.runtime is not None
     queue = worker.runtime.main.server.PromptServer.instance.prompt_queue

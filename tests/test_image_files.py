@@ -48,11 +48,17 @@ def test_all_that_is_copied_is_in_the_build_context(project: Path) -> None:
     """.dockerignore names what may come; a file that it forgets is missing only when the image is built."""
     allowed = [line[1:] for line in (project / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     copies = re.findall(r"^COPY (?!--from)(.*)$", (project / "Dockerfile").read_text(), re.MULTILINE)
-    sources = [source.rstrip("/") for line in copies for source in line.split()[:-1]]
+    sources = [source.rstrip("/") for line in copies for source in line.replace("${ENVIRONMENT}", "").split()[:-1]]
     assert len(sources) > 8
     for source in sources:
         assert (project / source).exists()
         assert any(source == name or source.startswith(f"{name}/") for name in allowed), source
+
+
+def test_a_build_file_may_come_into_the_image(project: Path) -> None:
+    allowed = [line[1:] for line in (project / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    for name in ("comfy-build.yaml", "workflow.json", "snapshot.json"):
+        assert any(fnmatch(name, pattern) for pattern in allowed)
 
 
 def test_the_hub_offers_settings_that_there_are(project: Path) -> None:

@@ -41,6 +41,7 @@ RUN_BY = {
     "image/comfyui-pins": "test_install.py::test_what_moves_with_comfyui_is_as_its_tree_pins_it",
     "image/get-comfyui": "test_scripts.py::test_the_image_is_built",
     "image/healthcheck": "test_image_files.py::test_the_health_check",
+    "image/prepare-environment": "test_prepare.py::test_the_step_of_an_image",
     "image/install-packages": "test_scripts.py::test_the_image_is_built",
     "image/start.sh": "test_scripts.py::test_the_entry_point",
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from worker.protocol.origins import Origins
 from worker.protocol.rejection import explain_rejection
 from worker.redact import public_text
 
@@ -34,6 +35,8 @@ class Everything:
 
     def why_missing(self, class_type: str) -> None: ...
 
+    def listed_packs(self, class_type: str) -> None: ...
+
     def model_files(self, folder: str) -> list[str]:
         return self._checkpoints
 
@@ -41,7 +44,7 @@ class Everything:
 def explained(node_errors: dict[str, Any], checkpoints: list[str]) -> str:
     """The text for ``node_errors``."""
     return explain_rejection(
-        {"type": "prompt_outputs_failed_validation"}, node_errors, WORKFLOW, (), Everything(checkpoints)
+        {"type": "prompt_outputs_failed_validation"}, node_errors, WORKFLOW, (), Everything(checkpoints), Origins()
     )
 
 
@@ -92,5 +95,6 @@ def test_many_problems_keep_the_ending() -> None:
 def test_a_link_to_nowhere_is_named() -> None:
     workflow = {"2": {"class_type": "SaveImage", "inputs": {"images": ["9", 0]}}}
     raised = {"type": "exception_during_inner_validation", "message": "Exception", "details": "'9'"}
-    text = explain_rejection({}, {"2": {"class_type": "SaveImage", "errors": [raised]}}, workflow, (), Everything([]))
+    errors = {"2": {"class_type": "SaveImage", "errors": [raised]}}
+    text = explain_rejection({}, errors, workflow, (), Everything([]), Origins())
     assert text == "Workflow validation failed:\n• Node 2 (SaveImage) images: linked to node 9, which is not there"

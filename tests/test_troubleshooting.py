@@ -12,6 +12,7 @@ ON_OTHER_PAGES = {
     "worker/local_api/answers.py": "docs/api.md",
     "worker/local_api/schema.py": "docs/api.md",
     "worker/cli/options.py": "--help",
+    "worker/cli/prepare/options.py": "--help",
     "worker/answer/rich_display.py": "docs/python.md",
     "worker/progress/notebook.py": "docs/python.md",
     "worker/metrics/page.py": "docs/metrics.md",

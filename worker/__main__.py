@@ -62,6 +62,10 @@ def _command(options: argparse.Namespace) -> Callable[[], int]:
             from worker.cli.models import models
 
             return lambda: models(options)
+        case "prepare":
+            from worker.cli.prepare.command import prepare
+
+            return lambda: prepare(options)
         case "serve":
             from worker.cli.serve import serve
 
@@ -80,7 +84,7 @@ def _fail(error: object, code: int) -> int:
 if __name__ == "__main__":
     STEPS.begin_with_process()
     code = main()
-    if "torch" in sys.modules:
+    if "torch" in sys.modules or code == ExitCode.INTERRUPTED:  # A thread may still wait for a server.
         from worker.cli.ending import end_process
 
         end_process(code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import http.server
 import json
 import os
@@ -149,7 +150,8 @@ def check_no_gpu(image: str, _: Path) -> str:
 _DERIVED = """\
 FROM {image}
 RUN comfy model download --url {web}/tiny.safetensors --relative-path models/checkpoints --filename tiny.safetensors
-RUN comfy-node-install {web}/pack.git
+COPY comfy-build.yaml /environment/
+RUN prepare-environment /environment/comfy-build.yaml --any-host
 COPY input/ /comfyui/input/
 """
 _NODE = """\
@@ -173,16 +175,28 @@ def check_derived(image: str, folder: Path) -> str:
     tag = f"{image.split(':')[0]}-check:{os.getpid()}"
     with serving_files(web_root) as web:
         (context / "Dockerfile").write_text(_DERIVED.format(image=image, web=web))
+        (context / "comfy-build.yaml").write_text(_build_file(web_root, web))
         buildah("bud", "--isolation", "chroot", "--format", "docker", "--pull=never", "--tag", tag, str(context))
     try:
         with Container(tag) as container, serving(container, folder / "derived.log") as (_, address):
             if not list(container.root.glob("comfyui/custom_nodes/pack/__pycache__/__init__.*.pyc")):
-                raise CheckFailed("comfy-node-install has not compiled the pack")
-            request = {"input": {"workflow": _derived_workflow()}}
-            picture, seconds = run_job(address, request)
+                raise CheckFailed("prepare-environment has not compiled the pack")
+            if not (container.root / "comfyui/models/checkpoints/listed.safetensors").is_file():
+                raise CheckFailed("prepare-environment has not fetched the model")
+            picture, seconds = run_job(address, {"input": {"workflow": _derived_workflow()}})
     finally:
         buildah("rmi", tag)
     return f"{len(picture)} bytes of PNG in {seconds:.1f} s"
+
+
+def _build_file(web_root: Path, web: str) -> str:
+    """A file that lists the node pack at its commit, and the checkpoint under another name, with its hash."""
+    sha256 = hashlib.sha256((web_root / "tiny.safetensors").read_bytes()).hexdigest()
+    commit = subprocess.check_output(["git", "-C", web_root / "pack.git", "rev-parse", "HEAD"], text=True).strip()
+    model = {"type": "checkpoints", "filename": "listed.safetensors", "sourceUri": f"{web}/tiny.safetensors"}
+    pack = {"name": "pack", "repository": f"{web}/pack.git", "gitRef": commit}
+    definition = {"models": [model | {"sha256": sha256}], "customNodes": [pack]}
+    return json.dumps({"schema": "comfy-build/1", "definition": definition})
 
 
 def _make_web(root: Path) -> None:

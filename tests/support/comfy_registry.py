@@ -24,10 +24,14 @@ def make_zip(files: Mapping[str, str], link: str = "") -> bytes:
 
 
 class ComfyRegistry:
-    """Serves its routes on loopback while ``with`` lasts. ``archives``: by name and version, the newest last."""
+    """Serves its routes on loopback while ``with`` lasts. ``archives``: by name and version, the newest last.
+
+    ``repositories``: the address of a pack's git repository, by its name.
+    """
 
     def __init__(self) -> None:
         self.archives: dict[str, dict[str, bytes]] = {}
+        self.repositories: dict[str, str] = {}
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -61,6 +65,12 @@ class ComfyRegistry:
                 if version in self.archives[name]:
                     address = f"{self.url}/archives/{name}/{version}.zip"
                     return 200, json.dumps({"id": name, "version": version, "downloadUrl": address}).encode()
+            case ["nodes", name] if name in self.archives or name in self.repositories:
+                versions = [*self.archives.get(name, {})]
+                about = {"id": name, "repository": self.repositories.get(name, "")}
+                return 200, json.dumps(
+                    about | {"latest_version": {"version": versions[-1]} if versions else None}
+                ).encode()
             case ["archives", name, file]:
                 return 200, self.archives[name][file.removesuffix(".zip")]
             case ["broken", *_]:

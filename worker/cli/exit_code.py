@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
         return member
 
     WORKED = 0, "it worked"
-    FAILED = 1, "the workflow failed, a job could not run here, or the bucket cannot be used"
+    FAILED = 1, "the workflow failed, a job could not run here, the bucket cannot be used, or something is missing"
     USAGE = 2, "the command line, the workflow or an input file is wrong"
     CANNOT_START = 3, "the worker cannot start"
     INTERRUPTED = 130, "interrupted with Ctrl-C or SIGTERM"

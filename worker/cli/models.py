@@ -20,6 +20,7 @@ from worker.job.job import Job, Workflow
 from worker.models.damage import damage, size_text
 from worker.models.references import ModelReference, files_by_stem, near_misses, places_for, workflow_models
 from worker.protocol.missing_classes import why_not_there
+from worker.protocol.origins import Origins
 from worker.settings import take_settings
 from worker.worker import Worker
 from worker.workflows.folder import WorkflowFolder
@@ -42,7 +43,8 @@ def models(options: argparse.Namespace) -> int:
         references = workflow_models(workflow, runtime)
         missing = any(reference.path is None for reference in references)
         files = files_by_stem(runtime, runtime.volume) if missing else {}
-        entries = [_entry(reference, runtime, files) for reference in references]
+        origins = Origins((job.extra_pnginfo or {}).get("workflow"))
+        entries = [_entry(reference, runtime, files, origins) for reference in references]
         classes = sorted({node["class_type"] for node in workflow.values()})
         unknown = {name: reason for name in classes if (reason := why_not_there(name, runtime))}
     for name, reason in unknown.items():
@@ -90,11 +92,14 @@ class _Entry:
         }
 
 
-def _entry(reference: ModelReference, runtime: Runtime, files: Mapping[str, list[Path]]) -> _Entry:
+def _entry(reference: ModelReference, runtime: Runtime, files: Mapping[str, list[Path]], origins: Origins) -> _Entry:
     places = places_for(reference, runtime)
     if reference.path is not None:
         return _Entry(reference, places, damage(reference.path), [])
-    return _Entry(reference, places, "missing", near_misses(reference, runtime, runtime.volume, files))
+    hints = near_misses(reference, runtime, runtime.volume, files)
+    if origin := origins.of_model(reference.name):
+        hints.append(f"{origin}; 'python -m worker prepare' fetches it")
+    return _Entry(reference, places, "missing", hints)
 
 
 def _print(entries: list[_Entry]) -> None:

@@ -12,6 +12,7 @@ from worker.convert.node.definitions import Definitions
 from worker.convert.node.fit import misfit
 from worker.convert.node.widgets import MISSING, Widget
 from worker.errors import WorkflowRejected
+from worker.protocol.origins import pack_text, with_pack
 from worker.protocol.rejection import refusal
 
 _ADVICE = (
@@ -49,7 +50,8 @@ def _misfits(places: Places, graph: Mapping[str, Any], definitions: Definitions)
         problems = list(node.misfits)
         if api_id in graph:
             if definitions.find(node.type) is None:
-                problems = problems or [definitions.why_missing(node.type)]
+                reason = with_pack(definitions.why_missing(node.type), pack_text(node.properties))
+                problems = problems or [reason]
             wrong = (misfit(widget.spec, widget.value) for widget in _literal(node, graph[api_id]["inputs"]))
             problems += filter(None, wrong)
         elif node.is_off:

@@ -218,7 +218,7 @@ class EmbeddedBackend:
 
     def _explain(self, rejection: Rejection, run: GraphRun) -> str:
         error, node_errors = rejection.error, rejection.node_errors
-        text = explain_rejection(error, node_errors, run.workflow, run.staged, self._runtime)
+        text = explain_rejection(error, node_errors, run.workflow, run.staged, self._runtime, run.origins)
         return run.public(text, max_length=20_000)
 
 

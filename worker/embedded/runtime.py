@@ -23,6 +23,7 @@ from worker.embedded.start.launch import Launch
 from worker.embedded.start.node_packs import NodePack, failed_pack_of
 from worker.embedded.start.source import ComfySource
 from worker.engine.workspace import StateFolder
+from worker.environment.manager_map import listed_packs
 from worker.models.references import ModelFolder
 from worker.protocol.spelling import names_below
 
@@ -113,6 +114,10 @@ class Runtime:
         """Why a node class is not there although its pack is; None if no pack that failed seems to have it."""
         pack = failed_pack_of(class_type, self.node_packs)
         return f"the node pack {pack.name}, which has this class, could not be loaded: {pack.error}" if pack else None
+
+    def listed_packs(self, class_type: str) -> str | None:
+        """Which packs have a node class that is not there, if ComfyUI-Manager is installed and lists it."""
+        return listed_packs(class_type, map(Path, self.main.folder_paths.get_folder_paths("custom_nodes")))
 
     def node_classes(self) -> list[str]:
         """Names of all node classes that are loaded."""

@@ -15,6 +15,7 @@ from worker.errors import WorkerError
 from worker.events import Listener
 from worker.images.formats import PNG, ImageFormat
 from worker.job.job import Workflow
+from worker.protocol.origins import Origins
 from worker.redact import Sent, public_text
 
 Status = Literal["success", "error", "interrupted"]
@@ -72,6 +73,11 @@ class GraphRun:
     def sent(self) -> Sent:
         """What the caller has written."""
         return Sent(*(self.written if self.written is not None else (self.workflow, self.extra_pnginfo)))
+
+    @functools.cached_property
+    def origins(self) -> Origins:
+        """What the caller's workflow says about where its models and packs can be had."""
+        return Origins((self.extra_pnginfo or {}).get("workflow"))
 
 
 def own_graph(workflow: Mapping[str, Any]) -> dict[str, Any]:

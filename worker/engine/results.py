@@ -17,7 +17,7 @@ from worker.protocol.rejection import explain_nodes, refusal
 
 def dropped_lines(node_errors: Mapping[str, Any], run: GraphRun, installed: Installed) -> list[str]:
     """A line for each problem of outputs that validation dropped, while it accepted other outputs."""
-    lines = explain_nodes(node_errors, run.workflow, run.staged, installed)
+    lines = explain_nodes(node_errors, run.workflow, run.staged, installed, run.origins)
     return [f"Output dropped by validation: {run.public(line)}" for line in lines]
 
 
@@ -29,7 +29,7 @@ def refuse_unchecked_links(run: GraphRun, installed: Installed) -> None:
     """
     lost = list(unchecked_links(run.workflow, installed))
     if lost:
-        text = refusal([*missing_classes(run.workflow, installed), *lost])
+        text = refusal([*missing_classes(run.workflow, installed, run.origins), *lost])
         raise WorkflowRejected(run.public(text, max_length=20_000))
 
 

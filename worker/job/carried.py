@@ -36,13 +36,20 @@ def carried_workflow(path: Path, data: bytes) -> str:
     Raises:
         InvalidJob: the file is damaged, or carries no workflow.
     """
+    return next(iter(carried_texts(path, data).values()))
+
+
+def carried_texts(path: Path, data: bytes) -> dict[str, str]:
+    """The JSON texts of all forms of the workflow in a file, ``prompt`` and ``workflow``: at least one of them.
+
+    The arguments and errors are those of ``carried_workflow``.
+    """
     is_picture = data.startswith(_PICTURES) or _is_webp(data)
     texts = _of_picture(path, data) if is_picture else _of_media(path, data)
-    for name in _NAMES:
-        text = texts.get(name)
-        if text:
-            return text
-    raise InvalidJob(f"{path} carries no workflow: ComfyUI writes one into a file as its 'prompt' or 'workflow'")
+    found = {name: text for name in _NAMES if (text := texts.get(name))}
+    if not found:
+        raise InvalidJob(f"{path} carries no workflow: ComfyUI writes one into a file as its 'prompt' or 'workflow'")
+    return found
 
 
 def _is_webp(data: bytes) -> bool:

@@ -9,12 +9,17 @@ import struct
 from pathlib import Path
 
 _UNFINISHED = (".part", ".partial", ".crdownload", ".aria2", ".incomplete", ".download", ".tmp")
+_SAFETENSORS = (".safetensors", ".sft")
 _MAX_HEADER = 100_000_000
 
 
-def damage(path: Path) -> str | None:
-    """Why the file cannot be used, or None if it looks usable. Only a small part of the file is read."""
-    if path.suffix.lower() in _UNFINISHED:
+def damage(path: Path, name: str | None = None) -> str | None:
+    """Why the file cannot be used, or None if it looks usable. Only a small part of the file is read.
+
+    ``name``: the name that it is to have; None if it is the one that it has.
+    """
+    ending = Path(name or path.name).suffix.lower()
+    if ending in _UNFINISHED:
         return "a download that has not ended"
     try:
         status = path.stat()
@@ -23,7 +28,7 @@ def damage(path: Path) -> str | None:
         size = status.st_size
         with path.open("rb") as file:
             start = file.read(512)
-            if path.suffix.lower() == ".safetensors" and _is_header(start, size):
+            if ending in _SAFETENSORS and _is_header(start, size):
                 return _missing_bytes(file.fileno(), size)
     except FileNotFoundError:
         return "a link to a file that is not there"
@@ -35,8 +40,10 @@ def damage(path: Path) -> str | None:
         return "a pointer of Git LFS, not the file itself: run 'git lfs pull' where it came from"
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "a web page, not a model: the download needed a login or another address"
-    if path.suffix.lower() == ".safetensors":
+    if ending in _SAFETENSORS:
         return "it is no safetensors file"
+    if ending == ".gguf" and not start.startswith(b"GGUF"):
+        return "it is no GGUF file"
     return None
 
 

@@ -30,6 +30,9 @@ class Installed(Protocol):
     def why_missing(self, class_type: str) -> str | None:
         """Why a class is not there although its node pack is. None if no such reason is known."""
 
+    def listed_packs(self, class_type: str) -> str | None:
+        """Which node packs are known to have a class that is not there, for a message. None if that is not known."""
+
     def model_files(self, folder: str) -> list[str]:
         """Names of the model files in ``folder``, as workflows name them."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from worker.protocol.installed import Installed
+from worker.protocol.origins import NOT_INSTALLED, Origins, with_pack
 
 _SUBGRAPH = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _GROUP_NODE = re.compile(r"workflows?[>/].")
@@ -42,12 +43,15 @@ def why_not_there(class_type: str, installed: Installed) -> str | None:
     """Why ComfyUI does not have a node class; None if it has it."""
     if installed.has_node_class(class_type):
         return None
-    return of_the_editor(class_type) or installed.why_missing(class_type) or "this node class is not installed"
+    if reason := of_the_editor(class_type) or installed.why_missing(class_type):
+        return reason
+    packs = installed.listed_packs(class_type)
+    return f"{NOT_INSTALLED}: {packs}" if packs else NOT_INSTALLED
 
 
-def missing_classes(workflow: Mapping[str, Any], installed: Installed) -> Iterator[str]:
-    """A line for each node of ``workflow`` whose class ComfyUI does not have."""
+def missing_classes(workflow: Mapping[str, Any], installed: Installed, origins: Origins) -> Iterator[str]:
+    """A line for each node of ``workflow`` whose class ComfyUI does not have. ``origins``: what the caller says."""
     reasons = {name: why_not_there(name, installed) for name in {node["class_type"] for node in workflow.values()}}
     for node_id, node in workflow.items():
         if reason := reasons[node["class_type"]]:
-            yield f"Node {node_id} ({node['class_type']}): {reason}"
+            yield f"Node {node_id} ({node['class_type']}): {with_pack(reason, origins.of_class(node['class_type']))}"

@@ -10,6 +10,7 @@ from worker.protocol.input_files import wrong_file
 from worker.protocol.installed import Installed, combo_choices
 from worker.protocol.links import broken_links, is_link, missing_source
 from worker.protocol.missing_classes import missing_classes
+from worker.protocol.origins import Origins
 
 _HEADLINE = "Workflow validation failed:"
 _SHOWN_CHOICES = 20
@@ -23,6 +24,7 @@ def explain_rejection(
     workflow: Mapping[str, Any],
     staged: Collection[str],
     installed: Installed,
+    origins: Origins,
 ) -> str:
     """Build the text for a graph that ComfyUI refuses.
 
@@ -32,11 +34,16 @@ def explain_rejection(
         workflow: the graph as the caller sent it.
         staged: the names of the files that the request brings.
         installed: what this ComfyUI has.
+        origins: what the caller says about where models and packs can be had.
     """
-    missing = list(missing_classes(workflow, installed))
+    missing = list(missing_classes(workflow, installed, origins))
     # ComfyUI stops at the first class that it does not have, and looks at no link.
     found = [*missing, *(_dangling_links(workflow) if missing else ())]
-    bullets = [*found, *explain_nodes(node_errors, workflow, staged, installed), *_cycle(workflow, node_errors)]
+    bullets = [
+        *found,
+        *explain_nodes(node_errors, workflow, staged, installed, origins),
+        *_cycle(workflow, node_errors),
+    ]
     text = refusal(bullets or [_general(error)])
     if not _misses_checkpoint(node_errors):
         return text
@@ -54,7 +61,11 @@ def refusal(bullets: Sequence[str]) -> str:
 
 
 def explain_nodes(
-    node_errors: Mapping[str, Any], workflow: Mapping[str, Any], staged: Collection[str], installed: Installed
+    node_errors: Mapping[str, Any],
+    workflow: Mapping[str, Any],
+    staged: Collection[str],
+    installed: Installed,
+    origins: Origins,
 ) -> list[str]:
     """A line for each problem: node id, class, input, what is wrong. The arguments are those of explain_rejection."""
     lines = []
@@ -63,7 +74,7 @@ def explain_nodes(
         if node_id not in workflow:  # A handler of a node pack has added it.
             graph = {**workflow, node_id: {"class_type": str(entry.get("class_type", "unknown")), "inputs": {}}}
         problems = [problem for problem in entry.get("errors") or [] if isinstance(problem, Mapping)]
-        found = _problems(problems, node_id, graph, staged, installed)
+        found = _problems(problems, node_id, graph, staged, installed, origins)
         label = f"Node {node_id} ({entry.get('class_type', 'unknown')})"
         lines += [f"{label} {name}: {text}" if name else f"{label}: {text}" for name, text in found]
     return lines
@@ -75,6 +86,7 @@ def _problems(
     workflow: Mapping[str, Any],
     staged: Collection[str],
     installed: Installed,
+    origins: Origins,
 ) -> Iterator[tuple[str, str]]:
     """The name of the input at fault, if one is, and what is wrong, for each problem of one node."""
     # Of a link that leads nowhere, ComfyUI reports only the exception that it caused, and of several the first one.
@@ -87,7 +99,7 @@ def _problems(
             files.add(wrong)
             yield wrong
         elif wrong is None and not (broken and _may_be_a_link(problem)):
-            yield _input_name(problem), _problem(problem)
+            yield _input_name(problem), _problem(problem, origins)
 
 
 def _may_be_a_link(problem: Mapping[str, Any]) -> bool:
@@ -135,11 +147,11 @@ def _input_name(problem: Mapping[str, Any]) -> str:
     return "" if _is_exception(problem) else str(_extra(problem).get("input_name") or "")
 
 
-def _problem(problem: Mapping[str, Any]) -> str:
+def _problem(problem: Mapping[str, Any], origins: Origins) -> str:
     extra = _extra(problem)
     kind = problem.get("type")
     if kind == "value_not_in_list":
-        return _not_in_list(extra)
+        return _not_in_list(extra, origins.of_model(extra.get("received_value")))
     if kind == "required_input_missing":
         return "this input is required and missing"
     message, details = str(problem.get("message", kind)), str(problem.get("details") or "")
@@ -151,8 +163,10 @@ def _problem(problem: Mapping[str, Any]) -> str:
     return f"{message} ({details})" if details else message
 
 
-def _not_in_list(extra: Mapping[str, Any]) -> str:
+def _not_in_list(extra: Mapping[str, Any], origin: str | None) -> str:
     text = f"{extra.get('received_value')!r} is not in the list"
+    if origin:  # It helps more than the names of other models, with which the text may be too long.
+        return f"{text}; {origin}"
     choices = combo_choices(extra.get("input_config"))
     if extra.get("input_name") == "ckpt_name" or not 0 < len(choices) <= _SHOWN_CHOICES:
         return text

@@ -210,6 +210,9 @@ class ServerClasses:
     def why_missing(self, class_type: str) -> str | None:  # noqa: ARG002
         return None  # A server says only in its log why a pack failed.
 
+    def listed_packs(self, class_type: str) -> str | None:  # noqa: ARG002
+        return None  # Its packs lie on another machine.
+
 
 def errors_by_node(node_errors: object) -> dict[str, Any]:
     """The ``node_errors`` of an answer to ``/prompt``, without what has another shape."""

@@ -241,5 +241,6 @@ def _explained(answer: Mapping[str, Any], run: GraphRun, classes: ServerClasses)
     error = answer.get("error")
     if not isinstance(error, dict):
         raise ServerRefused(400, str(error or ""), "POST /prompt")
-    text = explain_rejection(error, errors_by_node(answer.get("node_errors")), run.workflow, run.staged, classes)
+    node_errors = errors_by_node(answer.get("node_errors"))
+    text = explain_rejection(error, node_errors, run.workflow, run.staged, classes, run.origins)
     return run.public(text, max_length=20_000)

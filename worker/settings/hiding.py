@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from worker.settings.settings import Settings, load_settings
 
 _PLATFORMS_SECRET = re.compile(r"RUNPOD_.*(KEY|TOKEN|SECRET|PASSWORD)")
+_FOR_PACKS = ("HF_TOKEN", "CIVITAI_TOKEN")  # Packs that download models have always found them.
 _ENV_START = 47  # In /proc/self/stat, counted from the state on. The next one is the end.
 
 
@@ -40,6 +41,8 @@ def _is_hidden(name: str, further: tuple[str, ...]) -> bool:
     if name in further:
         return True
     upper = name.upper()  # Settings are read in any case.
+    if upper in _FOR_PACKS:
+        return False
     field = Settings.model_fields.get(upper.lower())
     is_secret = field is not None and SecretStr in getattr(field.annotation, "__args__", ())
     return is_secret or upper.startswith("BUCKET_") or _PLATFORMS_SECRET.fullmatch(upper) is not None

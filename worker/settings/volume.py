@@ -1,4 +1,4 @@
-"""Settings of the network volume, which holds models and node packs.
+"""Settings of the network volume, which holds models and node packs, and of the hosts where models come from.
 
 To add a setting, add a field here, its group and an example in docs/source/configuration.toml, and its Indonesian text
 in docs/source/configuration.id.toml. Then run scripts/make_docs.
@@ -9,14 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from worker.settings.field import setting
 from worker.settings.readers import AbsolutePath, Boolean
 
 
 class VolumeSettings(BaseModel):
-    """Where the network volume is, and what is loaded from it."""
+    """Where the network volume is, what is loaded from it, and the keys for the hosts of models."""
 
     network_volume_path: AbsolutePath = setting(
         Path("/runpod-volume"),
@@ -37,4 +37,21 @@ class VolumeSettings(BaseModel):
         "auto or off",
         "Read the model files of a job, and of `WARMUP_WORKFLOW`, from the volume or disk with many threads, before "
         "ComfyUI asks for them.",
+    )
+    hf_token: SecretStr | None = setting(
+        None,
+        "a token of Hugging Face",
+        "For models on huggingface.co that are not public. The worker sends it there only. Node packs see it as well, "
+        "unless `HIDE_ENV` names it.",
+    )
+    civitai_token: SecretStr | None = setting(
+        None,
+        "an API key of Civitai",
+        "For models on civitai.com. The worker sends it there only. Node packs see it as well, unless `HIDE_ENV` names "
+        "it.",
+    )
+    comfy_registry_url: str = setting(
+        "https://api.comfy.org",
+        "an http(s) address",
+        "The Comfy Registry that `prepare` and `scripts/install-nodes` ask for node packs.",
     )

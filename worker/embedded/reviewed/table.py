@@ -39,6 +39,10 @@ class ReviewTable:
             **{name: tomllib.loads(path.read_text("utf-8")) if path.exists() else {} for name, path in paths.items()}
         )
 
+    def names(self) -> set[str]:
+        """The names of all classes of ComfyUI that were reviewed, for whatever callers."""
+        return {name for tables in (self.classes, self.left_out) for names in tables.values() for name in names}
+
 
 @cache
 def review_table() -> ReviewTable:

@@ -65,19 +65,28 @@ def parse_flags() -> None:
     Raises:
         SettingsError: ComfyUI does not know a flag.
     """
-    importlib.import_module("comfy.options").enable_args_parsing()
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(io.StringIO()):
-            args = importlib.import_module("comfy.cli_args").args
-    except SystemExit:
-        lines = complaint.getvalue().strip().splitlines() or ["ComfyUI does not take these flags"]
-        raise SettingsError(f"COMFY_ARGS: {lines[-1].removeprefix('main.py: error: ')}") from None
+    args = parse_folder_flags()
     versions.leave_assets_out(args)
     for name, value in _device_environment(args).items():
         os.environ[name] = value
     # This import sets a variable that chooses torch's allocator.
     importlib.import_module("cuda_malloc")
+
+
+def parse_folder_flags() -> Any:
+    """Let ComfyUI parse its flags, of which some name folders. Nothing else of it is imported. Returns them.
+
+    Raises:
+        SettingsError: ComfyUI does not know a flag.
+    """
+    importlib.import_module("comfy.options").enable_args_parsing()
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(io.StringIO()):
+            return importlib.import_module("comfy.cli_args").args
+    except SystemExit:
+        lines = complaint.getvalue().strip().splitlines() or ["ComfyUI does not take these flags"]
+        raise SettingsError(f"COMFY_ARGS: {lines[-1].removeprefix('main.py: error: ')}") from None
 
 
 def _device_environment(args: Any) -> dict[str, str]:
