@@ -99,7 +99,7 @@ class PromptRunner:
         Any exception of a node becomes an outcome, even SystemExit. All files of the prompt are complete before its end
         is reported.
         """
-        taken = self._server.prompt_queue.get(timeout=0)
+        taken = self._server.prompt_queue.get(timeout=0) if self._server.prompt_queue.queue else None
         if taken is None:
             return None
         item, item_id = taken
@@ -198,7 +198,7 @@ class PromptRunner:
         self._service = self._service or frozenset(threading.enumerate())
         self._client = Client(self._server, self._service)
         self._client.tells_loading = tells_loading
-        self._server.prompt_queue.wipe_queue()
+        self._drop_waiting()
 
     def end_job(self) -> None:
         """Drop the job's prompts: the waiting ones, and what is told of those that ran.
@@ -206,9 +206,13 @@ class PromptRunner:
         What is told of a node that failed has all its inputs, and so the caller's key.
         """
         self._client.close()
-        self._server.prompt_queue.wipe_queue()
+        self._drop_waiting()
         self._server.prompt_queue.wipe_history()
         self._executor.status_messages = []
+
+    def _drop_waiting(self) -> None:
+        if self._server.prompt_queue.queue:  # ComfyUI would tell all clients, even if there is none to drop.
+            self._server.prompt_queue.wipe_queue()
 
     def interrupt(self, waited_s: float = 0.0) -> None:
         """Stop the running prompt at its next step or node, as the server's ``/interrupt`` does.
