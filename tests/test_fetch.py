@@ -463,9 +463,8 @@ def test_several_at_once_and_one_that_fails(host: ModelHost, tmp_path: Path) -> 
     files = [Wanted(f"{host.url}/{index}", tmp_path / f"{index}.sft") for index in range(6)]
     for index in range(5):
         host.add(f"/{index}", safetensors(400_000, str(index))).rate = 800_000
-    begin = time.monotonic()
     found = fetch_several(ANY, files, lambda *_: None, threading.Event(), at_once=6)
-    assert time.monotonic() - begin < 1.5, "one after the other they take 2.5 s"
+    assert host.most_at_once > 1
     assert [isinstance(found[file], FetchFailed) for file in files] == [False] * 5 + [True]
 
 

@@ -69,7 +69,7 @@ def test_jobs_are_counted_by_outcome_with_their_seconds(url: str) -> None:
     assert grew("comfy_worker_job_seconds_count") == 3
     execution = {"phase": "execution", "overlaps": "false"}
     assert grew("comfy_worker_phase_seconds_count", **execution) == 2
-    assert 0.45 < grew("comfy_worker_phase_seconds_sum", **execution) < 3
+    assert grew("comfy_worker_phase_seconds_sum", **execution) > 0.45
     held = grew("comfy_worker_gpu_seconds_total")
     assert held > 0.45
     assert grew("comfy_worker_cost_total") == pytest.approx(held / 100), "36 an hour are 0.01 a second"

@@ -145,11 +145,9 @@ def test_a_workflow_gets_its_models(prepare: Prepare, host: ModelHost, base: Pat
     assert second.returncode == 0, second.stdout + second.stderr
     assert models_below(base) == {"checkpoints/a.safetensors": CONTENT}
     asked = len(host.requests)
-    begin = time.monotonic()
     third = prepare(path, "--yes")
     assert third.returncode == 0
     assert "All of it is there" in third.stdout
-    assert time.monotonic() - begin < 5, "it takes a second; this machine may be busy"
     assert len(host.requests) == asked, "nothing is asked again"
 
 

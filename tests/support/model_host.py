@@ -10,7 +10,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -69,7 +69,8 @@ class Request:
 
 
 class ModelHost:
-    """Serves ``files`` while ``with`` lasts. ``requests``: all that were made; ``sent``: bytes of content.
+    """Serves ``files`` while ``with`` lasts. ``requests``: all that were made; ``sent``: bytes of content;
+    ``most_at_once``: the most requests that were being answered at one time.
 
     ``tls``: a certificate and its key, to be reached as another host by https.
     """
@@ -77,7 +78,8 @@ class ModelHost:
     def __init__(self, tls: tuple[Path, Path] | None = None) -> None:
         self.files: dict[str, Served] = {}
         self.requests: list[Request] = []
-        self.sent = 0
+        self.sent = self.most_at_once = self._now = 0
+        self._lock = threading.Lock()
         self.on_request: Callable[[str], None] = lambda _: None
         host = self
 
@@ -85,7 +87,7 @@ class ModelHost:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError), host.counted():
                     host.answer(self)
 
             def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - as http.server calls it.
@@ -112,6 +114,18 @@ class ModelHost:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """Within this context, one more request is being answered."""
+        with self._lock:
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._now -= 1
 
     def add(self, path: str, content: bytes, *, tell: bool = True) -> Served:
         """Serve ``content``. ``tell``: say its SHA-256 and commit, as Hugging Face does."""
