@@ -14,17 +14,20 @@ from typing import Any
 
 import graphs
 import pytest
+from comfy_server import ComfyServer
 from local_api import get, post, request, serving
 from PIL import Image, ImageChops, ImageStat
 from websocket_jobs import Running, client_of, stop, wait_for
 
 from worker import Settings, Worker
-from worker.errors import JobInterrupted
+from worker.errors import BackendFailed, JobInterrupted
 from worker.events import Event, ModelLoading, NodeStarted, Preview, PromptEnded, PromptStarted
 from worker.progress.job_progress import JobProgress
 from worker.progress.preview_jpeg import MAX_BYTES, MAX_SIDE
 
 RED, BLUE = 0xF00000, 0x0000F0
+ENDS_A_SERVER = ("float", "deep", "clear", "empty", "narrow", "text", "none")
+"""Previews that ComfyUI cannot encode. The task that sends all its messages ends then, and the server with it."""
 both = pytest.mark.backends("embedded", "websocket")
 
 
@@ -79,23 +82,25 @@ def is_near(picture: Image.Image, place: float, color: int) -> bool:
 
 
 @both
-def test_a_sampler_of_twenty_steps(worker: Worker, tiny_checkpoint: Path) -> None:
-    graph = graphs.text_to_image(steps=20, seed=31, size=32)
+@pytest.mark.parametrize("steps", [5, pytest.param(20, marks=pytest.mark.full)])
+def test_a_sampler_that_counts_its_steps(worker: Worker, tiny_checkpoint: Path, steps: int) -> None:
+    graph = graphs.text_to_image(steps=steps, seed=31, size=32)
     graph["3"]["_meta"] = {"title": "Paint the lake"}
     first = Followed()
     assert worker.run(graph, on_event=first).status == "success"
     first.check()
     sampling = [report for report in first.reports if report.get("step")]
     assert {report["title"] for report in sampling} == {"Paint the lake"}
-    assert {report["steps"] for report in sampling} == {20}
-    assert [report["step"] for report in sampling if report["message"].endswith("of 20")][-1] == 20
+    assert {report["steps"] for report in sampling} == {steps}
+    assert [report["step"] for report in sampling if report["message"].endswith(f"of {steps}")][-1] == steps
     assert not any("preview" in report for report in first.reports), "nobody asked"
     assert not any("seconds_left" in report for report in first.reports), "it never ran before"
     graph["3"]["inputs"]["seed"] = 32
     second = Followed()
     worker.run(graph, on_event=second)
     second.check()
-    assert all("seconds_left" in report for report in second.reports if report["stage"] == "running")
+    begun = [report for report in second.reports if report["total_nodes"]]  # A server tells of its queue before.
+    assert all("seconds_left" in report for report in begun if report["stage"] == "running")
     lefts = [report["seconds_left"] for report in second.reports if report.get("step")]
     assert lefts[-1] < lefts[0]
     cached = next(report for report in second.reports if report["completed_nodes"])
@@ -137,22 +142,23 @@ def test_an_expansion_an_error_and_a_stop(worker: Worker) -> None:
 def test_prompts_that_a_node_queues_are_one_job(worker: Worker) -> None:
     followed = Followed()
     worker.run({"1": graphs.node("TestQueuesAgain", times=3)}, on_event=followed)
-    if worker.runtime is not None:  # Whether more prompts come, a server tells by its queue only, and at times late.
-        followed.check()
-        ended = [event.is_last for event in followed.events if isinstance(event, PromptEnded)]
-        assert ended == [False, False, True]
-    begun = [event.goes_on for event in followed.events if isinstance(event, PromptStarted)]
-    assert begun == [False, True, True]
-    percents = [report["percent"] for report in followed.reports]
-    assert percents == sorted(percents)
+    followed.check()
+    ends = [
+        ("began", event.goes_on) if isinstance(event, PromptStarted) else ("ended", event.is_last)
+        for event in followed.events
+        if isinstance(event, PromptStarted | PromptEnded)
+    ]
+    assert ends == [
+        ("began", False), ("ended", False), ("began", True), ("ended", False), ("began", True), ("ended", True),
+    ]  # fmt: skip
 
 
 @both
 @pytest.mark.parametrize("kind", ["nan", "zero", "over", "backwards", "huge", "float", "deep", "clear", "empty",
                                   "narrow", "text", "none"])  # fmt: skip
 def test_a_node_that_reports_oddly_does_no_harm(previewing: Worker, kind: str) -> None:
-    if previewing.runtime is None and kind in ("float", "deep", "empty", "text", "none"):
-        pytest.skip("a stock server cannot encode it, and sends nothing more")
+    if previewing.runtime is None and kind in ENDS_A_SERVER:
+        pytest.skip("it ends a server; test_a_preview_that_ends_a_server has one of its own")
     followed = Followed()
     graph = graphs.through("TestReportsOddly", color=0x101010 + hash(kind) % 1000, kind=kind, times=2)
     try:
@@ -340,7 +346,6 @@ def test_previews_of_a_server_need_no_flag(settings: Settings, base_dir: Path, t
                                            worker: Worker) -> None:  # fmt: skip
     """ComfyUI 0.33.0 takes the method from the prompt; 0.3.75 does not, and shows none."""
     import latent_preview
-    from comfy_server import ComfyServer
 
     with ComfyServer(base_dir, ["--disable-metadata"]) as server:
         previews = {"progress_previews": True, "progress_interval_s": 0.1}
@@ -348,3 +353,16 @@ def test_previews_of_a_server_need_no_flag(settings: Settings, base_dir: Path, t
             followed = Followed()
             assert client.run(graphs.text_to_image(steps=5, seed=51), on_event=followed).status == "success"
     assert any("preview" in report for report in followed.reports) == hasattr(latent_preview, "set_preview_method")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ENDS_A_SERVER)
+def test_a_preview_that_ends_a_server(settings: Settings, base_dir: Path, kind: str) -> None:
+    """The job says so, and the next job runs when the server is there again."""
+    with ComfyServer(base_dir, ["--disable-metadata"]) as server:
+        update = {"websocket_reconnect_attempts": 2, "websocket_reconnect_delay_s": 0.1}
+        with client_of(settings, server.host, **update) as client:
+            graph = graphs.through("TestReportsOddly", color=0x101010, kind=kind, times=1)
+            with pytest.raises(BackendFailed, match="connection to ComfyUI was lost|not reachable"):
+                client.run(graph, on_event=JobProgress())
+            assert server.process.wait(30) is not None
