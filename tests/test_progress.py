@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import random
+import sys
 import time
+import tracemalloc
 from typing import Any
 
 import graphs
@@ -120,6 +122,45 @@ def test_what_runs_is_told_with_title_and_step() -> None:
     assert report["message"] == "KSampler (3): step 4 of 20", "as before"
     progress(NodeStarted("4", "4", "SaveImage"))
     assert not {"title", "step", "steps"} & progress.report().keys()
+
+
+def test_an_id_of_a_node_commands_no_terminal() -> None:
+    progress = JobProgress()
+    progress(PromptStarted("p", 1))
+    progress(NodeStarted("\x1b]0;owned\x07", "\x1b]0;owned\x07", "KSampler"))
+    assert progress.label.isprintable()
+
+
+def test_a_model_of_the_node_before_is_no_stage_of_this_one() -> None:
+    """What tells of models has a thread of its own, so it may come late."""
+    progress = JobProgress()
+    for event in (PromptStarted("p", 2), NodeStarted("4", "4", "Loader"), NodeStarted("5", "5", "KSampler")):
+        progress(event)
+    progress(ModelLoading("4", "late.safetensors", 1, 2))
+    assert progress.report()["stage"] == "running"
+
+
+def test_a_reader_never_finds_more_than_was_done() -> None:
+    """Reads between all the lines that a node's start and end take, as another thread may."""
+    progress = JobProgress()
+    found: list[float] = []
+
+    def read(frame: Any, kind: str, argument: object) -> Any:
+        if kind == "line" and frame.f_code.co_name in ("_finish", "_start"):
+            found.append(progress.percent)
+        return read
+
+    progress(PromptStarted("p", 4))
+    progress(NodeStarted("1", "1", "KSampler"))
+    progress(NodeProgress("1", 20, 20))
+    previous = sys.gettrace()
+    sys.settrace(read)
+    try:
+        progress(NodeStarted("2", "2", "VAEDecode"))
+    finally:
+        sys.settrace(previous)
+    assert len(found) > 5
+    assert max(found) == progress.percent == 25
 
 
 def test_a_model_that_is_loaded_is_a_stage() -> None:
@@ -274,6 +315,35 @@ def test_the_history_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     large = {str(node): graphs.node("Large") for node in range(11)}
     history.learn(b"large", large, dict.fromkeys(large, 1.0), [], is_whole=True)
     assert b"large" not in history._graphs
+
+
+def test_long_ids_of_nodes_take_no_memory() -> None:
+    history = History()
+    graph = {f"{number}{'x' * 100_000}": graphs.node("Long") for number in range(20)}
+    first, *others = graph
+    history.learn(b"long", graph, dict.fromkeys(others, 2.0), [first], is_whole=True)
+    (learned,) = history._graphs.values()
+    assert max(map(len, [*learned.ran, *learned.cached])) <= 64
+    forecast = history.forecast(b"long", graph)
+    assert forecast is not None
+    assert forecast.is_same_graph
+    assert forecast.seconds == dict.fromkeys(graph, 2.0)
+    history.learn(b"other", graph, {"no node of it": 1.0}, [], is_whole=True)
+    assert not history._graphs[b"other"].ran
+
+
+def test_ten_thousand_graphs_take_some_megabytes() -> None:
+    history = History()
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            graph = {f"{number}:{node}": graphs.node("Class") for node in range(12)}
+            history.learn(number.to_bytes(16), graph, dict.fromkeys(graph, 1.0), [], is_whole=True)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert history._size <= 50_000
+    assert held < 20_000_000
 
 
 # Titles and previews

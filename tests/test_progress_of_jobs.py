@@ -173,13 +173,17 @@ def test_a_node_that_reports_oddly_does_no_harm(previewing: Worker, kind: str) -
 
 def test_very_many_updates_do_not_hold_the_job_up(worker: Worker) -> None:
     graph = graphs.through("TestReportsOddly", color=0x0000F1, kind="many", times=20_000)
-    began = time.monotonic()
-    worker.run(graph)
-    alone = time.monotonic() - began
+    followed = list[float]()
     progress = JobProgress()
-    began = time.monotonic()
-    worker.run(graph, on_event=progress)
-    assert time.monotonic() - began < 2 * alone + 5
+
+    def follow(event: Event) -> None:
+        began = time.thread_time()
+        progress(event)
+        followed.append(time.thread_time() - began)
+
+    worker.run(graph, on_event=follow)
+    assert len(followed) > 20_000
+    assert sum(followed) / len(followed) < 0.0005, "seconds of the processor for each"
     assert progress.report()["percent"] == 100
 
 
@@ -199,13 +203,14 @@ def test_previews_show_what_the_node_shows(previewing: Worker) -> None:
 @both
 def test_previews_of_a_sampler_are_those_of_comfyui(previewing: Worker, tiny_checkpoint: Path) -> None:
     followed = Followed()
-    previewing.run(graphs.text_to_image(steps=4, seed=41), on_event=followed)
+    previewing.run(graphs.text_to_image(steps=2, seed=41), on_event=followed)
     shown = [event for event in followed.events if isinstance(event, Preview) and event.jpeg]
     assert shown
     for event in shown:
         assert event.jpeg is not None
         picture = Image.open(io.BytesIO(event.jpeg)).convert("RGB")
-        assert picture.size == event.image.size == (8, 8), "a pixel of the latent is one of the preview"
+        size = (8, 8) if previewing.runtime is not None else (512, 512)  # A server enlarges it.
+        assert picture.size == event.image.size == size, "a pixel of the latent is one of the preview"
         difference = ImageStat.Stat(ImageChops.difference(picture, event.image.convert("RGB"))).mean
         assert max(difference) < 30
         assert max(ImageStat.Stat(picture).stddev) > 5, "it is no plain picture"
@@ -224,7 +229,7 @@ def test_a_decoder_of_taesd_is_used_where_it_is(previewing: Worker, base_dir: Pa
     save_file(decoder, folder / "taesd_decoder.safetensors")
     try:
         followed = Followed()
-        previewing.run(graphs.text_to_image(steps=2, seed=42), on_event=followed)
+        previewing.run(graphs.text_to_image(steps=1, seed=42), on_event=followed)
     finally:
         shutil.rmtree(folder)
     sizes = {event.image.size for event in followed.events if isinstance(event, Preview)}
@@ -236,12 +241,12 @@ def test_comfyui_is_left_as_it_was(previewing: Worker, tiny_checkpoint: Path) ->
     import latent_preview  # type: ignore[import-not-found]
 
     original = latent_preview.get_previewer
-    previewing.run(graphs.text_to_image(steps=2, seed=43), on_event=Followed())
+    previewing.run(graphs.text_to_image(steps=1, seed=43), on_event=Followed())
     assert latent_preview.get_previewer is original
     assert latent_preview.args.preview_method == latent_preview.LatentPreviewMethod.NoPreviews
     quiet = Followed()
     previewing.settings = previewing.settings.model_copy(update={"progress_previews": False})
-    previewing.run(graphs.text_to_image(steps=2, seed=44), on_event=quiet)
+    previewing.run(graphs.text_to_image(steps=1, seed=44), on_event=quiet)
     assert not any(isinstance(event, Preview) for event in quiet.events)
 
 
@@ -351,7 +356,7 @@ def test_previews_of_a_server_need_no_flag(settings: Settings, base_dir: Path, t
         previews = {"progress_previews": True, "progress_interval_s": 0.1}
         with client_of(settings, server.host, **previews) as client:
             followed = Followed()
-            assert client.run(graphs.text_to_image(steps=5, seed=51), on_event=followed).status == "success"
+            assert client.run(graphs.text_to_image(steps=2, seed=51, size=32), on_event=followed).status == "success"
     assert any("preview" in report for report in followed.reports) == hasattr(latent_preview, "set_preview_method")
 
 

@@ -133,9 +133,15 @@ class Follower:
 
     def _take(self, frame: Frame, on_frame: Callable[[Frame], None]) -> bool:
         """Note what a frame says, and pass it on if it is the job's. True if it is about one of the job's prompts."""
-        if isinstance(frame, Binary) or not isinstance(frame.data, dict):
+        if isinstance(frame, Binary):
+            # After a connection was lost, previews of the job before may come, and belong to another caller.
+            if frame.prompt_id() not in (None, *self.prompt_ids):
+                return False
             on_frame(frame)
-            return isinstance(frame, Binary)
+            return True
+        if not isinstance(frame.data, dict):
+            on_frame(frame)
+            return False
         if not self._heard.note(frame):
             return False
         on_frame(frame)
@@ -171,9 +177,7 @@ class Follower:
                 # The next prompt may have ended by now, and the one after it may run. Then the queue does not show it,
                 # and its frames are on their way. If the queue is empty, they come before the message that says so.
                 seconds = _LAST_FRAMES_S if queue.running or queue.pending else _MOST_LAST_FRAMES_S
-                self._take_frames(
-                    seconds, on_frame, lambda: self._known() is not None or not self._heard.queue_length
-                )
+                self._take_frames(seconds, on_frame, lambda: self._known() is not None or not self._heard.queue_length)
                 self._heard.add(queue.of_client(self._socket.client_id))
         return self._known()
 
