@@ -14,6 +14,7 @@ import graphs
 import pytest
 from PIL import Image
 from pydantic import SecretStr
+from rich.console import Console
 
 from worker import Settings
 from worker.events import (
@@ -32,6 +33,7 @@ from worker.progress.graph_shape import graph_shape
 from worker.progress.history import History
 from worker.progress.job_progress import JobProgress
 from worker.progress.preview_jpeg import MAX_BYTES, MAX_SIDE, preview_jpeg
+from worker.progress.terminal import TerminalProgress
 from worker.progress.titles import node_title
 from worker.progress.watched import watched
 from worker.progress.words import about_left
@@ -470,3 +472,27 @@ def test_a_million_steps_cost_little() -> None:
 )  # fmt: skip
 def test_the_rest_is_told_in_words(seconds: float | None, words: str) -> None:
     assert about_left(seconds) == words
+
+
+# The terminal
+
+
+def test_the_bars_show_the_time_of_the_workflow_and_of_its_node() -> None:
+    """And not that of the start, or of what ran before."""
+    bar = TerminalProgress(Console(file=io.StringIO(), force_terminal=True))
+    now = [0.0]
+    bar._progress.get_time = lambda: now[0]
+    nodes, steps = bar._progress.tasks
+    nodes._get_time = steps._get_time = bar._progress.get_time
+    for event, second in (
+        (PromptStarted("p", 2), 100), (NodeStarted("1", "1", "KSampler"), 101), (NodeProgress("1", 1, 20), 105),
+        (NodeStarted("2", "2", "SaveImage"), 110), (PromptStarted("p2", 2, goes_on=True), 112),
+    ):  # fmt: skip
+        now[0] = second
+        bar(event)
+        if second == 105:
+            assert (nodes.elapsed, steps.elapsed) == (5, 4)
+    assert nodes.elapsed == 12
+    bar(PromptStarted("p3", 2))
+    now[0] = 115
+    assert nodes.elapsed == 3
