@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 import random
+import sys
 import time
+import tracemalloc
 from typing import Any
 
 import graphs
 import pytest
 from PIL import Image
 from pydantic import SecretStr
+from rich.console import Console
 
 from worker import Settings
 from worker.events import (
@@ -30,6 +33,7 @@ from worker.progress.graph_shape import graph_shape
 from worker.progress.history import History
 from worker.progress.job_progress import JobProgress
 from worker.progress.preview_jpeg import MAX_BYTES, MAX_SIDE, preview_jpeg
+from worker.progress.terminal import TerminalProgress
 from worker.progress.titles import node_title
 from worker.progress.watched import watched
 from worker.progress.words import about_left
@@ -120,6 +124,45 @@ def test_what_runs_is_told_with_title_and_step() -> None:
     assert report["message"] == "KSampler (3): step 4 of 20", "as before"
     progress(NodeStarted("4", "4", "SaveImage"))
     assert not {"title", "step", "steps"} & progress.report().keys()
+
+
+def test_an_id_of_a_node_commands_no_terminal() -> None:
+    progress = JobProgress()
+    progress(PromptStarted("p", 1))
+    progress(NodeStarted("\x1b]0;owned\x07", "\x1b]0;owned\x07", "KSampler"))
+    assert progress.label.isprintable()
+
+
+def test_a_model_of_the_node_before_is_no_stage_of_this_one() -> None:
+    """What tells of models has a thread of its own, so it may come late."""
+    progress = JobProgress()
+    for event in (PromptStarted("p", 2), NodeStarted("4", "4", "Loader"), NodeStarted("5", "5", "KSampler")):
+        progress(event)
+    progress(ModelLoading("4", "late.safetensors", 1, 2))
+    assert progress.report()["stage"] == "running"
+
+
+def test_a_reader_never_finds_more_than_was_done() -> None:
+    """Reads between all the lines that a node's start and end take, as another thread may."""
+    progress = JobProgress()
+    found: list[float] = []
+
+    def read(frame: Any, kind: str, argument: object) -> Any:
+        if kind == "line" and frame.f_code.co_name in ("_finish", "_start"):
+            found.append(progress.percent)
+        return read
+
+    progress(PromptStarted("p", 4))
+    progress(NodeStarted("1", "1", "KSampler"))
+    progress(NodeProgress("1", 20, 20))
+    previous = sys.gettrace()
+    sys.settrace(read)
+    try:
+        progress(NodeStarted("2", "2", "VAEDecode"))
+    finally:
+        sys.settrace(previous)
+    assert len(found) > 5
+    assert max(found) == progress.percent == 25
 
 
 def test_a_model_that_is_loaded_is_a_stage() -> None:
@@ -276,6 +319,35 @@ def test_the_history_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"large" not in history._graphs
 
 
+def test_long_ids_of_nodes_take_no_memory() -> None:
+    history = History()
+    graph = {f"{number}{'x' * 100_000}": graphs.node("Long") for number in range(20)}
+    first, *others = graph
+    history.learn(b"long", graph, dict.fromkeys(others, 2.0), [first], is_whole=True)
+    (learned,) = history._graphs.values()
+    assert max(map(len, [*learned.ran, *learned.cached])) <= 64
+    forecast = history.forecast(b"long", graph)
+    assert forecast is not None
+    assert forecast.is_same_graph
+    assert forecast.seconds == dict.fromkeys(graph, 2.0)
+    history.learn(b"other", graph, {"no node of it": 1.0}, [], is_whole=True)
+    assert not history._graphs[b"other"].ran
+
+
+def test_ten_thousand_graphs_take_some_megabytes() -> None:
+    history = History()
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            graph = {f"{number}:{node}": graphs.node("Class") for node in range(12)}
+            history.learn(number.to_bytes(16), graph, dict.fromkeys(graph, 1.0), [], is_whole=True)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert history._size <= 50_000
+    assert held < 20_000_000
+
+
 # Titles and previews
 
 
@@ -400,3 +472,27 @@ def test_a_million_steps_cost_little() -> None:
 )  # fmt: skip
 def test_the_rest_is_told_in_words(seconds: float | None, words: str) -> None:
     assert about_left(seconds) == words
+
+
+# The terminal
+
+
+def test_the_bars_show_the_time_of_the_workflow_and_of_its_node() -> None:
+    """And not that of the start, or of what ran before."""
+    bar = TerminalProgress(Console(file=io.StringIO(), force_terminal=True))
+    now = [0.0]
+    bar._progress.get_time = lambda: now[0]
+    nodes, steps = bar._progress.tasks
+    nodes._get_time = steps._get_time = bar._progress.get_time
+    for event, second in (
+        (PromptStarted("p", 2), 100), (NodeStarted("1", "1", "KSampler"), 101), (NodeProgress("1", 1, 20), 105),
+        (NodeStarted("2", "2", "SaveImage"), 110), (PromptStarted("p2", 2, goes_on=True), 112),
+    ):  # fmt: skip
+        now[0] = second
+        bar(event)
+        if second == 105:
+            assert (nodes.elapsed, steps.elapsed) == (5, 4)
+    assert nodes.elapsed == 12
+    bar(PromptStarted("p3", 2))
+    now[0] = 115
+    assert nodes.elapsed == 3

@@ -20,7 +20,7 @@ from websocket_jobs import Running, ask, client_of, stop, wait_for
 
 from worker import Settings
 from worker.errors import BackendFailed, JobInterrupted, StartError
-from worker.events import Message, NodeProgress
+from worker.events import Message, NodeProgress, Preview
 from worker.remote.socket import Binary
 
 # The server
@@ -310,6 +310,22 @@ def test_a_rejection_of_another_shape_blames_nobody(settings: Settings, proxy: C
         proxy.answer = lambda line: refusal(400, answer) if line.startswith("POST /prompt") else None
         with pytest.raises(BackendFailed, match="ComfyUI answered 400 to POST /prompt"):
             worker.run(graphs.solid())
+
+
+def test_previews_of_another_prompt_are_not_passed_on(settings: Settings, proxy: CuttingProxy) -> None:
+    """As they may come after a connection was lost: they are those of the job before, of another caller."""
+
+    def frame(metadata: bytes) -> bytes:
+        return binary_frame(b"\0\0\0\4" + len(metadata).to_bytes(4, "big") + metadata + png("red", (1, 1)))
+
+    others, own = b'{"node_id": "others", "prompt_id": "x"}', b'{"node_id": "7"}'
+    proxy.forge = frame(others) + frame(own)
+    proxy.cut_after = 3  # So that they come while a workflow runs.
+    with client_of(settings, proxy.host) as worker:
+        job = Running(worker, graphs.through("TestSleeps", color=0x302011, steps=20))
+        assert job.wait().ok
+    assert {event.node_id for event in job.events if isinstance(event, Preview)} == {"7"}
+    assert [frame for frame in (b"", b"\0", b"\0\0\0\2[]") if Binary(4, frame).prompt_id() is not None] == []
 
 
 def test_a_preview_is_not_worth_a_job() -> None:

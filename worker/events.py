@@ -112,8 +112,7 @@ class NodeOutput:
 class PromptEnded:
     """The last event of a prompt.
 
-    ``status``: ``success``, ``error`` or ``interrupted``. ``is_last``: whether no other prompt waits, which may be of
-    the same job.
+    ``status``: ``success``, ``error`` or ``interrupted``. ``is_last``: whether no other prompt of the same job follows.
     """
 
     prompt_id: str

@@ -13,6 +13,7 @@ _RUN_S = {
     "photo-1024": 0.2,
     "photo-1024-batch4": 0.7,
     "txt2img-tiny": 0.5,
+    "steps-20": 1.0,
     "upscale-tiny": 0.15,
     "repeat": 0.05,
     "mixed": 1.2,

@@ -127,7 +127,7 @@ class EmbeddedBackend:
         folders, prompts = self._runtime.folders, self._runtime.prompts
         self._runtime.memory.begin()
         self._job_memory.begin()
-        prompts.begin_job(tells_loading=run.on_event is not None)
+        prompts.begin_job(tells_loading=run.tells_loading)
         try:
             writes = metadata_of_job(self._runtime.main.args, writes=run.save_metadata)
             with writes, previews(run.preview_every_s), self._runtime.files.of_job(run) as files:

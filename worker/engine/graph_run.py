@@ -47,6 +47,7 @@ class GraphRun:
         warnings: lines for the caller that change nothing else.
         report_ui: whether the answer has the ui dict of every node.
         written: what the caller has written of the graph, if the operator has written the rest.
+        tells_loading: whether the listener is told of models that are loaded.
         preview_every_s: seconds between two previews of what a sampler makes; 0: none are asked for.
     """
 
@@ -63,6 +64,7 @@ class GraphRun:
     warnings: tuple[str, ...] = ()
     report_ui: bool = False
     written: tuple[Any, ...] | None = None
+    tells_loading: bool = False
     preview_every_s: float = 0.0
 
     def public(self, text: str, max_length: int = 2000) -> str:

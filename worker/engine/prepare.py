@@ -52,7 +52,7 @@ def prepare_run(
     time_limit = _time_limit(job, settings)
     # Here, so that validation, the metadata and the marks for ComfyUI's cache have the names that are used.
     workflow = expand_prefixes(job.workflow, job.extra_pnginfo)
-    shows_previews = settings.progress_previews and on_event is not None
+    is_followed = on_event is not None and settings.progress_interval_s > 0
     if (receipt := current()) is not None:
         on_event = receipt.follow(workflow, staged.size, on_event)
     return GraphRun(
@@ -62,7 +62,8 @@ def prepare_run(
         warnings=(*notices(job), *staged.warnings, *_without_effect(job, settings)),
         report_ui=settings.report_ui if job.report_ui is None else job.report_ui,
         written=job.written,
-        preview_every_s=settings.progress_interval_s if shows_previews else 0.0,
+        tells_loading=is_followed,
+        preview_every_s=settings.progress_interval_s if is_followed and settings.progress_previews else 0.0,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
@@ -12,6 +13,7 @@ from worker.events import Forecast
 
 _MOST_NODES = 50_000  # Of all graphs together. A node needs some hundred bytes.
 _MOST_CLASSES = 2000
+_LONGEST_ID = 64  # Characters. Callers choose the ids of nodes, so a longer one is not kept, only its digest.
 _SHORTEST_S = 0.001  # So that a graph of nodes that take no time has a length as well.
 
 
@@ -29,7 +31,7 @@ class _Mean:
 
 @dataclass
 class _Graph:
-    """``ran``: the nodes that ran, by id. ``cached``: those that were served from the cache and never ran."""
+    """``ran``: the nodes that ran, by their key. ``cached``: those that were served from the cache and never ran."""
 
     ran: dict[str, _Mean] = field(default_factory=dict)
     cached: set[str] = field(default_factory=set)
@@ -65,9 +67,10 @@ class History:
 
     def _known(self, graph: _Graph | None, node_id: str, node: Mapping[str, Any]) -> float | None:
         if graph is not None:
-            if (mean := graph.ran.get(node_id)) is not None:
+            key = _key(node_id)
+            if (mean := graph.ran.get(key)) is not None:
                 return mean.seconds
-            if node_id not in graph.cached:
+            if key not in graph.cached:
                 return 0.0  # No output needs it.
         of_class = self._classes.get(str(node.get("class_type")))
         return of_class.seconds if of_class else None
@@ -96,7 +99,8 @@ class History:
             while len(self._classes) > _MOST_CLASSES:
                 self._classes.popitem(last=False)
             if is_whole and len(workflow) <= _MOST_NODES // 10:
-                self._learn_graph(shape, seconds, (node_id for node_id in cached if node_id in workflow))
+                ran = {_key(node_id): seconds[node_id] for node_id in seconds.keys() & workflow.keys()}
+                self._learn_graph(shape, ran, (_key(node_id) for node_id in cached if node_id in workflow))
 
     def _learn_graph(self, shape: bytes, seconds: Mapping[str, float], cached: Iterable[str]) -> None:
         graph = self._graphs.pop(shape, None)
@@ -113,6 +117,12 @@ class History:
         while self._size > _MOST_NODES:
             _, oldest = self._graphs.popitem(last=False)
             self._size -= len(oldest)
+
+
+def _key(node_id: str) -> str:
+    if len(node_id) <= _LONGEST_ID:
+        return node_id
+    return hashlib.blake2b(node_id.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
 
 def _add(means: dict[str, _Mean], key: str, seconds: float) -> None:

@@ -18,6 +18,7 @@ from worker.events import (
     PromptStarted,
 )
 from worker.progress.node_time import NodeTime
+from worker.progress.titles import printable
 from worker.redact import encodable
 
 _MAX_LABEL = 200
@@ -103,8 +104,10 @@ class JobProgress:
 
     def _finish(self, node_id: str | None) -> None:
         if node_id is not None:
-            self._done_weight += self._weight(node_id)
+            weight = self._weight(node_id)
+            # In this order: a thread that reads meanwhile may find too little, but not the node twice.
             self._done.add(node_id)
+            self._done_weight += weight
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -121,7 +124,7 @@ class JobProgress:
                 if maximum > 0:
                     self.loading, self.steps = None, (min(max(value, 0.0), maximum), maximum)
                     self._node.step(*self.steps)
-            case ModelLoading():
+            case ModelLoading(node_id=node_id) if node_id == self._running:  # It comes on a thread of its own.
                 self.loading = None if event.is_over else event
             case Preview(jpeg=bytes() as jpeg):
                 self.preview = base64.b64encode(jpeg).decode()
@@ -137,10 +140,11 @@ class JobProgress:
         node_id = event.display_node_id
         if node_id != self._running:
             self._finish(self._running)
-            self._running, self._node = node_id, NodeTime()
+            self._node = NodeTime()  # First, so that no thread that reads meanwhile takes the old node's steps for it.
+            self._running = node_id
         self.steps = self.loading = None
         self.title = event.title
-        self.label = encodable(f"{event.class_type} ({node_id})"[:_MAX_LABEL])
+        self.label = printable(encodable(f"{event.class_type} ({node_id})"[:_MAX_LABEL]))
 
     def report(self) -> dict[str, Any]:
         """What a caller sees of a running job. docs/progress.md describes each key; what is not known is not there."""

@@ -69,7 +69,9 @@ class TerminalProgress:
     def __call__(self, event: Event) -> None:
         self._job(event)
         match event:
-            case PromptStarted(node_count=count):
+            case PromptStarted(node_count=count, goes_on=goes_on):
+                if not goes_on:  # The time is that of this workflow, without the start and earlier ones.
+                    self._progress.reset(self._nodes)
                 self._progress.update(self._nodes, description="running", total=count, completed=0)
             case NodesCached():
                 self._progress.update(self._nodes, completed=self._job.completed)
@@ -88,7 +90,8 @@ class TerminalProgress:
     def _start(self) -> None:
         name, done, total = node_name(self._job), self._job.completed, self._job.node_count
         self._progress.update(self._nodes, description=name, completed=done, left=about_left(self._job.seconds_left))
-        self._progress.update(self._steps, description="", completed=0, total=None, visible=False, left="")
+        self._progress.reset(self._steps)
+        self._progress.update(self._steps, description="", total=None, visible=False, left="")
         if not self._console.is_terminal:
             label = self._job.label
             text = label if name == label else f"{name} · {label}"

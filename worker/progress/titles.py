@@ -27,6 +27,10 @@ def node_title(workflow: Mapping[str, Any], node_id: str, secrets: Iterable[str 
 
 def one_short_line(text: str) -> str:
     """The beginning of ``text``, with a space for each character that cannot be printed, such as lone surrogates."""
-    plain = "".join(character if character.isprintable() else " " for character in text[:_READ])
-    line = " ".join(plain.split())
+    line = " ".join(printable(text[:_READ]).split())
     return line if len(line) <= _MOST else line[: _MOST - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """``text`` with a space for each character that cannot be printed, such as those that command a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -122,10 +122,10 @@ class WebsocketBackend:
             elif run.on_event is not None:
                 tell(run.on_event, frame.event())
 
-        def on_end(outcome: PromptOutcome) -> None:
+        def on_end(outcome: PromptOutcome, is_last: bool) -> None:
             self._leftovers.note_ended(outcome.prompt_id)
             outcomes.append(outcome)
-            tell(run.on_event, PromptEnded(outcome.prompt_id, outcome.status, not follower.others_wait))
+            tell(run.on_event, PromptEnded(outcome.prompt_id, outcome.status, is_last))
 
         follower = Follower(self.api, self._socket, self._reconnecting, lambda: turn.interrupted, on_frame)
         try:

@@ -24,6 +24,7 @@ _ASK_QUEUE_S = 5.0  # After so much silence, also ask whether the prompt is stil
 _STOP_AGAIN_S = 1.0
 _SHORT_LIVED_S, _PAUSE_S = 1.0, 0.1  # If a connection lasted less than the first, pause before connecting again.
 _LAST_FRAMES_S = 0.05
+_MOST_LAST_FRAMES_S = 2.0  # The server has sent them, but on a busy machine they may take so long.
 _log = logging.getLogger("worker")
 
 
@@ -68,13 +69,11 @@ class Follower:
         """The job's prompts that are known so far."""
         return self._heard.prompt_ids
 
-    @property
-    def others_wait(self) -> bool:
-        """Whether prompts wait at the server, by its last message. They may be the job's own."""
-        return self._heard.queue_length > 0
+    def follow(self, prompt_id: str, on_end: Callable[[PromptOutcome, bool], None]) -> None:
+        """Wait until the job has ended.
 
-    def follow(self, prompt_id: str, on_end: Callable[[PromptOutcome], None]) -> None:
-        """Wait until the job has ended. ``on_end`` is called with the outcome of each of its prompts.
+        ``on_end`` is called with the outcome of each of its prompts, and whether it is the last one. All frames of a
+        prompt are passed on before its end, and none of the next one.
 
         Raises:
             JobInterrupted: the job was stopped before it began.
@@ -85,10 +84,11 @@ class Follower:
             self._heard.add([current])
             outcome = self._wait_for_end(current)
             self._ended_ids.add(current)
-            on_end(outcome)
-            if outcome.status != "success":
-                return
-            current = self._next()
+            held = list[Frame]()  # The next prompt may begin before it is known whether there is one.
+            current = self._next(held.append) if outcome.status == "success" else None
+            on_end(outcome, current is None)
+            for frame in held:
+                self._on_frame(frame)
 
     def _wait_for_end(self, prompt_id: str) -> PromptOutcome:
         asked = asked_queue = time.monotonic()
@@ -104,39 +104,47 @@ class Follower:
                 asked = asked_queue = time.monotonic()
                 continue
             now = time.monotonic()
-            if frame is not None and self._take(frame):
+            if frame is not None and self._take(frame, self._on_frame):
                 asked = asked_queue = now
             elif now - asked > _ASK_HISTORY_S or (frame is None and self._is_interrupted()):
                 with_queue = now - asked_queue > _ASK_QUEUE_S or self._is_interrupted()
                 entry = self._ask(prompt_id, with_queue=with_queue)
                 if entry is not None:
                     with contextlib.suppress(SocketClosed):
-                        self._take_frames(_LAST_FRAMES_S)  # A busy machine may bring them after the end.
+                        self._take_frames(_LAST_FRAMES_S, self._on_frame)  # A busy machine may bring them late.
                     self._socket.close()  # The websocket did not report the end, so it may be dead.
                     return outcome_in_history(prompt_id, entry)
                 asked, asked_queue = now, now if with_queue else asked_queue
         return self._outcome(prompt_id)
 
-    def _take_frames(self, seconds: float) -> None:
-        """Pass on the frames that come within ``seconds``.
+    def _take_frames(
+        self, seconds: float, on_frame: Callable[[Frame], None], is_enough: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Pass on the frames that come within ``seconds``, or until it ``is_enough``.
 
         Raises:
             SocketClosed: the connection is lost.
         """
         give_up = time.monotonic() + seconds
-        while (left := give_up - time.monotonic()) > 0:
+        while not is_enough() and (left := give_up - time.monotonic()) > 0:
             frame = self._socket.receive(left)
             if frame is not None:
-                self._take(frame)
+                self._take(frame, on_frame)
 
-    def _take(self, frame: Frame) -> bool:
+    def _take(self, frame: Frame, on_frame: Callable[[Frame], None]) -> bool:
         """Note what a frame says, and pass it on if it is the job's. True if it is about one of the job's prompts."""
-        if isinstance(frame, Binary) or not isinstance(frame.data, dict):
-            self._on_frame(frame)
-            return isinstance(frame, Binary)
+        if isinstance(frame, Binary):
+            # After a connection was lost, previews of the job before may come, and belong to another caller.
+            if frame.prompt_id() not in (None, *self.prompt_ids):
+                return False
+            on_frame(frame)
+            return True
+        if not isinstance(frame.data, dict):
+            on_frame(frame)
+            return False
         if not self._heard.note(frame):
             return False
-        self._on_frame(frame)
+        on_frame(frame)
         return frame.data.get("prompt_id") is not None
 
     def _outcome(self, prompt_id: str) -> PromptOutcome:
@@ -158,14 +166,23 @@ class Follower:
             raise _lost()
         return told
 
-    def _next(self) -> str | None:
-        """The next prompt of the job, which a node has queued; None if there is none."""
-        if self._heard.queue_length and self._ended_ids.issuperset(self.prompt_ids):
+    def _next(self, on_frame: Callable[[Frame], None]) -> str | None:
+        """The next prompt of the job, which a node has queued; None if there is none.
+
+        ``on_frame`` is called with the frames that come meanwhile.
+        """
+        if self._heard.queue_length and self._known() is None:
             with contextlib.suppress(ServerUnreachable, ServerRefused, SocketClosed):
-                waiting = self._api.queue().of_client(self._socket.client_id)
-                self._heard.add(waiting)
-                # If the next prompt has already ended, it is not in the queue, but its frames may still come.
-                self._take_frames(0 if waiting else _LAST_FRAMES_S)
+                queue = self._api.queue()
+                # The next prompt may have ended by now, and the one after it may run. Then the queue does not show it,
+                # and its frames are on their way. If the queue is empty, they come before the message that says so.
+                seconds = _LAST_FRAMES_S if queue.running or queue.pending else _MOST_LAST_FRAMES_S
+                self._take_frames(seconds, on_frame, lambda: self._known() is not None or not self._heard.queue_length)
+                self._heard.add(queue.of_client(self._socket.client_id))
+        return self._known()
+
+    def _known(self) -> str | None:
+        """The next prompt of the job, if it is known; those that began are in their order."""
         return next((prompt_id for prompt_id in self.prompt_ids if prompt_id not in self._ended_ids), None)
 
     def _ask(self, prompt_id: str, *, with_queue: bool) -> dict[str, Any] | None:

@@ -33,13 +33,25 @@ class Binary:
     kind: int
     payload: bytes
 
+    def prompt_id(self) -> str | None:
+        """The prompt that it says to be about; None if it does not say so."""
+        try:
+            found = self._metadata()[0].get("prompt_id") if self.kind == _PREVIEW_WITH_METADATA else None
+        except (struct.error, ValueError, AttributeError, RecursionError):
+            return None
+        return found if isinstance(found, str) else None
+
+    def _metadata(self) -> tuple[Any, int]:
+        """What the frame says about its picture, and where the picture begins."""
+        (length,) = struct.unpack_from(">I", self.payload)
+        return json.loads(self.payload[4 : 4 + length]), 4 + length
+
     def event(self) -> Event:
         """The frame as an event: a preview, or a message of a node."""
         try:
             if self.kind == _PREVIEW_WITH_METADATA:
-                (length,) = struct.unpack_from(">I", self.payload)
-                metadata = json.loads(self.payload[4 : 4 + length])
-                return Preview(metadata.get("node_id"), _picture(self.payload[4 + length :]))
+                metadata, begin = self._metadata()
+                return Preview(metadata.get("node_id"), _picture(self.payload[begin:]))
             if self.kind == _PREVIEW:
                 return Preview(None, _picture(self.payload[4:]))
         except Exception:  # noqa: BLE001 - Pillow raises many kinds, and a bad preview must not end the job.

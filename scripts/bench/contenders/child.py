@@ -17,7 +17,7 @@ import importlib  # noqa: E402
 import json  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
-from collections.abc import Callable  # noqa: E402
+from collections.abc import Callable, Coroutine  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -76,7 +76,7 @@ def open_worker() -> tuple[dict[str, Run], Message]:
         expect_warm_up(worker)
     worker.start()
     readiness.make_ready(worker)  # As a worker that serves does.
-    handle, loop = make_handler(worker, listener_of(worker)), asyncio.new_event_loop()
+    handle, loop = followed(worker, make_handler), asyncio.new_event_loop()
     ways: dict[str, Run] = {"handler": lambda job: loop.run_until_complete(handle(job))}
     opened = {"imported": imported, "worker": str(Path(package.__file__ or "").resolve().parent)}
     if worker.runtime is not None:
@@ -85,11 +85,34 @@ def open_worker() -> tuple[dict[str, Run], Message]:
     return ways, opened
 
 
-def listener_of(worker: Any) -> Any:
-    """What follows the progress of jobs, as on RunPod and in the local API; None if the settings turn progress off."""
+def followed(worker: Any, make_handler: Any) -> Callable[[dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]]:
+    """The handler of jobs whose progress is followed as on RunPod: folded, and encoded at intervals.
+
+    If the settings turn progress off, nobody listens.
+    """
     from worker.progress.job_progress import JobProgress
 
-    return JobProgress() if getattr(worker.settings, "progress_interval_s", 1) else None
+    interval_s = getattr(worker.settings, "progress_interval_s", 1)
+    if not interval_s:
+        off: Callable[[dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]] = make_handler(worker)
+        return off
+    progress = JobProgress()
+    handle = make_handler(worker, progress)
+
+    async def report() -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            json.dumps(progress.report())
+
+    async def handle_and_report(job: dict[str, Any]) -> dict[str, Any]:
+        reporting = asyncio.create_task(report())
+        try:
+            answer: dict[str, Any] = await handle(job)
+            return answer
+        finally:
+            reporting.cancel()
+
+    return handle_and_report
 
 
 def steps_of(runtime: Any) -> dict[str, float]:

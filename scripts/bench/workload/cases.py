@@ -63,6 +63,10 @@ def _sampled(number: int, _part: int = 0) -> Request:
     return {"workflow": text_to_image(number % _SEEDS, steps=4, size=128)}
 
 
+def _steps(number: int, _part: int = 0) -> Request:
+    return {"workflow": text_to_image(number % _SEEDS, steps=20, size=64)}
+
+
 def _upscaled(number: int, _part: int = 0) -> Request:
     return {"workflow": upscale(Path(UPSCALER).name), "images": [input_photo(number)]}
 
@@ -82,6 +86,7 @@ BUILT_IN = {
         Case("photo-1024", _photo),
         Case("photo-1024-batch4", _photos),
         Case("txt2img-tiny", _sampled, models=(CHECKPOINT,)),
+        Case("steps-20", _steps, models=(CHECKPOINT,)),
         Case("upscale-tiny", _upscaled, models=(UPSCALER,)),
         Case("repeat", _repeated, has_bare=False, is_varied=False),
         Case("mixed", _mixed, 3, (CHECKPOINT, UPSCALER)),
