@@ -58,6 +58,10 @@ def _command(options: argparse.Namespace) -> Callable[[], int]:
             from worker.cli.convert import convert
 
             return lambda: convert(options)
+        case "editor":
+            from worker.cli.editor import editor
+
+            return lambda: editor(options)
         case "models":
             from worker.cli.models import models
 
