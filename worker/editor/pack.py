@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import signal
 from pathlib import Path
+from typing import Any
 
 from worker.embedded.files.model_folders import add_volume
 from worker.embedded.start.source import PROJECT
@@ -32,9 +33,25 @@ def before_packs(volume: str | None) -> None:
     """Called in ComfyUI's process before it imports its nodes."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     after_packs(volume)
+    if volume is not None:
+        _put_behind_own(importlib.import_module("folder_paths"), Path(volume))
 
 
 def after_packs(volume: str | None) -> None:
     """Called when the other packs are imported, since they add model folders of their own."""
     if volume is not None:
         add_volume(importlib.import_module("folder_paths"), Path(volume))
+
+
+def _put_behind_own(folder_paths: Any, volume: Path) -> None:
+    """Put the volume's folders where the worker has them: behind the tree's own, and before those of other files.
+
+    If several folders have a model, the first one counts.
+    """
+    for paths, _ in folder_paths.folder_names_and_paths.values():
+        own = [index for index, path in enumerate(paths) if Path(path).is_relative_to(folder_paths.models_dir)]
+        moved = [path for path in paths[own[-1] + 1 :] if Path(path).is_relative_to(volume / "models")] if own else []
+        for path in moved:
+            paths.remove(path)
+        if moved:
+            paths[own[-1] + 1 : own[-1] + 1] = moved
