@@ -42,7 +42,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the editor is told to use: ``base``, ``volume``, ``more`` and ``page``."""
     root = tmp_path_factory.mktemp("editor")
     tests = Path(__file__).parent
-    for name in ("base/models/checkpoints", "base/input/inside", "volume/models/checkpoints", "volume/models/pack_models"):
+    for name in (
+        "base/models/checkpoints",
+        "base/input/inside",
+        "volume/models/checkpoints",
+        "volume/models/pack_models",
+    ):
         (root / name).mkdir(parents=True)
     shutil.copytree(tests / "nodes", root / "base" / "custom_nodes" / "test_nodes")
     shutil.copytree(tests / "volume_nodes", root / "volume" / "custom_nodes" / "volume_nodes")
@@ -102,7 +107,7 @@ def test_it_has_the_models_and_packs_of_the_worker(running: Editor, root: Path) 
     classes = requests.get(f"{running.url}/object_info", timeout=60).json()
     assert "TestShowsText" in classes
     assert "late.txt" in classes["TestPackModel"]["input"]["required"]["model"][0]
-    assert "inside" in os.listdir(root / "volume" / "editor" / "input")
+    assert (root / "volume" / "editor" / "input" / "inside" / "photo.png").is_file()
     assert "Cannot import" not in running.text()
 
 
@@ -120,7 +125,9 @@ def test_its_order_of_model_folders_is_the_workers(root: Path, environment: dict
             told["editor"] = json.loads((tmp_path / "editor.json").read_text())
         program = "from worker import Worker\nwith Worker(): pass"
         more = environment | {"TELLS": str(tmp_path / "worker.json")}
-        subprocess.run([sys.executable, "-c", program], env=os.environ | more, check=True, timeout=120, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-c", program], env=os.environ | more, check=True, timeout=120, capture_output=True
+        )
         told["worker"] = json.loads((tmp_path / "worker.json").read_text())
     finally:
         pack.unlink()
@@ -140,13 +147,17 @@ def test_its_environment_holds_no_secret(running: Editor) -> None:
 
 
 def test_what_is_saved_runs_by_name(running: Editor, root: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    saved = requests.post(f"{running.url}/userdata/workflows%2Fportrait.json", json=graphs.editors(0xFF0000), timeout=10)
+    saved = requests.post(
+        f"{running.url}/userdata/workflows%2Fportrait.json", json=graphs.editors(0xFF0000), timeout=10
+    )
     assert saved.status_code == 200
     assert json.loads((root / "workflows" / "portrait.json").read_text()) == graphs.editors(0xFF0000)
     listed = requests.get(f"{running.url}/userdata?dir=workflows&recurse=true&split=false&full_info=true", timeout=10)
     assert [entry["path"] for entry in listed.json()] == ["portrait.json"]
     command = [sys.executable, "-m", "worker", "run", "portrait", "--out", str(tmp_path), "--json"]
-    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "ComfyUI_00001_.png").is_file()
 

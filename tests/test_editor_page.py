@@ -1,4 +1,4 @@
-"""ComfyUI's own page in Chromium, as ``python -m worker editor`` serves it: open a workflow, run it, save it, run it by name.
+"""ComfyUI's own page in Chromium, from ``python -m worker editor``: open a workflow, run it, save it, run it by name.
 
 It needs the page and a way to drive Chromium, which the worker itself does not: docs/development.md says how.
 """
@@ -49,7 +49,8 @@ def test_a_workflow_of_the_page_runs_by_name(project: Path, tmp_path: Path) -> N
     # Otherwise the page begins with its templates, which are in a package of their own.
     settings.write_text(json.dumps({"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}))
     Image.open(project / "docs" / "landscape.jpg").save(tmp_path / "in.png")
-    environment = {"WORKFLOWS_DIR": str(workflows), "EDITOR_DIR": str(mine), "NETWORK_VOLUME_PATH": str(tmp_path / "no")}
+    places = {"WORKFLOWS_DIR": workflows, "EDITOR_DIR": mine, "NETWORK_VOLUME_PATH": tmp_path / "no"}
+    environment = {name: str(place) for name, place in places.items()}
     with editor(tmp_path / "log.txt", environment) as started, sync_playwright() as play:
         with (tmp_path / "in.png").open("rb") as picture:
             requests.post(f"{started.url}/upload/image", files={"image": ("in.png", picture)}, timeout=30)
@@ -75,8 +76,9 @@ def test_a_workflow_of_the_page_runs_by_name(project: Path, tmp_path: Path) -> N
         page.screenshot(path=tmp_path / "editor.png")
         browser.close()
     assert "nodes" in json.loads((workflows / "square.json").read_text()), "in the editor's own form"
-    command = [sys.executable, "-m", "worker", "run", "square", "--image", tmp_path / "in.png", "--out", tmp_path / "out"]
-    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    command = [sys.executable, "-m", "worker", "run", "square", "--image", str(tmp_path / "in.png"), "--out", "out"]
+    where = os.environ | environment
+    done = subprocess.run(command, env=where, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     of_both = [Image.open(folder / "scaled_00001_.png") for folder in (mine / "output", tmp_path / "out")]
     assert of_both[0].size == (512, 512)

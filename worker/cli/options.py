@@ -151,9 +151,9 @@ def _add_editor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     editor = commands.add_parser(
         "editor",
         help="start ComfyUI with its own page, to draw workflows where they will run",
-        description="Start stock ComfyUI with its own page in place of the worker, on the same tree, models, node packs "
-        "and flags (COMFY_ARGS). It takes no jobs. What is saved in the page goes to WORKFLOWS_DIR, so that requests and "
-        "'run' find it by name. The page's settings, uploads and results stay in EDITOR_DIR.",
+        description="Start stock ComfyUI with its own page in place of the worker, on the same tree, models, node "
+        "packs and flags (COMFY_ARGS). It takes no jobs. What is saved in the page goes to WORKFLOWS_DIR, so that "
+        "requests and 'run' find it by name. The page's settings, uploads and results stay in EDITOR_DIR.",
         epilog=_EDITOR_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -162,8 +162,8 @@ def _add_editor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         nargs="?",
         const="0.0.0.0",  # noqa: S104 - the user asks for it, and is warned.
         metavar="IP",
-        help="let other machines reach the page, at this address of this machine or at all (default: only this machine). "
-        "It has no password",
+        help="let other machines reach the page, at this address of this machine or at all (default: only this "
+        "machine). It has no password",
     )
     editor.add_argument("--port", metavar="PORT", type=_port, help="where it listens (default: 8188)")
 

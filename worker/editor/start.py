@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import yaml
 from worker.editor.address import check_port, is_open
 from worker.editor.folders import EditorFolder, open_folder
 from worker.editor.front_end import check_front_end
-from worker.editor.pack import NAME, write_pack
+from worker.editor.pack import NAME, VOLUME, link_pack
 from worker.embedded.start.flags import arguments, parse_flags
 from worker.embedded.start.launch import Launch, plan_launch
 from worker.embedded.start.source import enter
@@ -26,9 +25,9 @@ from worker.settings import Settings
 
 _EXTRA_PATHS = "--extra-model-paths-config"
 _OPEN = (
-    "the page listens on {listen}, port {port}, without a password: whoever reaches it can run any workflow, read and "
-    "write files here and use your keys. Let a firewall or a proxy with a password stand before it, or leave out "
-    "--listen and use a tunnel: ssh -L {port}:127.0.0.1:{port} HOST"
+    "the page listens on {listen}, port {port}, without a password: whoever reaches it can run any workflow, and read "
+    "and write files here. Without --listen only this machine reaches it, and others by a tunnel: "
+    "ssh -L {port}:127.0.0.1:{port} HOST"
 )
 
 
@@ -86,8 +85,7 @@ def _prepare(
     flags = _flags(launch, folder, state, listen)
     enter(launch.source)
     with arguments(flags):
-        parse_flags()
-    args = importlib.import_module("comfy.cli_args").args
+        args = parse_flags()
     if args.disable_all_custom_nodes:
         flags = (*flags, "--whitelist-custom-nodes", *args.whitelist_custom_nodes, NAME)
     for notice in (*launch.notices, *_warnings(launch, folder, args, settings)):
@@ -95,7 +93,7 @@ def _prepare(
     check_port(args.listen, args.port)
     say(Notice(f"ComfyUI {launch.source.version} at {launch.source.path}; its files are in {folder.root}"))
     say(Notice(f"workflows are saved in {folder.workflows}"))
-    names = {"COMFYUI_PATH": str(launch.source.path), "PYTHONDONTWRITEBYTECODE": "1"}
+    names = {"COMFYUI_PATH": str(launch.source.path), VOLUME: str(launch.volume or ""), "PYTHONDONTWRITEBYTECODE": "1"}
     return launch.source.path, flags, given | names
 
 
@@ -112,7 +110,7 @@ def _flags(launch: Launch, folder: EditorFolder, state: StateFolder, listen: Lis
         *folder.flags(),
         *("--temp-directory", str(state.root)),
         # The last folder, so that this pack is imported after all others.
-        *_node_folders(state.root / "own-pack.yaml", [write_pack(state.root / "packs", launch.volume)]),
+        *_node_folders(state.root / "own-pack.yaml", [link_pack(state.root / "packs")]),
     )
 
 
@@ -131,4 +129,6 @@ def _warnings(launch: Launch, folder: EditorFolder, args: Any, settings: Setting
         texts.append("pods have their network volume at /workspace: set NETWORK_VOLUME_PATH=/workspace to read it")
     if is_open(args.listen):
         texts.append(_OPEN.format(listen=args.listen, port=args.port))
+    elif os.getpid() == 1:
+        texts.append("the page listens inside this container only, for tunnels: add --listen for a port that is published")
     return (Notice(text, is_warning=True) for text in texts)

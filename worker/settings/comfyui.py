@@ -86,8 +86,8 @@ class ComfyUiSettings(BaseModel):
     editor_dir: AbsolutePath | None = setting(
         None,
         "a folder that can be written",
-        "Where `python -m worker editor` keeps the page's settings, uploads and results. Default: `editor/` on the network "
-        "volume, or `~/.local/share/comfy-worker/editor`.",
+        "Where `python -m worker editor` keeps the page's settings, uploads and results. Default: `editor/` on the "
+        "network volume, or `~/.local/share/comfy-worker/editor`.",
     )
     comfy_args: Flags = setting(
         (),

@@ -65,8 +65,11 @@ def arguments(flags: tuple[str, ...]) -> Iterator[None]:
         sys.argv = given
 
 
-def parse_flags() -> None:
+def parse_flags() -> Any:
     """Let ComfyUI parse its flags, and set the variables that torch reads when it is imported.
+
+    Returns:
+        What ComfyUI has read, its ``args``.
 
     Raises:
         SettingsError: ComfyUI does not know a flag.
@@ -84,6 +87,7 @@ def parse_flags() -> None:
         os.environ[name] = value
     # This import sets a variable that chooses torch's allocator.
     importlib.import_module("cuda_malloc")
+    return args
 
 
 def _device_environment(args: Any) -> dict[str, str]:
