@@ -130,5 +130,5 @@ def _warnings(launch: Launch, folder: EditorFolder, args: Any, settings: Setting
     if is_open(args.listen):
         texts.append(_OPEN.format(listen=args.listen, port=args.port))
     elif os.getpid() == 1:
-        texts.append("the page listens inside this container only, for tunnels: add --listen for a port that is published")
+        texts.append("the page listens inside this container only, for tunnels: a published port needs --listen")
     return (Notice(text, is_warning=True) for text in texts)
