@@ -57,6 +57,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"of-{place}.safetensors").touch()
     (root / "volume" / "models" / "pack_models" / "late.txt").write_text("found")
     (root / "base" / "input" / "inside" / "photo.png").write_bytes(b"a picture")
+    (root / "base" / "input" / "inside" / "ring").symlink_to(root / "base" / "input")
+    (root / "base" / "input" / "gone.png").symlink_to(root / "nowhere.png")
     (root / "base" / "extra_model_paths.yaml").write_text(f"more:\n  checkpoints: {root}/more/models/checkpoints\n")
     (root / "page").mkdir()
     (root / "page" / "index.html").write_text("the page")
@@ -108,6 +110,7 @@ def test_it_has_the_models_and_packs_of_the_worker(running: Editor, root: Path) 
     assert "TestShowsText" in classes
     assert "late.txt" in classes["TestPackModel"]["input"]["required"]["model"][0]
     assert (root / "volume" / "editor" / "input" / "inside" / "photo.png").is_file()
+    assert not (root / "volume" / "editor" / "input" / "inside" / "ring").exists()
     assert "Cannot import" not in running.text()
 
 

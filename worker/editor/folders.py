@@ -6,6 +6,7 @@ for workflows by name.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -101,11 +102,19 @@ def _link(place: Path, target: Path) -> None:
 
 
 def _copy_missing(source: Path, target: Path) -> None:
-    """Copies, and no links: the page may write over a file, and ComfyUI's tree must stay as it is."""
+    """Copies, and no links: the page may write over a file, and ComfyUI's tree must stay as it is.
+
+    A file that cannot be read is left out.
+    """
 
     def copy(given: str, place: str) -> None:
         if not os.path.lexists(place):
             shutil.copy2(given, place)
 
+    def rings(folder: str, names: list[str]) -> list[str]:
+        here = Path(folder).resolve()
+        return [name for name in names if here.is_relative_to((here / name).resolve())]
+
     if source.is_dir() and source.resolve() != target.resolve():
-        shutil.copytree(source, target, copy_function=copy, dirs_exist_ok=True, ignore_dangling_symlinks=True)
+        with contextlib.suppress(shutil.Error):
+            shutil.copytree(source, target, copy_function=copy, ignore=rings, dirs_exist_ok=True)
