@@ -68,6 +68,10 @@ COPY --from=comfyui /comfyui /comfyui
 COPY scripts/image/comfyui-pins /usr/local/bin/
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     install-packages pins
+# ComfyUI's page, for `/start.sh editor`, in the version that the tree names.
+ARG EDITOR=true
+RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    if [ "$EDITOR" = true ]; then install-packages editor; fi
 RUN python -m compileall -q -j 0 /comfyui > /dev/null || true
 COPY scripts/image/comfy scripts/image/comfy-manager-set-mode /usr/local/bin/
 COPY scripts/image/start.sh scripts/image/healthcheck /
@@ -119,5 +123,5 @@ LABEL org.opencontainers.image.title="comfy-worker" \
       org.opencontainers.image.revision="${REVISION}"
 # What of this port is reached from outside the container is decided when it is published.
 ENV LOCAL_API_HOST=0.0.0.0
-EXPOSE 8000
+EXPOSE 8000 8188
 CMD ["/start.sh"]

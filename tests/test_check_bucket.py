@@ -14,7 +14,7 @@ import s3_server as support
 from comfy_server import free_port
 from s3_server import FaultyS3, Refusal, s3_server, stored
 
-from worker.cli.check_bucket import check_bucket
+from worker.cli.check.bucket import check_bucket
 from worker.errors import StartError
 from worker.settings import load_settings
 
@@ -37,7 +37,7 @@ def s3() -> Iterator[str]:
 @pytest.fixture
 def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Check:
     """Checks the bucket of these settings. Gives the exit code and what is printed."""
-    monkeypatch.setattr("worker.cli.check_bucket.take_settings", load_settings)
+    monkeypatch.setattr("worker.cli.check.bucket.take_settings", load_settings)
 
     def run(**settings: str) -> tuple[int, str]:
         for name, text in ({"BUCKET_NAME": "pictures"} | KEYS | settings).items():
@@ -88,7 +88,7 @@ def test_the_object_lies_where_files_lie(check: Check, s3: str) -> None:
 
 
 def test_a_bucket_in_a_service_that_is_known(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.cli.check_bucket.try_bucket", lambda target: iter(()))
+    monkeypatch.setattr("worker.cli.check.bucket.try_bucket", lambda target: iter(()))
     monkeypatch.delenv("BUCKET_NAME", raising=False)
     address = "https://pictures.0a1b.eu.r2.cloudflarestorage.com/out"
     _, printed = check(BUCKET_ENDPOINT_URL=address)

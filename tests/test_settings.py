@@ -31,6 +31,7 @@ DEFAULTS: dict[str, object] = {
     "comfy_base_dir": None,
     "comfy_args": (),
     "defer_imports": "auto",
+    "editor_dir": None,
     "bytecode_cache": "auto",
     "save_metadata": False,
     "output_format": "png",

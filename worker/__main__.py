@@ -43,21 +43,25 @@ def _command(options: argparse.Namespace) -> Callable[[], int]:
     """Import a command. This is done only here, since it takes a moment, and ``--help`` should not wait."""
     match options.command:
         case "check" if options.bucket:
-            from worker.cli.check_bucket import check_bucket
+            from worker.cli.check.bucket import check_bucket
 
             return check_bucket
         case "check" if options.timings:
-            from worker.cli.check_timings import check_timings
+            from worker.cli.check.timings import check_timings
 
             return check_timings
         case "check":
-            from worker.cli.check import check
+            from worker.cli.check.command import check
 
             return check
         case "convert":
             from worker.cli.convert import convert
 
             return lambda: convert(options)
+        case "editor":
+            from worker.cli.editor import editor
+
+            return lambda: editor(options)
         case "models":
             from worker.cli.models import models
 

@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     """Run the command. Returns the exit code."""
     match arguments:
         case ["list", file]:
-            from worker.cli.check_timings import check_timings
+            from worker.cli.check.timings import check_timings
 
             check_timings()
             Path(file).write_text(json.dumps(list(used_parts())), encoding="utf-8")

@@ -36,6 +36,16 @@ examples:
   python -m worker --test_input '{"input": {"workflow": {…}}}'
 """
 
+_EDITOR_EPILOG = """\
+examples:
+  python -m worker editor                                   # then open http://127.0.0.1:8188
+  WORKFLOWS_DIR=workflows python -m worker editor --port 9000
+  docker run --gpus all -p 127.0.0.1:8188:8188 -v ./workflows:/workflows IMAGE /start.sh editor --listen
+
+The page is in a package of its own, which ComfyUI's requirements.txt names. If it is missing, the command that installs
+it is printed. Exit codes are ComfyUI's own once it runs.
+"""
+
 _CONVERT_EPILOG = """\
 examples:
   python -m worker convert portrait.json > portrait-api.json
@@ -71,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_run(commands)
     _add_serve(commands)
+    _add_editor(commands)
     _add_convert(commands)
     _add_models(commands)
     add_prepare(commands)
@@ -143,6 +154,27 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         choices=["ERROR", "WARN", "INFO", "DEBUG"],
         help="how much RunPod's SDK logs (RUNPOD_LOG_LEVEL)",
     )
+
+
+def _add_editor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    editor = commands.add_parser(
+        "editor",
+        help="start ComfyUI with its own page, to draw workflows where they will run",
+        description="Start stock ComfyUI with its own page in place of the worker, on the same tree, models, node "
+        "packs and flags (COMFY_ARGS). It takes no jobs. What is saved in the page goes to WORKFLOWS_DIR, so that "
+        "requests and 'run' find it by name. The page's settings, uploads and results stay in EDITOR_DIR.",
+        epilog=_EDITOR_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    editor.add_argument(
+        "--listen",
+        nargs="?",
+        const="0.0.0.0",  # noqa: S104 - the user asks for it, and is warned.
+        metavar="IP",
+        help="let other machines reach the page, at this address of this machine or at all (default: only this "
+        "machine). It has no password",
+    )
+    editor.add_argument("--port", metavar="PORT", type=_port, help="where it listens (default: 8188)")
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

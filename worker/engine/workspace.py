@@ -77,6 +77,10 @@ class StateFolder:
         root.mkdir()
         return Workspace(root)
 
+    def keep_after_exec(self) -> None:
+        """Let the folder belong to the program that takes this process's place, too: until that one has ended."""
+        os.set_inheritable(self._lock, True)
+
     def close(self) -> None:
         """Remove the folder and all its files. This happens by itself when the process ends."""
         if os.getpid() != self._owner:

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, SecretStr
 
 from worker.settings.field import setting
-from worker.settings.readers import Boolean, Flags, LogLevel, ServerAddress
+from worker.settings.readers import AbsolutePath, Boolean, Flags, LogLevel, ServerAddress
 
 
 class ComfyUiSettings(BaseModel):
@@ -82,6 +82,12 @@ class ComfyUiSettings(BaseModel):
         "auto or off",
         "Keep the compiled code of ComfyUI's and the node packs' files that are not compiled, so that the next start "
         "need not compile them again.",
+    )
+    editor_dir: AbsolutePath | None = setting(
+        None,
+        "a folder that can be written",
+        "Where `python -m worker editor` keeps the page's settings, uploads and results. Default: `editor/` on the "
+        "network volume, or `~/.local/share/comfy-worker/editor`.",
     )
     comfy_args: Flags = setting(
         (),

@@ -26,17 +26,9 @@ def comfy_flags(
 
     Args:
         settings, source, state: they decide the other flags.
-        further: flags of the operator.
-
-    Raises:
-        SettingsError: ``COMFY_ARGS`` has a flag that only the worker may set.
+        further: the result of ``operator_flags``.
     """
-    taken = [flag for flag in _OUR_FLAGS if any(given.split("=")[0] == flag for given in settings.comfy_args)]
-    if taken:
-        raise SettingsError(f"COMFY_ARGS: {taken[0]} is set by the worker; see COMFY_BASE_DIR and WORKER_STATE_DIR")
-    has_own_level = any(given.split("=")[0] == "--verbose" for given in settings.comfy_args)
     return (
-        *(() if has_own_level else ("--verbose", settings.comfy_log_level)),  # 0.38.1 takes the lowest of several.
         *("--database-url", f"sqlite:///{state.user / 'comfyui.db'}"),
         *further,
         *("--base-directory", str(source.base)),
@@ -46,6 +38,20 @@ def comfy_flags(
         *("--front-end-root", str(state.front_end)),
         *(() if settings.save_metadata else ("--disable-metadata",)),
     )
+
+
+def operator_flags(settings: Settings, further: tuple[str, ...]) -> tuple[str, ...]:
+    """``further``, flags of the operator, after how much ComfyUI logs.
+
+    Raises:
+        SettingsError: ``COMFY_ARGS`` has a flag that only the worker may set.
+    """
+    taken = [flag for flag in _OUR_FLAGS if any(given.split("=")[0] == flag for given in settings.comfy_args)]
+    if taken:
+        raise SettingsError(f"COMFY_ARGS: {taken[0]} is set by the worker; see COMFY_BASE_DIR and WORKER_STATE_DIR")
+    has_own_level = any(given.split("=")[0] == "--verbose" for given in settings.comfy_args)
+    # 0.38.1 takes the lowest of several levels.
+    return further if has_own_level else ("--verbose", settings.comfy_log_level, *further)
 
 
 @contextlib.contextmanager
@@ -59,8 +65,11 @@ def arguments(flags: tuple[str, ...]) -> Iterator[None]:
         sys.argv = given
 
 
-def parse_flags() -> None:
+def parse_flags() -> Any:
     """Let ComfyUI parse its flags, and set the variables that torch reads when it is imported.
+
+    Returns:
+        What ComfyUI has read, its ``args``.
 
     Raises:
         SettingsError: ComfyUI does not know a flag.
@@ -71,6 +80,7 @@ def parse_flags() -> None:
         os.environ[name] = value
     # This import sets a variable that chooses torch's allocator.
     importlib.import_module("cuda_malloc")
+    return args
 
 
 def parse_folder_flags() -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from worker.embedded.start.device import cpu_flag, cuda_device_count, torch_build
 from worker.embedded.start.extra_paths import extra_paths_flags
-from worker.embedded.start.flags import comfy_flags
+from worker.embedded.start.flags import comfy_flags, operator_flags
 from worker.embedded.start.source import ComfySource, find_source
 from worker.engine.workspace import StateFolder
 from worker.events import Notice
@@ -24,6 +24,7 @@ class Launch:
     Attributes:
         source: the tree.
         flags: ComfyUI's command line.
+        further: those of them that are not about the worker's own folders.
         volume: the network volume, or None if it is not there.
         packs_on_volume: whether the volume's node packs are loaded as well.
         values: what each variable that the start depends on comes to, by the variable's name.
@@ -32,6 +33,7 @@ class Launch:
 
     source: ComfySource
     flags: tuple[str, ...]
+    further: tuple[str, ...]
     volume: Path | None
     packs_on_volume: bool
     values: dict[str, str]
@@ -57,7 +59,8 @@ def plan_launch(settings: Settings, state: StateFolder) -> Launch:
     volume, extra_paths = _volume(settings), extra_paths_flags(source, settings.comfy_args)
     packs = volume is not None and settings.volume_custom_nodes
     given = _with_cpu_last(settings.comfy_args, cpu)
-    flags = comfy_flags(settings, source, state, (*extra_paths, *given))
+    further = operator_flags(settings, (*extra_paths, *given))
+    flags = comfy_flags(settings, source, state, further)
     values = {
         "COMFYUI_PATH": str(source.path.resolve()),
         "COMFY_BASE_DIR": str(source.base.resolve()),
@@ -72,7 +75,7 @@ def plan_launch(settings: Settings, state: StateFolder) -> Launch:
         "VOLUME_CUSTOM_NODES": str(packs).lower(),
     }
     notices = [Notice(text, is_warning=True) for text in (warning, *_volume_warnings(settings, volume)) if text]
-    return Launch(source, flags, volume, packs, values, tuple(notices))
+    return Launch(source, flags, further, volume, packs, values, tuple(notices))
 
 
 def _with_cpu_last(arguments: tuple[str, ...], cpu: str | None) -> tuple[str, ...]:

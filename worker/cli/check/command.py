@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from worker.cli.check_bucket import print_bucket
-from worker.cli.check_workflows import print_workflows
+from worker.cli.check.bucket import print_bucket
+from worker.cli.check.workflows import print_workflows
 from worker.cli.exit_code import ExitCode
 from worker.embedded.reviewed.switch import reviewed_nodes, summary, warnings
 from worker.embedded.runtime import Runtime

@@ -1,0 +1,1 @@
+"""``python -m worker check``: prints settings and what a job would find here, and fails where none could run."""
