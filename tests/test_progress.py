@@ -126,6 +126,15 @@ def test_what_runs_is_told_with_title_and_step() -> None:
     assert not {"title", "step", "steps"} & progress.report().keys()
 
 
+def test_a_new_workflow_does_not_show_the_last_node_of_the_one_before() -> None:
+    progress = JobProgress()
+    progress(PromptStarted("p", 1))
+    progress(NodeStarted("9", "9", "SaveImage", "Save"))
+    progress(PromptEnded("p", "success"))
+    progress(PromptStarted("q", 1))
+    assert (progress.label, progress.title, progress.report()["message"]) == ("", "", "starting")
+
+
 def test_an_id_of_a_node_commands_no_terminal() -> None:
     progress = JobProgress()
     progress(PromptStarted("p", 1))

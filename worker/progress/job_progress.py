@@ -114,6 +114,7 @@ class JobProgress:
             case PromptStarted(goes_on=goes_on):
                 if self._began is None or not goes_on:
                     self._began, self._reached = time.monotonic(), 0.0
+                    self.label = self.title = ""  # A bar shows several workflows, one after the other.
                 self._reset(event)
             case NodesCached(node_ids=ids):
                 for node_id in ids:
