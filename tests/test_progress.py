@@ -65,7 +65,7 @@ def test_a_workflow_from_start_to_end() -> None:
     }  # fmt: skip
     percents = []
     for event in (
-        PromptStarted("p", 4),
+        PromptStarted("p", 5),
         NodesCached(("1",)),
         NodeStarted("2", "2", "KSampler"),
         NodeProgress("2", 5, 20),
@@ -76,10 +76,10 @@ def test_a_workflow_from_start_to_end() -> None:
     ):
         progress(event)
         percents.append(progress.percent)
-    assert percents == [0, 25, 25, 31.25, 50, 50, 50, 75]
+    assert percents == [0, 0, 0, 6.25, 25, 25, 25, 50], "of the nodes that are not cached"
     assert progress.report()["message"] == "SaveImage (4)"
     progress(PromptEnded("p", "success"))
-    assert (progress.percent, progress.completed, progress.report()["stage"]) == (100, 4, "saving")
+    assert (progress.percent, progress.completed, progress.report()["stage"]) == (100, 5, "saving")
 
 
 def test_an_expansion_counts_as_the_node_that_the_user_sees() -> None:
@@ -212,11 +212,14 @@ def test_nodes_count_by_the_time_that_they_took(clock: Clock) -> None:
     assert (progress.percent, progress.seconds_left, progress.report()["seconds"]) == (100, None, 40.0)
 
 
-def test_a_graph_of_other_runs_gives_weights_and_no_rest() -> None:
+def test_a_graph_of_other_runs_gives_weights_and_no_rest(clock: Clock) -> None:
     progress = JobProgress()
-    progress(PromptStarted("p", 2, Forecast({"1": 9.0, "2": 1.0}, is_same_graph=False)))
+    progress(PromptStarted("p", 3, Forecast({"1": 90.0, "2": 1.0, "3": 4.0}, is_same_graph=False)))
     progress(NodesCached(("1",)))
-    assert (progress.percent, progress.seconds_left) == (90, None)
+    assert (progress.percent, progress.completed) == (0, 1), "what a model's loader took once is no part of this run"
+    progress(NodeStarted("2", "2", "CLIPTextEncode"))
+    progress(NodeStarted("3", "3", "KSampler"))
+    assert (progress.percent, progress.seconds_left) == (20, None)
     assert "seconds_left" not in progress.report()
 
 

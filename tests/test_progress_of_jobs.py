@@ -105,7 +105,7 @@ def test_a_sampler_that_counts_its_steps(worker: Worker, tiny_checkpoint: Path, 
     lefts = [report["seconds_left"] for report in second.reports if report.get("step")]
     assert lefts[-1] < lefts[0]
     cached = next(report for report in second.reports if report["completed_nodes"])
-    assert cached["percent"] > 0
+    assert cached["percent"] == 0, "what the first run took to load the model is no part of this one"
     repeated = Followed()
     worker.run(graph, on_event=repeated)
     repeated.check()

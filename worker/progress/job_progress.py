@@ -66,7 +66,8 @@ class JobProgress:
     def percent(self) -> float:
         """How much of the workflow is done, 0 to 100. It never becomes smaller, and is 100 at the end only.
 
-        Each node counts by the time that it took before, or if none of the workflow's classes ever ran, the same.
+        Each node that is not cached counts by the time that it took before, or if none of the workflow's classes ever
+        ran, the same.
         """
         if self._ended:
             self._reached = 100.0
@@ -109,6 +110,11 @@ class JobProgress:
             self._done.add(node_id)
             self._done_weight += weight
 
+    def _pass_over(self, node_id: str) -> None:
+        """Note that a node is cached. It takes no time in this run, so the percentage is of the others."""
+        self._total -= self._weight(node_id)
+        self._done.add(node_id)
+
     def __call__(self, event: Event) -> None:
         match event:
             case PromptStarted(goes_on=goes_on):
@@ -118,7 +124,7 @@ class JobProgress:
                 self._reset(event)
             case NodesCached(node_ids=ids):
                 for node_id in ids:
-                    self._finish(node_id)
+                    self._pass_over(node_id)
             case NodeStarted():
                 self._start(event)
             case NodeProgress(value=value, maximum=maximum) if math.isfinite(value) and math.isfinite(maximum):
