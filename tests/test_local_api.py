@@ -405,6 +405,8 @@ def test_the_document_describes_what_is_sent(url: str) -> None:
         "/purge-queue",
         "/health",
         "/metrics",
+        "/workflows",
+        "/workflows/{name}",
     }
     assert {"JobRequest", "Policy", "JobStatus", "Error"} <= set(document["components"]["schemas"])
 

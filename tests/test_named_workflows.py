@@ -318,7 +318,7 @@ def test_the_local_api_lists_them(
             "Empty Latent Image.width",
             "Empty Latent Image.height",
         ]
-        assert inputs["Load Checkpoint.ckpt_name"]["choices"] == ["tiny-sd.safetensors"]
+        assert inputs["Load Checkpoint.ckpt_name"]["choices"].count("tiny-sd.safetensors") == 1
         assert inputs["6.text"] | {"type": "STRING", "default": "a lake", "multiline": True} == inputs["6.text"]
         seed = {"type": "INT", "min": 0, "max": 2**64 - 1, "default": 1, "title": "Sampler", "node_id": "3"}
         assert inputs["Sampler.seed"] | seed == inputs["Sampler.seed"]

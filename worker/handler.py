@@ -13,10 +13,9 @@ from worker.answer.outputs import collect
 from worker.answer.reply import Answer, Reply, encode
 from worker.bucket.buckets import Buckets
 from worker.errors import AnswerTooLarge, WorkerDefunct, WorkerError, failure
-from worker.job.parse import parse_job
 from worker.job_log import JobLog, JobRecord
 from worker.worker import Listener, Worker
-from worker.workflows.only import refuse_graphs
+from worker.workflows.admitted import admitted_job
 
 T = TypeVar("T")
 Handler = Callable[[object], Coroutine[Any, Any, Answer]]
@@ -108,10 +107,7 @@ class JobHandler:
             return _failed(error) | record.warnings()
 
     async def _steps(self, record: JobRecord, raw: object, on_event: Listener | None, limit_mb: float | None) -> Answer:
-        job = record.taken(parse_job(raw))
-        settings = self._worker.settings
-        if settings.workflows_only:
-            refuse_graphs(job, saves_metadata=settings.save_metadata)
+        job = record.taken(admitted_job(raw, self._worker.settings))
         if not job.is_ready:
             job = record.taken(await asyncio.to_thread(self._worker.converted, job))
         uploader = await _step(job.s3_config is None, lambda: self._buckets.uploader(job))

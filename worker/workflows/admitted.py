@@ -1,12 +1,26 @@
-"""Refuses requests that bring a graph of their own: ``WORKFLOWS_ONLY``."""
+"""Reads requests, and refuses those that bring a graph of their own where ``WORKFLOWS_ONLY`` is set."""
 
 from __future__ import annotations
 
 from worker.errors import InvalidJob
 from worker.job.job import Job
+from worker.job.parse import parse_job
+from worker.settings import Settings
 
 
-def refuse_graphs(job: Job, *, saves_metadata: bool) -> None:
+def admitted_job(raw: object, settings: Settings) -> Job:
+    """``parse_job``, for callers whom the operator does not know.
+
+    Raises:
+        InvalidJob: the request is not valid, or is none that ``settings`` admit.
+    """
+    job = parse_job(raw)
+    if settings.workflows_only:
+        _refuse_graphs(job, saves_metadata=settings.save_metadata)
+    return job
+
+
+def _refuse_graphs(job: Job, *, saves_metadata: bool) -> None:
     """Refuse a request that does not run a workflow by its name, or wants to read it.
 
     Args:
