@@ -88,14 +88,14 @@ def open_worker() -> tuple[dict[str, Run], Message]:
 def followed(worker: Any, make_handler: Any) -> Callable[[dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]]:
     """The handler of jobs whose progress is followed as on RunPod: folded, and encoded at intervals.
 
-    If the settings turn progress off, nobody listens.
+    If the settings turn progress off, or an older checkout does not have them, nobody listens.
     """
-    from worker.progress.job_progress import JobProgress
-
-    interval_s = getattr(worker.settings, "progress_interval_s", 1)
+    interval_s = getattr(worker.settings, "progress_interval_s", 0)
     if not interval_s:
         off: Callable[[dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]] = make_handler(worker)
         return off
+    from worker.progress.job_progress import JobProgress
+
     progress = JobProgress()
     handle = make_handler(worker, progress)
 
