@@ -24,6 +24,7 @@ _RESULT_MAX_PAUSE_S = 15
 _RESULT_TIMEOUT = aiohttp.ClientTimeout(total=120)
 _PROGRESS_TIMEOUT = aiohttp.ClientTimeout(total=5)
 _PROGRESS_FIRST_S = 0.5  # A job that ends sooner reports no progress.
+_CLOCKS = frozenset({"seconds", "seconds_left"})
 _PROGRESS_LAST_S = 1.0  # How long a result waits for a progress report that is being posted.
 
 
@@ -143,10 +144,15 @@ class ProgressReporter:
     async def _report(self) -> None:
         if not self._interval_s:
             return
+        last: dict[str, Any] = {}
         await first_of(self._ending.wait(), seconds=min(_PROGRESS_FIRST_S, self._interval_s))
         while not self._ending.is_set():
-            if self._progress.node_count:  # Before, the job waits for its turn.
-                await self._post(self._progress.report())
+            report = self._progress.report()
+            news = {key: value for key, value in report.items() if key not in _CLOCKS}
+            # Before there are nodes, the job waits for its turn. That time goes by is no news.
+            if self._progress.node_count and news != last:
+                last = news
+                await self._post(report)
             await first_of(self._ending.wait(), seconds=self._interval_s)
 
 
