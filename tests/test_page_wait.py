@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import graphs
 import pytest
 from runpod_worker import Start, WorkerProcess
+
+from worker.embedded.watch import activity as activity_module
+from worker.embedded.watch.activity import Activity
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +56,19 @@ def test_a_node_that_waits_for_something_else_goes_on(process: WorkerProcess, ho
 def test_a_node_that_sleeps_in_a_core_loop_is_none(process: WorkerProcess) -> None:
     process.api.give("sleeps", {"workflow": graphs.through("TestSleeps", steps=60)})
     assert set(process.api.result("sleeps")["output"]) == {"images"}
+
+
+def test_a_look_while_a_run_begins_takes_no_stock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watchdog's thread looks at any time. What was open before the run is not the run's."""
+    activity, names, looks = Activity(lambda: None), activity_module._names, iter([True])
+
+    def names_while_looked_at(folder: Path) -> list[str]:
+        if next(looks, False):
+            activity.moves()
+        return names(folder)
+
+    with socket.socket(), monkeypatch.context() as patched:
+        patched.setattr(activity_module, "_names", names_while_looked_at)
+        activity.begin()
+        activity.moves()
+        assert not activity.has_helpers()

@@ -47,8 +47,8 @@ class Activity:
         """Begin to watch a run. Only names are taken: what costs more waits for the first look, which most runs do not
         live to see.
         """
-        self._began, self._is_new = time.clock_gettime(time.CLOCK_BOOTTIME), True
-        self._old_files = _names(_FILES)
+        self._began, self._old_files = time.clock_gettime(time.CLOCK_BOOTTIME), _names(_FILES)
+        self._is_new = True  # Last: the watchdog's thread may look at any time, and would take stock of too little.
 
     def _take_stock(self) -> None:
         """Sockets that existed when the run began do not belong to it."""
