@@ -152,3 +152,10 @@ Event = (
     | Message
 )
 Listener = Callable[[Event], None]
+
+
+def title_of(node: object) -> str | None:
+    """The title that a caller gave to a node of an API graph, its ``_meta.title``; None if it has none."""
+    meta = node.get("_meta") if isinstance(node, Mapping) else None
+    title = meta.get("title") if isinstance(meta, Mapping) else None
+    return title if isinstance(title, str) else None

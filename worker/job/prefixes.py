@@ -13,6 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from worker.events import title_of
 from worker.job.job import Workflow
 
 _INPUT = "filename_prefix"
@@ -80,9 +81,7 @@ def _inputs_by_name(workflow: Workflow, extra_pnginfo: Mapping[str, Any] | None)
     titles: dict[str, Mapping[str, Any]] = {}
     names: dict[str, Mapping[str, Any]] = {}
     for node_id, node in workflow.items():
-        meta = node.get("_meta")
-        title = meta.get("title") if isinstance(meta, Mapping) else None
-        if isinstance(title, str):
+        if (title := title_of(node)) is not None:
             titles.setdefault(title, node["inputs"])
         names.setdefault(in_editor.get(node_id, node["class_type"]), node["inputs"])
     return titles | names

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from worker.events import title_of
 from worker.redact import masked
 
 _MOST = 100  # Characters of a title that are shown.
@@ -19,10 +20,8 @@ def node_title(workflow: Mapping[str, Any], node_id: str, secrets: Iterable[str 
         node_id: the node's id.
         secrets: texts that must not be shown.
     """
-    node = workflow.get(node_id)
-    meta = node.get("_meta") if isinstance(node, Mapping) else None
-    title = meta.get("title") if isinstance(meta, Mapping) else None
-    return one_short_line(masked(title[:_READ], secrets)) if isinstance(title, str) else ""
+    title = title_of(workflow.get(node_id))
+    return one_short_line(masked(title[:_READ], secrets)) if title is not None else ""
 
 
 def one_short_line(text: str) -> str:

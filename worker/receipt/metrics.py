@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from worker.events import title_of
 from worker.receipt.receipt import NodeTime, Receipt
 from worker.receipt.shape import Metrics, MetricsModels, MetricsNode, MetricsPhase
 from worker.receipt.spans import total
@@ -74,15 +75,9 @@ def _node(node_id: str, node: NodeTime, workflow: Mapping[str, Any]) -> MetricsN
         "ms": _ms(node.seconds),
         "cached": node.is_cached,
     }
-    if title := _title(workflow.get(node_id)):
+    if title := title_of(workflow.get(node_id)):
         row["title"] = _short(title)
     return row
-
-
-def _title(node: object) -> str:
-    meta = node.get("_meta") if isinstance(node, Mapping) else None
-    title = meta.get("title") if isinstance(meta, Mapping) else None
-    return title if isinstance(title, str) else ""
 
 
 def _short(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from worker.convert.handles import Handle, Target
 from worker.convert.node.definitions import Definition, Definitions
 from worker.errors import InvalidJob
+from worker.events import title_of
 from worker.job.by_name import LONGEST_KEY
 from worker.job.job import Workflow
 from worker.job.shown import quoted
@@ -176,6 +177,4 @@ def _short(name: str) -> str:
 
 
 def _own_title(node: Mapping[str, Any]) -> str | None:
-    meta = node.get("_meta")
-    title = meta.get("title") if isinstance(meta, Mapping) else None
-    return title if isinstance(title, str) and title else None
+    return title_of(node) or None
