@@ -15,7 +15,7 @@ from worker.embedded.files.job_files import JobFiles
 from worker.embedded.memory.device import ran_out
 from worker.embedded.memory.rest import Rest
 from worker.embedded.messages import translate_inner
-from worker.embedded.progress.previews import previews
+from worker.embedded.previews import previews
 from worker.embedded.prompts import Rejection
 from worker.embedded.runtime import Runtime
 from worker.embedded.save_image import metadata_of_job

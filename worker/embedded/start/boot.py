@@ -30,10 +30,10 @@ from worker.embedded.guards.paths import guard_paths
 from worker.embedded.guards.readers import guard_readers
 from worker.embedded.memory.device import DeviceMemory
 from worker.embedded.memory.plain_nodes import make_job_memory
-from worker.embedded.model_times import measure_models
+from worker.embedded.models.loading import tell_of_loading
+from worker.embedded.models.times import measure_models
 from worker.embedded.node_classes import NodeClasses
 from worker.embedded.pack_routes import PackRoutes
-from worker.embedded.progress.loading import tell_of_loading
 from worker.embedded.prompts import PromptRunner
 from worker.embedded.runtime import Runtime
 from worker.embedded.save_image import take_over_save_image

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from worker.embedded.models.functions import surround_loading
 from worker.models.readahead.page_cache import PIECE_BYTES, missing_pieces, opened
 from worker.protocol.messages import MODEL_LOADING
 
@@ -18,24 +19,13 @@ _Measure = Callable[[], int | None]
 
 
 def tell_of_loading(main: Any, server: Any) -> None:
-    """Wrap the functions by which ComfyUI and node packs load models. Call it before packs are imported."""
-    utils, management = main.comfy.utils, main.comfy.model_management
-    load_file, load_models = utils.load_torch_file, management.load_models_gpu
-
-    @functools.wraps(load_file)
-    def load_torch_file(ckpt: Any, *further: Any, **named: Any) -> Any:
-        with _told(server, *_file(ckpt)):
-            return load_file(ckpt, *further, **named)
-
-    @functools.wraps(load_models)
-    def load_models_gpu(models: Any, *further: Any, **named: Any) -> Any:
-        with _told(server, *_models(management, models), ends_with_call=True):
-            return load_models(models, *further, **named)
-
-    utils.load_torch_file, management.load_models_gpu = load_torch_file, load_models_gpu
-    clip_vision: Any = getattr(main.comfy, "clip_vision", None)  # It has taken the function by its name.
-    if getattr(clip_vision, "load_torch_file", None) is load_file:
-        clip_vision.load_torch_file = load_torch_file
+    """Surround the functions by which ComfyUI and node packs load models. Call it before packs are imported."""
+    management = main.comfy.model_management
+    surround_loading(
+        main,
+        lambda path: _told(server, *_file(path)),
+        lambda models: _told(server, *_models(management, models), ends_with_call=True),
+    )
 
 
 def _file(path: Any) -> tuple[str, int, _Measure]:
