@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import urllib3.util.connection
 from certificate import make_certificate
+from fetching import fetch_in_process
 from model_host import COMMIT, ModelHost, safetensors
 
 from worker.errors import FetchFailed
@@ -494,17 +495,13 @@ def test_a_full_disk(host: ModelHost, small_disk: Path) -> None:
     assert all(isinstance(result, DiskFull) for result in found.values())
 
 
-def _fetch_in_process(url: str, target: Path, queue: Any) -> None:
-    record = fetch_file(ANY, Wanted(url, target, SHA256), Heard().watch)
-    queue.put(record.sha256)
-
-
 def test_two_processes_fetch_it_once(host: ModelHost, tmp_path: Path) -> None:
     host.add("/a", CONTENT).rate = 3_000_000
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     target = tmp_path / "a.safetensors"
-    workers = [context.Process(target=_fetch_in_process, args=(host.url + "/a", target, queue)) for _ in range(3)]
+    arguments = (host.url + "/a", target, SHA256, queue)
+    workers = [context.Process(target=fetch_in_process, args=arguments) for _ in range(3)]
     for process in workers:
         process.start()
     assert [queue.get(timeout=240) for _ in workers] == [SHA256] * 3
@@ -520,7 +517,7 @@ def test_a_killed_process_leaves_what_the_next_one_goes_on_with(host: ModelHost,
     target = tmp_path / "a.safetensors"
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    process = context.Process(target=_fetch_in_process, args=(host.url + "/a", target, queue))
+    process = context.Process(target=fetch_in_process, args=(host.url + "/a", target, SHA256, queue))
     process.start()
     deadline = time.monotonic() + 240
     while left_over(target) < 500_000 and time.monotonic() < deadline:
