@@ -14,7 +14,7 @@ from worker.embedded import versions
 from worker.embedded.deferred.nodes.mapping import load_classes
 from worker.embedded.files.job_files import JobFiles
 from worker.embedded.pack_routes import PackRoutes
-from worker.embedded.server import Client, MessageListener, prompt_route
+from worker.embedded.server import Client, MessageListener, prompt_route, take_prompt
 from worker.embedded.watch.forced_interrupt import ForcedInterrupt
 from worker.embedded.watch.page_wait import PageWait
 from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome, outcome_of
@@ -99,15 +99,13 @@ class PromptRunner:
         Any exception of a node becomes an outcome, even SystemExit. All files of the prompt are complete before its end
         is reported.
         """
-        taken = self._server.prompt_queue.get(timeout=0) if self._server.prompt_queue.queue else None
+        taken = take_prompt(self._server.prompt_queue)
         if taken is None:
             return None
         item, item_id = taken
         # An item that a node has queued may lack the last part, which older versions of ComfyUI did not have.
         _, prompt_id, graph, extra_data, outputs = item[:5]
         sensitive: dict[str, Any] = item[5] if len(item) > 5 else {}
-        # The queue keeps a copy of what it gave, which every node finds. The caller's key does not stay in it.
-        self._server.prompt_queue.currently_running[item_id] = (*item[:5], {})
         self._server.last_prompt_id = prompt_id
         files.begin_prompt()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import importlib
 import json
 import logging
 import threading
@@ -110,3 +112,29 @@ def prompt_route(server: Any) -> Callable[[dict[str, Any]], Awaitable[tuple[int,
         return response.status, json.loads(response.text)
 
     return post
+
+
+def take_prompt(queue: Any) -> tuple[Any, int] | None:
+    """The next prompt of ComfyUI's ``queue`` and its number; None if there is none.
+
+    As ``PromptQueue.get`` does it, but for the copy that the queue keeps of what it gave. Every node finds that copy, so
+    the caller's key does not stay in it; and to copy a graph takes long.
+    """
+    with queue.mutex:
+        if not queue.queue:
+            return None
+        if _is_of_pack(queue.get):
+            item, number = queue.get(timeout=0)
+        else:
+            item, number = heapq.heappop(queue.queue), queue.task_counter
+            queue.task_counter += 1
+        # An item that a node has queued may lack the last part, which older versions of ComfyUI did not have.
+        queue.currently_running[number] = (*item[:5], {})
+        queue.server.queue_updated()
+    return item, number
+
+
+def _is_of_pack(method: Any) -> bool:
+    """Whether a pack has put its own function in place of a method of ComfyUI's ``execution`` module."""
+    code = getattr(getattr(method, "__func__", None), "__code__", None)
+    return code is None or code.co_filename != importlib.import_module("execution").__file__

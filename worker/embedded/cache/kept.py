@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from worker.embedded.cache.fingerprint import JobContent
 
@@ -39,8 +39,8 @@ class KeptFile:
     bytes and its modification time, to notice a later change.
     """
 
-    relative: Path
-    second: Path
+    relative: str
+    second: str
     stamp: tuple[int, int]
 
     @property
@@ -52,7 +52,7 @@ class KeptFile:
 
     def counter(self) -> tuple[str, int] | None:
         """The prefix and the number of a name such as ``ComfyUI_00002_.png``."""
-        numbered = _NUMBERED.fullmatch(str(self.relative))
+        numbered = _NUMBERED.fullmatch(self.relative)
         return (numbered[1], int(numbered[2])) if numbered else None
 
 
@@ -73,9 +73,9 @@ class Kept:
         return self.unlisted is None or self.unlisted.job == content.digest
 
 
-def stamp(path: Path) -> tuple[int, int]:
+def stamp(path: str) -> tuple[int, int]:
     """A file's size in bytes, and its modification time."""
-    status = path.stat()
+    status = os.stat(path)  # noqa: PTH116 - faster.
     return status.st_size, status.st_mtime_ns
 
 

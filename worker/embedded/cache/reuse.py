@@ -7,6 +7,7 @@ they are gone, only that node runs again: its entry is removed from the cache.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -156,22 +157,26 @@ class FileReuse:
             fits = False
         if not fits:
             for file in kept:
-                file.second.unlink(missing_ok=True)
+                _remove(file.second)
             return False
         self._kept[key] = Kept(tuple(kept), self._only_saves(node_id, graph), unlisted)
         self._size += sum(file.size for file in kept)
         return True
 
     def _second(self, source: str) -> KeptFile:
-        real = os.path.realpath(source)
-        if not real.startswith(self._real_output):
+        # With strings, and without a walk along the path of a usual file: this runs for every file of every job.
+        output = self._folders[0]
+        name = source.removeprefix(output)
+        is_usual = "/" not in name and not os.path.islink(source)  # noqa: PTH114
+        real = self._real_output + name if is_usual else os.path.realpath(source)
+        if not (source.startswith(output) and real.startswith(self._real_output)):
             raise FileNotFoundError(source)
-        second = self.keep / str(next(self._numbers))
+        second = f"{self.keep}/{next(self._numbers)}"
         try:
             os.link(real, second)
         except OSError:  # Not every file system has links.
             shutil.copyfile(real, second)
-        return KeptFile(Path(source).relative_to(self.output), second, stamp(second))
+        return KeptFile(name, second, stamp(second))
 
     def _purge(self) -> None:
         """Drop the files of nodes that are no longer cached, a few per call, and the oldest files above the limits."""
@@ -187,7 +192,7 @@ class FileReuse:
     def _drop(self, key: Hashable) -> None:
         kept = self._kept.pop(key, None)
         for file in kept.files if kept else ():
-            file.second.unlink(missing_ok=True)
+            _remove(file.second)
             self._size -= file.size
 
     def _paths(self, value: Any) -> Iterator[str]:
@@ -201,6 +206,11 @@ class FileReuse:
             elif isinstance(found, dict | list | tuple) and id(found) not in seen:  # A node's result may hold itself.
                 seen.add(id(found))
                 waiting += found.values() if isinstance(found, dict) else found
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 - faster.
 
 
 def _saved_entries(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -117,7 +117,7 @@ class JobFiles:
         """Bring back the files of nodes that ComfyUI serves from its cache. Returns the nodes that stay cached."""
         reuse = self._shared.reuse
         cached = reuse.before(node_ids, self.content)
-        self._unnamed.bring_back(str(file.relative) for kept in reuse.brought_back.values() for file in kept.files)
+        self._unnamed.bring_back(file.relative for kept in reuse.brought_back.values() for file in kept.files)
         self._passed_over = {node_id: shown for node_id in cached if (shown := reuse.cache.shown(node_id))}
         return cached
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import re
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from worker.protocol.prompt_outcome import NodeFailure
 _SLACK = 256_000_000
 _LARGE_PIECE, _USUAL_PIECE = 64 * 1024, 32 * 1024 * 1024  # What the allocator asks the kernel for, piece by piece.
 _LEAST = 64_000_000  # What a node may always take.
+_MOMENT_S = 0.001  # In which no node can fill more than some ten MB.
 _REFUSED = ("can't allocate memory", "cannot allocate memory", "not enough memory")
 _TRIED = re.compile(r"tried to allocate (\d+) bytes")
 
@@ -66,7 +68,8 @@ class JobMemory:
         self._used_at_first: int | None = None
         self._full_at: int | None = None
         self._is_large = False  # Whether the job has taken an eighth of what it may.
-        self._last: Reading | None = None  # When the plain node before ended, if the next one follows it at once.
+        self._last: Reading | None = None  # The last reading of this job's thread, and when it was taken.
+        self._read_at = 0.0
 
     def begin(self) -> None:
         """Begin a job, or the second try of one."""
@@ -117,7 +120,7 @@ class JobMemory:
         if not (is_plain or self._is_plain) or not (self.limits.job or self.limits.process):
             return
         with self._lock:
-            now, self._last = self._last or self.process.read(), None
+            now = self._reading()
             if is_plain:
                 if not self._is_plain:
                     self._began = now.used
@@ -150,10 +153,17 @@ class JobMemory:
             JobTooLarge: the job has more than it may take.
         """
         if self._is_plain:
-            now = self._last = self.process.read()
+            now = self._reading()
             self._note_size(self._taken(now))
             if self._is_over(now):
                 raise self._refuse()
+
+    def _reading(self) -> Reading:
+        """The memory now. For nodes that follow each other within a moment, one reading serves."""
+        now = time.monotonic()
+        if self._last is None or now - self._read_at > _MOMENT_S:
+            self._last, self._read_at = self.process.read(), now
+        return self._last
 
     def explain(self, error: Exception) -> None:
         """Look at an error of a node.

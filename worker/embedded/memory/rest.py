@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from worker.embedded.memory.device import DeviceMemory
-from worker.embedded.memory.process import ProcessMemory
+from worker.embedded.memory.process import ProcessMemory, Reading
 from worker.engine.life import Life
 from worker.engine.memory_limits import MemoryLimits
 
@@ -39,20 +39,19 @@ class Rest:
     def __call__(self) -> None:
         """Collect garbage, and free memory if the process has too much."""
         self._collect_garbage()
-        self._trim_after_large_jobs()
-        limit = self._limit
-        if limit and self._now() > limit and self._trimmed() > limit:
-            self._memory.make_room()
-            now = self._trimmed()
-            _log.warning("Memory was over MAX_RSS_MB; with models and caches freed it is %.0f MB", now / 1e6)
-            if now > limit:
-                self._life.drain(f"{now / 1e6:.0f} MB of memory are over MAX_RSS_MB, with all caches freed")
-
-    def _trim_after_large_jobs(self) -> None:
-        """Let the allocator give back what a large job has left. What it keeps would be missing for the next one."""
-        if self._large and self._process.read().used > self._had + self._large:
+        now = self._process.read()
+        if self._large and now.used > self._had + self._large:
+            # Let the allocator give back what a large job has left. What it keeps would be missing for the next one.
             self._process.trim()
-            self._had = self._process.read().used
+            now = self._process.read()
+            self._had = now.used
+        limit = self._limit
+        if limit and self._counted(now) > limit and self._trimmed() > limit:
+            self._memory.make_room()
+            left = self._trimmed()
+            _log.warning("Memory was over MAX_RSS_MB; with models and caches freed it is %.0f MB", left / 1e6)
+            if left > limit:
+                self._life.drain(f"{left / 1e6:.0f} MB of memory are over MAX_RSS_MB, with all caches freed")
 
     def _collect_garbage(self) -> None:
         """Do what the stock server does between prompts, at most every ten seconds."""
@@ -62,12 +61,11 @@ class Rest:
             self._main.hook_breaker_ac10a0.restore_functions()
             self._last_gc = time.monotonic()
 
-    def _now(self) -> int:
-        """Bytes of memory that the process has."""
-        now = self._process.read()
+    def _counted(self, now: Reading) -> int:
+        """Those bytes of memory that count for the limit."""
         return now.resident if self._counts_files else now.anonymous
 
     def _trimmed(self) -> int:
-        """``_now``, after the allocator has given back what it can."""
+        """The bytes that count, after the allocator has given back what it can."""
         self._process.trim()
-        return self._now()
+        return self._counted(self._process.read())

@@ -14,6 +14,7 @@ import psutil
 from worker.process_began import process_began
 
 _EVERY_S = 1.0
+_SERVES_S = 0.05
 _TICK_S = 0.02  # The kernel tells the age of a process in steps.
 _CPU_SHARE = 0.1  # Of one processor. A process that waits for its next job uses less.
 _MIN_BYTES = 1_000_000  # Per second. Log lines alone are less than that.
@@ -39,15 +40,17 @@ class Activity:
         self._event = self._is_new = False
         self._looked = 0.0
         self._cpu_s, self._bytes = 0.0, 0
-        self._began = 0.0
+        self._began = self._listed = 0.0
         self._old_files: list[str] = []
         self._old_sockets: frozenset[str] = frozenset()
 
     def begin(self) -> None:
         """Begin to watch a run. Only names are taken: what costs more waits for the first look, which most runs do not
-        live to see.
+        live to see. Where short runs follow each other, one list of names serves several.
         """
-        self._began, self._old_files = time.clock_gettime(time.CLOCK_BOOTTIME), _names(_FILES)
+        self._began = time.clock_gettime(time.CLOCK_BOOTTIME)
+        if self._began - self._listed > _SERVES_S:
+            self._old_files, self._listed = _names(_FILES), self._began
         self._is_new = True  # Last: the watchdog's thread may look at any time, and would take stock of too little.
 
     def _take_stock(self) -> None:
