@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from image import cold_disk
 from image.program_files import main, read
 
 from worker.models.readahead.page_cache import missing_pieces
@@ -69,3 +71,20 @@ def test_it_lists_what_a_start_needs(base_dir: Path, tmp_path: Path) -> None:
 def test_without_a_list_it_ends(tmp_path: Path) -> None:
     assert main(["read", str(tmp_path / "none.json")]) == 1
     assert main([]) == 2
+
+
+def test_the_measurement_says_why_it_cannot_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cold_disk, "_DROP", tmp_path / "drop_caches")
+    assert cold_disk.main(["--pairs", "1"]) == 3
+    assert "run this as root" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        cold_disk.main(["--pairs", "0"])
+
+
+@pytest.mark.full
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may drop the page cache")
+def test_a_pair_of_cold_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cold_disk.main(["--pairs", "1"]) == 0
+    assert "read ahead ÷ without: " in capsys.readouterr().out

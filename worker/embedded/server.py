@@ -117,8 +117,8 @@ def prompt_route(server: Any) -> Callable[[dict[str, Any]], Awaitable[tuple[int,
 def take_prompt(queue: Any) -> tuple[Any, int] | None:
     """The next prompt of ComfyUI's ``queue`` and its number; None if there is none.
 
-    As ``PromptQueue.get`` does it, but for the copy that the queue keeps of what it gave. Every node finds that copy, so
-    the caller's key does not stay in it; and to copy a graph takes long.
+    As ``PromptQueue.get`` does it, but for the copy that the queue keeps of what it gave. Every node finds that copy,
+    so the caller's key does not stay in it; and to copy a graph takes long.
     """
     with queue.mutex:
         if not queue.queue:
