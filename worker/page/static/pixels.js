@@ -1,0 +1,42 @@
+// Compares two pictures pixel by pixel.
+
+// The pixels of a picture: {width, height, data: RGBA}.
+async function pixelsOf(blob) {
+  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: 'none', premultiplyAlpha: 'none' })
+  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d', { willReadFrequently: true })
+  context.drawImage(bitmap, 0, 0)
+  return context.getImageData(0, 0, bitmap.width, bitmap.height)
+}
+
+// {text, image}: what differs in words, and as a picture whose brightness is the difference times factor. image is null
+// if the pictures have not the same size.
+export async function difference(one, other, factor) {
+  const [a, b] = await Promise.all([pixelsOf(one), pixelsOf(other)])
+  if (a.width !== b.width || a.height !== b.height) {
+    return { text: `They have other sizes: ${a.width} × ${a.height} and ${b.width} × ${b.height}.`, image: null }
+  }
+  const image = new ImageData(a.width, a.height)
+  let [differing, largest, sum] = [0, 0, 0]
+  for (let at = 0; at < a.data.length; at += 4) {
+    let most = 0
+    for (let channel = 0; channel < 4; channel += 1) {
+      const by = Math.abs(a.data[at + channel] - b.data[at + channel])
+      most = Math.max(most, by)
+      if (channel < 3) {
+        image.data[at + channel] = Math.min(255, by * factor)
+        sum += by
+      }
+    }
+    image.data[at + 3] = 255
+    if (most) differing += 1
+    largest = Math.max(largest, most)
+  }
+  return { text: inWords(differing, a.width * a.height, largest, sum), image }
+}
+
+function inWords(differing, all, largest, sum) {
+  if (!differing) return 'Every pixel is the same.'
+  const share = (100 * differing) / all
+  const percent = share < 0.1 ? '<0.1' : share > 99.9 && differing < all ? '>99.9' : share.toFixed(1)
+  return `${differing.toLocaleString('en')} of ${all.toLocaleString('en')} pixels differ (${percent} %): by ${largest} of 255 at most, by ${(sum / all / 3).toFixed(2)} on average.`
+}
