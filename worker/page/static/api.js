@@ -3,6 +3,7 @@ import { byId } from '/page/dom.js'
 import { parse, stringify } from '/page/json.js'
 
 const TOKEN = 'token'
+const STATUS_MS = 20_000 // A large answer may take some seconds.
 let asking = null
 
 // What the API has answered in place of what was asked. status 0: it has not answered.
@@ -19,16 +20,16 @@ export const namedWorkflows = () => call('GET', '/workflows')
 export const namedWorkflow = (name) => call('GET', `/workflows/${encodeURIComponent(name)}`)
 export const describe = (file) => call('POST', '/describe', file)
 export const submit = (input) => call('POST', '/run', stringify({ input }))
-export const status = (id) => call('GET', `/status/${encodeURIComponent(id)}?nodes=true`)
+export const status = (id) => call('GET', `/status/${encodeURIComponent(id)}?nodes=true`, undefined, STATUS_MS)
 export const cancel = (id) => call('POST', `/cancel/${encodeURIComponent(id)}`)
 
-async function call(method, path, body) {
+async function call(method, path, body, longest) {
   for (;;) {
     const token = sessionStorage.getItem(TOKEN)
     const headers = token === null ? {} : { authorization: `Bearer ${asBytes(token)}` }
     let response, text
     try {
-      response = await fetch(path, { method, body, headers })
+      response = await fetch(path, { method, body, headers, signal: longest ? AbortSignal.timeout(longest) : null })
       text = await response.text()
     } catch {
       throw new ApiError(0, 'The worker does not answer. Does it still run?')
