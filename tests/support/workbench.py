@@ -47,8 +47,8 @@ class Workbench:
         self.page.wait_for_load_state("networkidle")
 
     def _hear(self, line: Any) -> None:
-        # The browser itself tells of each refusal of the API.
-        if line.type in ("error", "warning") and not line.text.startswith("Failed to load resource"):
+        # The browser itself tells of each refusal of the API, and how the tests could read pixels faster.
+        if line.type in ("error", "warning") and not line.text.startswith(("Failed to load resource", "Canvas2D")):
             self.said.append(line.text)
 
     def _look(self, response: Any) -> None:
@@ -123,7 +123,9 @@ class Workbench:
 
         self.page.wait_for_timeout(400)  # Colours that change are of no use.
         found: Iterable[dict[str, Any]] = Axe().run(self.page).response["violations"]
-        return [f"{rule['id']}: {part['html'][:200]} {part['failureSummary']}" for rule in found for part in rule["nodes"]]
+        return [
+            f"{rule['id']}: {part['html'][:200]} {part['failureSummary']}" for rule in found for part in rule["nodes"]
+        ]
 
     def screenshot(self, name: str, folder: Path) -> None:
         """Take a picture. It is small: few colours are enough for a page."""
@@ -132,5 +134,5 @@ class Workbench:
         target = Path(SCREENSHOTS) if SCREENSHOTS else folder
         target.mkdir(parents=True, exist_ok=True)
         with Image.open(io.BytesIO(data)) as picture:
-            small = picture.convert("RGB").quantize(200, dither=Image.Dither.NONE)
+            small = picture.convert("RGB").quantize(256, kmeans=3, dither=Image.Dither.NONE)
             small.save(target / f"{name}.png", optimize=True)

@@ -16,9 +16,9 @@ from PIL import Image
 
 from worker.errors import InvalidJob
 
+PICTURES = ("PNG", "JPEG", "MPO", "WEBP")  # As Pillow calls them.
 _NAMES = ("prompt", "workflow")  # The first one that a file has is taken: it is what ran.
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff")
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP")
 _MEDIA = (b"fLaC", b"OggS", b"ID3", b"\x1aE\xdf\xa3")
 
 
@@ -59,7 +59,7 @@ def _is_webp(data: bytes) -> bool:
 
 def _of_picture(path: Path | str, data: bytes) -> Mapping[str, str]:
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=PICTURES) as image:
             if image.format == "PNG":
                 image.load()  # The text may come after the pixels.
             texts = {str(name): text for name, text in image.info.items() if isinstance(text, str)}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from PIL import Image
+
 from worker.errors import InvalidJob, WorkerError
+from worker.job.carried import PICTURES
 from worker.job.from_python import request_in, request_input
 from worker.job.parse import INPUT_FIELDS
 from worker.redact import encodable
@@ -29,6 +33,7 @@ def described_file(content: bytes, catalog: Catalog, settings: Settings) -> dict
         InvalidJob: there is no workflow in it, or none that may run here.
         BackendFailed: the backend does not say what its node classes are.
     """
+    _check_size(content, settings.max_image_pixels)
     given = _given(content)
     job = admitted_job({"input": given}, settings)
     if job.name is not None:
@@ -39,6 +44,19 @@ def described_file(content: bytes, catalog: Catalog, settings: Settings) -> dict
     except WorkerError as error:
         nodes = nodes_of(job.workflow) if job.editor is None else list(_editors_nodes(job.editor))
         return {"input": sent, "nodes": nodes, "inputs": [], "error": encodable(str(error))}
+
+
+def _check_size(content: bytes, max_pixels: int) -> None:
+    """Refuse a picture with too many pixels: what stands behind them is only found when they are decoded."""
+    try:
+        with Image.open(io.BytesIO(content), formats=PICTURES) as image:
+            width, height = image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return  # It is none, or one that cannot be read, which is said where its workflow is looked for.
+    if width * height > max_pixels:
+        raise InvalidJob(
+            f"{_FILE} is a picture of {width} × {height} pixels, and the limit is {max_pixels} (MAX_IMAGE_PIXELS)"
+        )
 
 
 def _given(content: bytes) -> Mapping[str, Any]:

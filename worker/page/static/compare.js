@@ -5,7 +5,7 @@ import { isSame, stringify } from '/page/json.js'
 import { difference } from '/page/pixels.js'
 import { seconds } from '/page/receipt.js'
 
-const FACTORS = [1, 8, 32]
+const FACTORS = { auto: 'as bright as it gets', 1: 'as it is', 8: '8 times as bright', 32: '32 times as bright' }
 
 export function compareRuns(first, second, onClose) {
   const dialog = byId('compare')
@@ -28,13 +28,13 @@ function pictures(runs, names) {
   const place = h('div', { class: 'pair' })
   const text = h('p', { role: 'status' })
   const which = chooser('Picture', Array.from({ length: count }, (_, index) => [index, `${index + 1}: ${a[index].name}`]))
-  const factor = chooser('Difference', FACTORS.map((by) => [by, by === 1 ? 'as it is' : `${by} times as bright`]), 8)
+  const factor = chooser('Difference', Object.entries(FACTORS), 'auto')
   let shown = 0
   async function draw() {
     const turn = (shown += 1)
     const [one, other] = [a, b].map((files) => files[Number(which.control.value)])
     try {
-      const found = await difference(one.blob, other.blob, Number(factor.control.value))
+      const found = await difference(one.blob, other.blob, factor.control.value)
       if (turn !== shown) return // Something else has been chosen meanwhile.
       const figures = [one, other].map((file, index) => view(h('img', { src: file.url, alt: `${file.name} of run ${'AB'[index]}` }), names[index]))
       place.replaceChildren(...figures, ...(found.image ? [view(canvas(found.image, found.text), 'Difference')] : []))
@@ -74,14 +74,14 @@ function valuesTable(runs, names) {
 function timesTable(runs, names) {
   const [a, b] = runs.map((run) => timesOf(run.metrics))
   if (!a || !b) return null
-  const keys = [...new Set([...a.keys(), ...b.keys()])]
+  const keys = [...a.keys()].filter((key) => (a.get(key) ?? 0) >= 1 || (b.get(key) ?? 0) >= 1)
   const shown = (ms) => (ms === undefined ? '' : seconds(ms))
   return table('Where the time went', names, keys.map((key) => [key, shown(a.get(key)), shown(b.get(key))]))
 }
 
 function timesOf(metrics) {
   if (!metrics) return null
-  const own = metrics.phases.filter((phase) => !phase.overlaps && phase.ms >= 1)
+  const own = metrics.phases.filter((phase) => !phase.overlaps)
   return new Map([['in all', metrics.total_ms], ...own.map((phase) => [phase.phase, phase.ms])])
 }
 

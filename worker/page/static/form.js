@@ -142,8 +142,8 @@ function makeCard(node, fields, isOpen) {
   const type = node.title === node.class_type ? '' : node.class_type
   const head = [
     h('span', { class: 'light', 'aria-hidden': 'true' }),
-    h('span', { class: 'title' }, node.title),
-    h('span', { class: 'quiet' }, `${type} ${node.node_id}`.trim()),
+    h('span', { class: 'name' }, h('span', { class: 'title' }, node.title), ' ',
+      h('span', { class: 'quiet' }, `${type} ${node.node_id}`.trim())),
     state,
   ]
   const problem = h('p', { class: 'problem', hidden: true })

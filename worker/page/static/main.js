@@ -51,7 +51,9 @@ async function run() {
     const { id } = await submit({ ...input, ...(images.length ? { images } : {}) })
     const record = { id, title: workflow.title, values, input, files: names, began: Date.now() }
     tell('Sent')
-    followRun(add(record))
+    const added = add(record)
+    followRun(added)
+    if (matchMedia('(max-width: 820px)').matches) added.element.scrollIntoView({ block: 'start' })
     keep()
   } catch (error) {
     show(byId('form-problem'), error.message)
@@ -65,7 +67,7 @@ function add(record) {
   const made = new Run(record, {
     compare: mark,
     copy: (one) => showRequest(one.record.input, one.record.files, needsToken()),
-    reuse: (one) => form?.setValues(one.record.values),
+    reuse,
     remove: (one) => {
       runs = runs.filter((other) => other !== one)
       marked = marked.filter((other) => other !== one)
@@ -80,6 +82,14 @@ function add(record) {
   return made
 }
 
+function reuse(one) {
+  if (workflow?.title === one.record.title) form.setValues(one.record.values)
+  else tell(byId('bar-text').textContent = `These values are for ${one.record.title}: open it first`)
+}
+
+// Whether the form is that of the newest run.
+const isShown = (one) => one === runs[0] && workflow?.title === one.record.title
+
 async function followRun(one) {
   let node = null
   await follow(one.record.id, (seen) => {
@@ -87,14 +97,13 @@ async function followRun(one) {
     if (one !== runs[0]) return
     showBar(seen)
     const { done_nodes: done = [], node_id: running = null, title } = seen.output ?? {}
-    if (seen.status === 'IN_PROGRESS' && !seen.lost) form?.light(done, running)
-    if (running !== node) tell(progressLine(seen.output) ?? title ?? '')
+    if (seen.status === 'IN_PROGRESS' && !seen.lost && isShown(one)) form.light(done, running)
+    if (running !== null && running !== node) tell(title ?? seen.output.message)
     node = running
   })
-  if (one !== runs[0]) return
-  if (one.status === 'COMPLETED') form?.light(workflow.described.nodes.map((each) => each.node_id), null)
-  else form?.light([], null)
-  form?.showProblems(one.problems)
+  if (!isShown(one)) return
+  form.light(one.status === 'COMPLETED' ? workflow.described.nodes.map((node) => node.node_id) : [], null)
+  form.showProblems(one.problems)
 }
 
 function showBar(seen) {

@@ -23,7 +23,8 @@ function content(file, title) {
   if (file.blob === null) return h('p', { class: 'card' }, 'In the bucket')
   if (isPicture(file)) {
     const open = button('', () => enlarge(file, alt), { class: 'picture', 'aria-label': `Enlarge ${file.name}` })
-    open.append(h('img', { src: file.url, alt, loading: 'lazy' }))
+    const isUnknown = () => open.replaceWith(h('p', { class: 'card' }, `${file.type}: this browser does not show it`))
+    open.append(h('img', { src: file.url, alt, onerror: isUnknown }))
     return open
   }
   if (file.type.startsWith('video/')) return h('video', { src: file.url, controls: true, loop: true, 'aria-label': alt })

@@ -56,8 +56,8 @@ export class Run {
     this.problems = sorted(texts.length > 1 ? texts.filter((text) => text !== 'Job processing failed') : texts)
     this.body.replaceChildren(
       ...this.results(answer, texts),
-      ...(this.metrics ? [receipt(this.metrics)] : []),
       this.buttons(),
+      ...(this.metrics ? [receipt(this.metrics)] : []),
     )
     tell(`${this.record.title}: ${this.badge.textContent}`)
   }
