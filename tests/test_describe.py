@@ -1,4 +1,4 @@
-"""What the page stands on: ``/`` and its files, ``POST /describe``, the nodes of ``GET /workflows/NAME``, ``?nodes=true``."""
+"""What the page stands on: its files, ``POST /describe``, the nodes of ``/workflows/NAME``, and ``?nodes=true``."""
 
 from __future__ import annotations
 
@@ -169,7 +169,8 @@ def test_limits_and_guards(worker: Worker) -> None:
         assert requests.post(f"{url}/describe", data=graph, headers=foreign, timeout=5).status_code == 403
         for path in ("/", *page_paths()):
             assert requests.get(url + path, headers=HTML, timeout=5).status_code == 200, path
-        for path in ("/page", "/page/", "/page/main.js/", "/page/nothing.js", "/page/../health", "/page/%2e%2e/health"):
+        others = ("/page", "/page/", "/page/main.js/", "/page/nothing.js", "/page/../health", "/page/%2e%2e/health")
+        for path in others:
             assert requests.get(url + path, headers=HTML, timeout=5).status_code == 401, path
         assert (
             requests.get(f"{url}/page/main.js", headers=HTML | {"Host": "evil.example"}, timeout=5).status_code == 403

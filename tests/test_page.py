@@ -78,7 +78,7 @@ def bench(browser: Any, url: str) -> Iterator[Open]:
         assert foreign == []
 
 
-def test_a_whole_run(bench: Open, project: Path, tmp_path: Path) -> None:
+def test_a_whole_run(bench: Open, project: Path) -> None:
     page = bench()
     page.open(json.loads((project / "examples" / "tiny_text_to_image.json").read_text()), "text_to_image.json")
     page.field("6", "text").fill("a lake at noon")
@@ -88,7 +88,6 @@ def test_a_whole_run(bench: Open, project: Path, tmp_path: Path) -> None:
     page.page.wait_for_selector("article .preview:not([hidden])")
     assert "step" in str(page.page.text_content("#bar-text"))
     assert page.state("4") == "done"
-    page.screenshot("running", tmp_path)
     article = page.ended()
     picture = page.picture(article)
     assert picture.size == (256, 256)
@@ -119,8 +118,6 @@ def test_a_workflow_by_its_name(bench: Open, project: Path, tmp_path: Path) -> N
     page.page.evaluate("scrollTo(0, 0)")
     article.get_by_text("Where the time went").click()
     page.screenshot("page", tmp_path)
-    page.page.emulate_media(color_scheme="dark")
-    page.screenshot("dark", tmp_path)
     assert page.bodies[0]["input"]["workflow"] == "landscape"
 
 
@@ -310,7 +307,7 @@ def test_two_runs_side_by_side(bench: Open, tmp_path: Path) -> None:
 
 
 def test_the_comparison_in_the_documentation(bench: Open, tmp_path: Path) -> None:
-    page = bench()
+    page = bench(color_scheme="dark")
     page.page.select_option("#names", "landscape")
     page.page.wait_for_selector("[data-node]")
     page.run()
@@ -399,7 +396,10 @@ def test_every_kind_of_result(bench: Open, worker: Worker) -> None:
     assert {name.rpartition(".")[2] for name in names} == {"webp", "webm", "flac", "glb", "latent"}
     for kind in ("video", "audio"):
         assert article.locator(kind).evaluate(
-            "async (e) => { while (!(e.readyState >= 1) && !e.error) await new Promise((r) => setTimeout(r, 50)); return e.duration }"
+            """async (media) => {
+                while (media.readyState < 1 && !media.error) await new Promise((done) => setTimeout(done, 50))
+                return media.duration
+            }"""
         ) == pytest.approx(1.0, abs=0.1)
     with page.page.expect_download() as download:
         article.locator("figcaption a", has_text=".glb").click()

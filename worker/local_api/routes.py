@@ -23,6 +23,7 @@ from worker.local_api.answers import (
 from worker.local_api.job import LocalJob, State
 from worker.local_api.jobs import LocalJobs
 from worker.local_api.requests import BadRequest, parse_request
+from worker.local_api.schema import WORKFLOW_FILE
 from worker.redact import encodable
 from worker.workflows.catalog import Catalog
 from worker.workflows.described import described_file
@@ -50,14 +51,6 @@ _ANYWHERE = _refusals(
 _UNKNOWN = _refusals({404: "No such job, or none any more"})
 _BUSY = _refusals({413: "The request is too large", 429: "The queue is full"})
 _LARGE = _refusals({413: "The request is too large"})
-_FILE = {
-    "requestBody": {
-        "required": True,
-        "description": "A file of any kind that `python -m worker run` takes: JSON, or a picture, sound or video that "
-        "carries its workflow",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
 _BODY = {
     "requestBody": {
         "required": True,
@@ -173,7 +166,7 @@ async def workflow(name: Annotated[str, Path(description="The workflow's name")]
     "/describe",
     response_model=DescribedWorkflow,
     responses=_LARGE,
-    openapi_extra=_FILE,
+    openapi_extra=WORKFLOW_FILE,
     summary="What is in a workflow file, and what can be set in it",
 )
 async def describe(request: Request, catalog: Workflows) -> Response:
