@@ -193,6 +193,47 @@ def test_cancel(bench: Open) -> None:
     page.run()
 
 
+def test_a_run_that_waits_can_be_cancelled(bench: Open) -> None:
+    page = bench()
+    page.open(sleeping())
+    page.start()
+    page.start()
+    waiting, running = page.page.locator("article").all()
+    page.page.wait_for_function("() => document.querySelector('article:last-child .badge').textContent === 'Running'")
+    assert waiting.locator(".badge").text_content() == "Waiting"
+    running.get_by_role("button", name="Cancel").click()
+    page.page.wait_for_selector("article:last-child[data-status=CANCELLED]")
+    page.page.wait_for_function("() => document.querySelector('article .badge').textContent === 'Running'")
+    page.page.click("#cancel")
+    page.ended("CANCELLED")
+
+
+def test_values_that_the_worker_does_not_tell_stay_as_they_are(bench: Open) -> None:
+    graph = titled(graphs.text_to_image(), n3="Sampler")
+    graph["4"]["inputs"]["ckpt_name"] = "/somewhere/secret/absent.safetensors"
+    page = bench()
+    page.open(graph)
+    assert page.field("4", "ckpt_name").evaluate("e => e.selectedOptions[0].text") == "as in the workflow"
+    page.run("FAILED")
+    assert "set" not in page.bodies[0]["input"]
+
+
+def test_what_set_does_not_take_stands_at_its_field(bench: Open) -> None:
+    page = bench()
+    page.open(titled(graphs.text_to_image(), n3="Sampler"))
+    # The page itself lets nobody send this.
+    page.page.route(
+        "**/run",
+        lambda route: route.continue_(
+            post_data=route.request.post_data.replace('"Sampler.steps":3', '"Sampler.steps":0')
+        ),
+    )
+    page.field("3", "steps").fill("3")
+    page.run("FAILED")
+    assert "must be a whole number from 1" in page.page.text_content('[data-node="3"] [data-name="steps"] .problem')
+    assert page.state("3") == "failed"
+
+
 def test_a_reload_in_the_middle_of_a_job(bench: Open) -> None:
     page = bench()
     page.open(titled(sleeping(4), n1="Canvas"))

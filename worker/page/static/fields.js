@@ -10,7 +10,8 @@ const HUGE = 1e15 // Limits beyond this say nothing to people.
 
 export function makeField(input) {
   if (input.upload) return fileField(input)
-  if (input.choices) return choiceField(input)
+  if (input.choices) return choiceField(input, input.choices)
+  if (input.type === 'BOOLEAN' && input.default === undefined) return choiceField(input, [true, false])
   if (input.type === 'BOOLEAN' || typeof input.default === 'boolean') return switchField(input)
   if (['INT', 'FLOAT'].includes(input.type) || isNumber(input.default)) return numberField(input)
   if (input.type === 'STRING' || typeof input.default === 'string') return textField(input)
@@ -59,7 +60,7 @@ function numberField(input) {
   const read = () => (control.value.trim() === '' ? input.default : typedNumber(control.value) ?? control.value)
   const check = () => {
     const number = typedNumber(control.value)
-    if (control.value.trim() === '') return input.default === undefined ? 'A number is needed' : null
+    if (control.value.trim() === '') return null // As it is in the workflow.
     if (number === null) return 'This is no number'
     if (isWhole && typeof number !== 'bigint' && !Number.isInteger(number)) return 'A whole number is needed'
     if ((min !== undefined && number < min) || (max !== undefined && number > max)) return `${range(input)} is allowed`
@@ -120,6 +121,7 @@ function seedTools(input, control) {
   }
   const dice = button('⚄', roll, { class: 'dice', 'aria-label': `Roll ${input.input}`, title: 'Another seed' })
   const box = h('input', { type: 'checkbox' })
+  box.setAttribute('aria-label', `Roll ${input.input} for each run`)
   const each = h('label', { class: 'check' }, box, 'for each run')
   each.isRolled = () => box.checked
   each.roll = roll
@@ -142,25 +144,29 @@ function switchField(input) {
   return frame(input, control, { read: () => control.checked, write })
 }
 
-function choiceField(input) {
+// A default is not told if it is a path of the worker's machine, or a key: then "as in the workflow" stands for it.
+function choiceField(input, choices) {
   const control = h('select')
-  const choices = [...input.choices]
-  const isAbsent = input.default !== undefined && !choices.some((choice) => isSame(choice, input.default))
-  const shown = (choice) => (typeof choice === 'string' ? choice : stringify(choice))
-  const add = (choice, text) => control.append(h('option', { value: String(control.options.length) }, text))
-  choices.forEach((choice) => add(choice, shown(choice)))
-  if (isAbsent) {
-    choices.push(input.default)
-    add(input.default, `${shown(input.default)} (not here)`)
+  const isKnown = (value) => choices.some((choice) => isSame(usual(choice), usual(value)))
+  const isAbsent = input.default === undefined || !isKnown(input.default)
+  const values = isAbsent || choices.includes(input.default) ? [...choices] : choices.map((one) => (usual(one) === usual(input.default) ? input.default : one))
+  if (isAbsent) values.push(input.default)
+  for (const [index, value] of values.entries()) {
+    const text = value === undefined ? 'as in the workflow' : typeof value === 'string' ? value : stringify(value)
+    control.append(h('option', { value: index }, isAbsent && value !== undefined && value === input.default ? `${text} (not here)` : text))
   }
-  const write = (value) => (control.selectedIndex = choices.findIndex((choice) => isSame(choice, value)))
-  write(input.default ?? choices[0])
-  const check = () => (isAbsent && isSame(choices[control.selectedIndex], input.default) ? 'This is not here: choose another' : null)
-  const field = frame(input, control, { read: () => choices[control.selectedIndex], write, check: () => null })
-  field.show(check())
-  control.addEventListener('change', () => field.show(check()))
+  const read = () => values[control.selectedIndex]
+  const write = (value) => (control.selectedIndex = values.findIndex((one) => isSame(one, value)))
+  const tellAbsent = () => field.show(isAbsent && read() !== undefined && read() === input.default ? 'This is not here: choose another' : null)
+  const field = frame(input, control, { read, write })
+  write(input.default)
+  tellAbsent()
+  control.addEventListener('change', tellAbsent)
   return field
 }
+
+// The worker takes names of models in folders as Windows writes them, too.
+const usual = (name) => (typeof name === 'string' ? name.replaceAll('\\', '/') : name)
 
 function jsonField(input) {
   const control = h('textarea', { rows: '2', spellcheck: 'false', class: 'code' })

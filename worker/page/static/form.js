@@ -71,10 +71,17 @@ export class Form {
     }
   }
 
-  // Shows problems, {byNode: {id: [{input, text}]}, rest: [text]}, at the nodes that they belong to.
-  showProblems({ byNode, rest }) {
+  // Shows problems, as problems.js sorts them, at the nodes and fields that they belong to.
+  showProblems({ byNode, byKey, rest }) {
     const others = [...rest]
     let first = null
+    for (const [key, text] of Object.entries(byKey)) {
+      const field = this.fields.find((one) => one.input.set === key)
+      if (!field) { others.push(text); continue }
+      field.show(text)
+      setState(this.cards.get(field.input.node_id), 'failed')
+      first ??= [field.input.node_id, field.control]
+    }
     for (const [id, problems] of Object.entries(byNode)) {
       const card = this.cards.get(id)
       if (!card) {

@@ -68,6 +68,7 @@ function add(record) {
     compare: mark,
     copy: (one) => showRequest(one.record.input, one.record.files, needsToken()),
     reuse,
+    stop,
     remove: (one) => {
       runs = runs.filter((other) => other !== one)
       marked = marked.filter((other) => other !== one)
@@ -115,10 +116,10 @@ function showBar(seen) {
   byId('bar-text').textContent = isOver ? runs[0].badge.textContent : seen.lost ?? progressLine(output) ?? 'Waiting for its turn'
 }
 
-async function stop() {
-  byId('cancel').disabled = true
+async function stop(one) {
+  byId('cancel').disabled = one === runs[0]
   try {
-    await cancel(runs[0].record.id)
+    await cancel(one.record.id)
   } catch (error) {
     show(byId('form-problem'), error.message)
   }
@@ -155,7 +156,7 @@ async function restore() {
 
 byId('form').addEventListener('submit', (event) => { event.preventDefault(); run() })
 byId('form').addEventListener('change', keep)
-byId('cancel').addEventListener('click', stop)
+byId('cancel').addEventListener('click', () => stop(runs[0]))
 byId('copy').addEventListener('click', () => {
   const { input, files } = request()
   showRequest(input, files.map(({ name }) => name), needsToken())

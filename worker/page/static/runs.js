@@ -8,15 +8,16 @@ import { sorted } from '/page/problems.js'
 const LONGEST_VALUE = 60
 const ENDS = { COMPLETED: 'Done', FAILED: 'Failed', CANCELLED: 'Cancelled', TIMED_OUT: 'Timed out' }
 
-// One run: record is {id, title, values, input, began}. actions: {compare, copy, reuse, remove}, called with the run.
+// One run: record is {id, title, values, input, began}. actions: {compare, copy, reuse, remove, stop}, called with the run.
 export class Run {
   constructor(record, actions) {
-    Object.assign(this, { record, actions, status: 'IN_QUEUE', files: [], metrics: null, problems: { byNode: {}, rest: [] } })
+    Object.assign(this, { record, actions, status: 'IN_QUEUE', files: [], metrics: null, problems: sorted([]) })
     const id = newId('run')
     this.badge = h('span', { class: 'badge' }, 'Waiting')
     this.preview = h('img', { class: 'preview', alt: 'Preview of the picture that is made', hidden: true })
     this.line = h('p', { class: 'quiet' }, 'Waiting for its turn')
-    this.body = h('div', { class: 'run-body' }, this.preview, this.line)
+    const stop = button('Cancel', () => actions.stop(this), { 'aria-label': `Cancel ${record.title}` })
+    this.body = h('div', { class: 'run-body' }, this.preview, this.line, h('div', { class: 'run-buttons' }, stop))
     this.element = h('article', { class: 'run', 'aria-labelledby': id, 'data-run': record.id },
       h('header', {},
         h('h3', { id }, record.title),
