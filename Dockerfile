@@ -68,13 +68,13 @@ COPY --from=comfyui /comfyui /comfyui
 COPY scripts/image/comfyui-pins /usr/local/bin/
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     install-packages pins
-# ComfyUI's page, for `/start.sh editor`, in the version that the tree names.
+# ComfyUI's page, for `docker run IMAGE editor`, in the version that the tree names.
 ARG EDITOR=true
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     if [ "$EDITOR" = true ]; then install-packages editor; fi
 RUN python -m compileall -q -j 0 /comfyui > /dev/null || true
 COPY scripts/image/comfy scripts/image/comfy-manager-set-mode /usr/local/bin/
-COPY scripts/image/start.sh scripts/image/healthcheck /
+COPY scripts/image/start.sh scripts/image/entrypoint scripts/image/healthcheck /
 COPY scripts/install-nodes scripts/install_nodes.py scripts/command_line.py /opt/comfy-worker/scripts/
 COPY scripts/node_packs /opt/comfy-worker/scripts/node_packs
 COPY LICENSE /opt/comfy-worker/
@@ -124,4 +124,5 @@ LABEL org.opencontainers.image.title="comfy-worker" \
 # What of this port is reached from outside the container is decided when it is published.
 ENV LOCAL_API_HOST=0.0.0.0
 EXPOSE 8000 8188
+ENTRYPOINT ["/entrypoint"]
 CMD ["/start.sh"]

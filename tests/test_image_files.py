@@ -150,6 +150,23 @@ def test_the_health_check(project: Path, health_port: int, environment: dict[str
     assert (check.returncode == 0) is healthy
 
 
+def test_the_entry_point_takes_commands_of_the_worker(project: Path, tmp_path: Path) -> None:
+    script = project / "scripts" / "image" / "entrypoint"
+    done = subprocess.run([script, "printf", "%s,", "editor", "a b"], capture_output=True, text=True, check=True)
+    assert done.stdout == "editor,a b,", "another program runs as it is"
+    (tmp_path / "start").write_text('#!/bin/sh\nprintf "%s," "$@"\n')
+    (tmp_path / "start").chmod(0o755)
+    text = script.read_text()
+    copy = tmp_path / "entrypoint"
+    copy.write_text(text.replace('/start.sh "$@"', f'{tmp_path}/start "$@"'))
+    told = subprocess.run(["python", "-m", "worker", "--help"], capture_output=True, text=True, check=True, cwd=project)  # noqa: S607
+    commands = re.findall(r"^ {4}(\w+) ", told.stdout.partition("COMMAND")[2], re.MULTILINE)
+    assert "editor" in commands
+    for command in commands:
+        done = subprocess.run(["sh", copy, command, "--listen"], capture_output=True, text=True, check=True)  # noqa: S607
+        assert done.stdout == f"{command},--listen,"
+
+
 def test_the_health_check_of_a_server_that_is_gone(project: Path) -> None:
     variables = {"PATH": os.environ["PATH"], "LOCAL_API_PORT": "9", "SERVE_API_LOCALLY": "true"}
     check = subprocess.run([project / "scripts" / "image" / "healthcheck"], env=variables, check=False)

@@ -39,6 +39,7 @@ RUN_BY = {
     "image/comfy": "test_image_files.py::test_comfy_node_install_is_ours",
     "image/comfy-manager-set-mode": "test_image_files.py::test_the_manager_stays_offline",
     "image/comfyui-pins": "test_install.py::test_what_moves_with_comfyui_is_as_its_tree_pins_it",
+    "image/entrypoint": "test_image_files.py::test_the_entry_point_takes_commands_of_the_worker",
     "image/get-comfyui": "test_scripts.py::test_the_image_is_built",
     "image/healthcheck": "test_image_files.py::test_the_health_check",
     "image/prepare-environment": "test_prepare.py::test_the_step_of_an_image",

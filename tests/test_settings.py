@@ -85,6 +85,7 @@ DEFAULTS: dict[str, object] = {
     "local_api_hosts": (),
     "local_api_max_request_mb": None,
     "local_api_results_mb": 1024.0,
+    "local_api_page": True,
     "report_metrics": "on",
     "gpu_price_per_hour": None,
     "metrics_port": 0,

@@ -18,6 +18,8 @@ ON_OTHER_PAGES = {
     "worker/metrics/page.py": "docs/metrics.md",
     "worker/cli/metrics_table.py": "docs/metrics.md",
     "worker/receipt/shape.py": "docs/api.md",
+    "worker/workflows/shape.py": "docs/api.md",
+    "worker/page/files.py": "docs/page.md",
 }
 MARKS_IN_ERRORS_OF_OTHERS = {
     "out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory",
@@ -36,7 +38,7 @@ API_DESCRIPTION = {
     "`/…`, whatever the endpoint's id, so that RunPod's own clients need only another base URL.",
 }
 PIECES = {
-    "the file", "The job", "an object", "an error", "another value", ": step … of …", "no key", "left out",
+    "the file", "The file", "The job", "an object", "an error", "another value", ": step … of …", "no key", "left out",
     "text/plain; charset=utf-8",
     "content-type: application/json", "content-length: …", "connection: close", "%(levelname)s %(message)s",
 }  # fmt: skip

@@ -42,6 +42,7 @@ class Container:
         self.root = Path(buildah("mount", self.name).strip())
         config = json.loads(buildah("inspect", self.name))["Docker"]["config"]
         self.environment = dict(entry.split("=", 1) for entry in config["Env"])
+        self.entrypoint: list[str] = config.get("Entrypoint") or []
         self.command: list[str] = config["Cmd"]
 
     def __enter__(self) -> Container:
@@ -58,7 +59,8 @@ class Container:
         variables = {"HOME": "/root", **self.environment, **environment}
         words += [f"{name}={value}" for name, value in variables.items()]
         with log.open("wb") as file:
-            return subprocess.Popen([*words, *(command or self.command)], stdout=file, stderr=subprocess.STDOUT)
+            program = [*self.entrypoint, *(command or self.command)]
+            return subprocess.Popen([*words, *program], stdout=file, stderr=subprocess.STDOUT)
 
     def run(self, *command: str, timeout: float = 300, **environment: str) -> tuple[int, str]:
         """Run a command to its end. Returns its exit code and its output."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The image's entry point: starts an SSH server if PUBLIC_KEY is set, then the worker as process 1.
+# The image's command: starts an SSH server if PUBLIC_KEY is set, then the worker as process 1.
 # Arguments are those of the worker: /start.sh editor --listen starts ComfyUI with its page instead.
 set -euo pipefail
 

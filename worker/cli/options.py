@@ -40,7 +40,7 @@ _EDITOR_EPILOG = """\
 examples:
   python -m worker editor                                   # then open http://127.0.0.1:8188
   WORKFLOWS_DIR=workflows python -m worker editor --port 9000
-  docker run --gpus all -p 127.0.0.1:8188:8188 -v ./workflows:/workflows IMAGE /start.sh editor --listen
+  docker run --gpus all -p 127.0.0.1:8188:8188 -v ./workflows:/workflows IMAGE editor --listen
 
 The page is in a package of its own, which ComfyUI's requirements.txt names. If it is missing, the command that installs
 it is printed. Exit codes are ComfyUI's own once it runs.

@@ -12,10 +12,11 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from worker.errors import InvalidJob
 
+PICTURES = ("PNG", "JPEG", "MPO", "WEBP")  # As Pillow calls them.
 _NAMES = ("prompt", "workflow")  # The first one that a file has is taken: it is what ran.
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff")
 _MEDIA = (b"fLaC", b"OggS", b"ID3", b"\x1aE\xdf\xa3")
@@ -26,11 +27,11 @@ def carries_metadata(data: bytes) -> bool:
     return data.startswith((*_PICTURES, *_MEDIA)) or _is_webp(data) or data[4:8] == b"ftyp"
 
 
-def carried_workflow(path: Path, data: bytes) -> str:
+def carried_workflow(path: Path | str, data: bytes) -> str:
     """The JSON text of the workflow in a file: its API graph, or else the editor's form.
 
     Args:
-        path: the file's name in messages.
+        path: what the file is called in messages.
         data: its content.
 
     Raises:
@@ -39,7 +40,7 @@ def carried_workflow(path: Path, data: bytes) -> str:
     return next(iter(carried_texts(path, data).values()))
 
 
-def carried_texts(path: Path, data: bytes) -> dict[str, str]:
+def carried_texts(path: Path | str, data: bytes) -> dict[str, str]:
     """The JSON texts of all forms of the workflow in a file, ``prompt`` and ``workflow``: at least one of them.
 
     The arguments and errors are those of ``carried_workflow``.
@@ -56,14 +57,14 @@ def _is_webp(data: bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
-def _of_picture(path: Path, data: bytes) -> Mapping[str, str]:
+def _of_picture(path: Path | str, data: bytes) -> Mapping[str, str]:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=PICTURES) as image:
             if image.format == "PNG":
                 image.load()  # The text may come after the pixels.
             texts = {str(name): text for name, text in image.info.items() if isinstance(text, str)}
             values = [value for value in image.getexif().values() if isinstance(value, str)]
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidJob(
             f"{path} is a damaged {'PNG' if data.startswith(_PICTURES[0]) else 'picture'}: {error}"
         ) from None
@@ -71,7 +72,7 @@ def _of_picture(path: Path, data: bytes) -> Mapping[str, str]:
     return {name: text for name, _, text in split} | texts
 
 
-def _of_media(path: Path, data: bytes) -> Mapping[str, str]:
+def _of_media(path: Path | str, data: bytes) -> Mapping[str, str]:
     import av  # Slow to import, and few files need it.
 
     try:

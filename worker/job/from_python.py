@@ -84,6 +84,15 @@ def load_request(path: Path) -> Mapping[str, Any]:
         data = path.read_bytes()
     except OSError as error:
         raise InvalidJob(f"{path} cannot be read ({error.strerror})") from None
+    return request_in(data, path)
+
+
+def request_in(data: bytes, path: Path | str) -> Mapping[str, Any]:
+    """``load_request`` for the content of a file. ``path``: what the file is called in messages.
+
+    Raises:
+        InvalidJob: there is no workflow in it.
+    """
     text = carried_workflow(path, data) if carries_metadata(data) else data
     try:
         content = json.loads(text)

@@ -124,6 +124,9 @@ class Progress(TypedDict):
     preview: NotRequired[
         Annotated[str, Field(description="The newest preview, a JPEG as base64 (`PROGRESS_PREVIEWS=true`)")]
     ]
+    done_nodes: NotRequired[
+        Annotated[list[str], Field(description="Which nodes are done or were cached, with `?nodes=true`")]
+    ]
 
 
 class Queued(TypedDict):
@@ -209,38 +212,6 @@ class Health(TypedDict):
 
     jobs: JobCounts
     workers: WorkerCounts
-
-
-class SettableInput(TypedDict):
-    """An input of a workflow that `set` can change."""
-
-    set: Annotated[str, Field(description="Its key in `set`")]
-    node_id: Annotated[str, Field(description="Its node; `set` takes the id in place of the title")]
-    class_type: Annotated[str, Field(description="The class of its node")]
-    title: Annotated[str, Field(description="The title of its node")]
-    input: Annotated[str, Field(description="Its name")]
-    type: Annotated[str, Field(description="`INT`, `FLOAT`, `STRING`, `BOOLEAN`, `COMBO` or another; `*`: not known")]
-    default: NotRequired[Annotated[Any, Field(description="The value that it has if the request sets none")]]
-    min: NotRequired[Annotated[float, Field(description="The least number that it takes")]]
-    max: NotRequired[Annotated[float, Field(description="The greatest number that it takes")]]
-    step: NotRequired[Annotated[float, Field(description="The step of the editor's buttons")]]
-    choices: NotRequired[Annotated[list[Any], Field(description="What it takes, if it is one of several")]]
-    multiline: NotRequired[Annotated[Literal[True], Field(description="It is a text of several lines")]]
-    upload: NotRequired[Annotated[Literal[True], Field(description="It takes the name of a file in `images`")]]
-
-
-class NamedWorkflow(TypedDict):
-    """A workflow that requests run by its name."""
-
-    name: Annotated[str, Field(description="What `workflow` of a request takes")]
-    inputs: NotRequired[Annotated[list[SettableInput], Field(description="What `set` can change")]]
-    error: NotRequired[Annotated[str, Field(description="Why it cannot run")]]
-
-
-class NamedWorkflows(TypedDict):
-    """The workflows that requests run by name."""
-
-    workflows: list[NamedWorkflow]
 
 
 class Error(TypedDict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
@@ -16,12 +17,14 @@ from worker.local_api.jobs import LocalJobs, QueueFull
 from worker.local_api.requests import BadRequest
 from worker.local_api.routes import router
 from worker.local_api.schema import request_schemas
+from worker.page.files import page_paths, page_router
 from worker.settings import Settings
 from worker.workflows.catalog import Catalog
 
 if TYPE_CHECKING:  # Prometheus's library is imported where the page is made.
     from worker.metrics.page import MetricsPage
 
+_MOST_DESCRIBED = 2  # Workflow files at once: each may be a large picture.
 _DESCRIPTION = """\
 RunPod's endpoint API, served by the worker itself on this machine. Every path also answers under `/v2/{endpoint}` and
 `/{endpoint}`, whatever the endpoint's id, so that RunPod's own clients need only another base URL.
@@ -44,12 +47,16 @@ def make_app(jobs: LocalJobs, settings: Settings, catalog: Catalog, metrics: Met
     app.state.jobs, app.state.max_request_mb = jobs, settings.local_api_max_request_mb
     app.state.catalog = catalog
     app.state.metrics = metrics
+    app.state.settings, app.state.describing = settings, asyncio.Semaphore(_MOST_DESCRIBED)
+    if settings.local_api_page:
+        app.include_router(page_router())
     app.include_router(router)
     app.include_router(router, prefix="/v2/{endpoint}", include_in_schema=False)
     app.include_router(router, prefix="/{endpoint}", include_in_schema=False)
     patch_fastapi(app, docs_url="/docs")
     token = settings.local_api_token.get_secret_value() if settings.local_api_token else None
-    app.add_middleware(Guard, hosts=settings.local_api_hosts, token=token)
+    page = page_paths() if settings.local_api_page else ()
+    app.add_middleware(Guard, hosts=settings.local_api_hosts, token=token, page=page)
     app.add_middleware(ReadsToTheEnd)
     for kind in (BadRequest, QueueFull, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _explain)

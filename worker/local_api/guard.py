@@ -6,14 +6,14 @@ import hmac
 import ipaddress
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\d+)?")
-# The files that a browser needs to show the documentation. Only these exact paths need no token.
+# What a browser needs to show the documentation. Only these exact paths, and those of the page, need no token.
 _OPEN = {
     "/",
     "/docs",
@@ -34,12 +34,14 @@ class Guard:
         app: gets the requests that are not refused.
         hosts: further names of this machine, which may contain ``*``.
         token: the bearer token that requests need; None if they need none.
+        page: the paths of the page's files, which need no token.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Sequence[str], token: str | None) -> None:
+    def __init__(self, app: ASGIApp, hosts: Sequence[str], token: str | None, page: Collection[str] = ()) -> None:
         self._app = app
         self._hosts = tuple(host.lower() for host in hosts)
         self._token = token
+        self._open = _OPEN.union(page)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         problem = self._problem(Headers(scope=scope), scope["path"]) if scope["type"] == "http" else None
@@ -57,7 +59,7 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return 403, f"The local API takes no requests from pages of {origin[:80]!r}"
-        if self._token is not None and path not in _OPEN:
+        if self._token is not None and path not in self._open:
             given = headers.get("authorization", "").strip()
             given = given[7:].strip() if given[:7].lower() == "bearer " else given
             if not hmac.compare_digest(given.encode("latin-1"), self._token.encode()):

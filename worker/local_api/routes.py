@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.requests import ClientDisconnect
 
-from worker.errors import InvalidJob
+from worker.errors import InvalidJob, WorkerError
 from worker.local_api.answers import (
     Cancelled,
     Error,
     Health,
     JobStatus,
-    NamedWorkflow,
-    NamedWorkflows,
     Purged,
     Queued,
     Stream,
@@ -24,7 +23,11 @@ from worker.local_api.answers import (
 from worker.local_api.job import LocalJob, State
 from worker.local_api.jobs import LocalJobs
 from worker.local_api.requests import BadRequest, parse_request
+from worker.local_api.schema import WORKFLOW_FILE
+from worker.redact import encodable
 from worker.workflows.catalog import Catalog
+from worker.workflows.described import described_file
+from worker.workflows.shape import DescribedWorkflow, NamedWorkflow, NamedWorkflows
 
 if TYPE_CHECKING:
     from worker.metrics.page import MetricsPage
@@ -47,6 +50,7 @@ _ANYWHERE = _refusals(
 )
 _UNKNOWN = _refusals({404: "No such job, or none any more"})
 _BUSY = _refusals({413: "The request is too large", 429: "The queue is full"})
+_LARGE = _refusals({413: "The request is too large"})
 _BODY = {
     "requestBody": {
         "required": True,
@@ -70,6 +74,7 @@ Jobs = Annotated[LocalJobs, Depends(_jobs_of_app)]
 JobId = Annotated[str, Path(description="The job's id, as `/run` and `/runsync` give it")]
 Wait = Annotated[int, Query(ge=1000, le=300_000, description="How long to wait for the end, in milliseconds")]
 Ttl = Annotated[int | None, Query(ge=1, le=_LONGEST_TTL_MS, description="A new ttl, in milliseconds")]
+ShowsNodes = Annotated[bool, Query(description="Whether the progress names the nodes that are done")]
 
 router = APIRouter(responses=_ANYWHERE, tags=["jobs"])
 
@@ -91,11 +96,11 @@ async def runsync(request: Request, jobs: Jobs, wait: Wait = 90_000) -> Response
 
 @router.get("/status/{job_id}", response_model=JobStatus, responses=_UNKNOWN, summary="Where a job is")
 @router.post("/status/{job_id}", response_model=JobStatus, responses=_UNKNOWN, include_in_schema=False)
-async def status(job_id: JobId, jobs: Jobs, ttl: Ttl = None) -> Response:
+async def status(job_id: JobId, jobs: Jobs, ttl: Ttl = None, nodes: ShowsNodes = False) -> Response:
     job = _find(jobs, job_id)
     if ttl is not None:
         jobs.set_ttl(job, ttl)
-    return _status(job)
+    return _status(job, shows_nodes=nodes)
 
 
 @router.get(
@@ -157,6 +162,24 @@ async def workflow(name: Annotated[str, Path(description="The workflow's name")]
         raise BadRequest(str(error), 404) from None
 
 
+@router.post(
+    "/describe",
+    response_model=DescribedWorkflow,
+    responses=_LARGE,
+    openapi_extra=WORKFLOW_FILE,
+    summary="What is in a workflow file, and what can be set in it",
+)
+async def describe(request: Request, catalog: Workflows) -> Response:
+    state = request.app.state
+    content = await _read(request, state.max_request_mb or _RUNSYNC_LIMIT_MB)
+    try:
+        async with state.describing:
+            described = await asyncio.to_thread(described_file, content, catalog, state.settings)
+    except WorkerError as error:
+        raise BadRequest(encodable(str(error))) from None
+    return Response(json.dumps(described), media_type="application/json")  # As JSON can hold it: texts may be broken.
+
+
 @router.get("/metrics", response_class=PlainTextResponse, summary="Numbers for Prometheus")
 async def metrics(request: Request) -> Response:
     page: MetricsPage = request.app.state.metrics
@@ -164,18 +187,19 @@ async def metrics(request: Request) -> Response:
     return Response(rendered.content, headers={"content-type": rendered.content_type})
 
 
-def status_body(job: LocalJob) -> bytes:
+def status_body(job: LocalJob, *, shows_nodes: bool = False) -> bytes:
     """The JSON of ``/status``, which a webhook gets as well. Unknown values are left out, not null."""
     head: dict[str, Any] = {"id": job.id, "status": job.state, **job.times()}
     if job.started is not None:
         head["workerId"] = _WORKER
     if job.state is State.IN_PROGRESS and job.progress.node_count:
-        head["output"] = job.progress.report()
+        done = {"done_nodes": job.progress.done_nodes} if shows_nodes else {}
+        head["output"] = job.progress.report() | done
     return bytes(JSONResponse(head).body) if job.reply is None else job.reply.body(**head)
 
 
-def _status(job: LocalJob) -> Response:
-    return Response(status_body(job), media_type="application/json")
+def _status(job: LocalJob, *, shows_nodes: bool = False) -> Response:
+    return Response(status_body(job, shows_nodes=shows_nodes), media_type="application/json")
 
 
 def _find(jobs: LocalJobs, job_id: str) -> LocalJob:

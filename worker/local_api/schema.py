@@ -18,6 +18,17 @@ Schema = dict[str, Any]
 _PLACE = "#/components/schemas/"
 
 
+WORKFLOW_FILE = {
+    "requestBody": {
+        "required": True,
+        "description": "A file of any kind that `python -m worker run` takes: JSON, or a picture, sound or video that "
+        "carries its workflow",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+"""The body of ``/describe``."""
+
+
 def request_schemas() -> dict[str, Schema]:
     """The schemas of ``JobRequest`` and of all that it refers to, by name, for the document's components."""
     request = JobRequest.model_json_schema(ref_template=_PLACE + "{model}")

@@ -63,6 +63,11 @@ class JobProgress:
         return self.node_count if self._ended else min(len(self._done), self.node_count)
 
     @property
+    def done_nodes(self) -> list[str]:
+        """The ids of the nodes that are done or cached, sorted."""
+        return sorted(map(encodable, self._done.copy()))  # A copy: another thread may add one.
+
+    @property
     def percent(self) -> float:
         """How much of the workflow is done, 0 to 100. It never becomes smaller, and is 100 at the end only.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pydantic import BaseModel, SecretStr
 
 from worker.settings.field import setting
-from worker.settings.readers import CommaList
+from worker.settings.readers import Boolean, CommaList
 
 
 class LocalApiSettings(BaseModel):
@@ -43,4 +43,9 @@ class LocalApiSettings(BaseModel):
         "Results that the local API keeps for later requests, in MB together; the oldest go first.",
         gt=0,
         allow_inf_nan=False,
+    )
+    local_api_page: Boolean = setting(
+        True,
+        "true or false",
+        "Whether browsers get a page at `/` on which workflows can be tried. Otherwise they get the documentation.",
     )

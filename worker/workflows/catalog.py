@@ -11,6 +11,7 @@ from worker.job.job import Job
 from worker.redact import encodable
 from worker.workflows.folder import StoredWorkflow, WorkflowFolder
 from worker.workflows.listing import settable_inputs
+from worker.workflows.nodes import nodes_of
 
 
 class Catalog:
@@ -34,17 +35,25 @@ class Catalog:
         return [self._entry(stored) for stored in self._folder.all()]
 
     def one(self, name: str) -> dict[str, Any]:
-        """The workflow of this name.
+        """The workflow of this name, with its nodes.
 
         Raises:
             InvalidJob: there is none. The text says which there are.
         """
-        return self._entry(self._folder.get(name))
+        return self._entry(self._folder.get(name), with_nodes=True)
 
-    def _entry(self, stored: StoredWorkflow) -> dict[str, Any]:
+    def described(self, job: Job, *, with_nodes: bool = True) -> dict[str, Any]:
+        """What requests can set in the workflow of ``job``, and its nodes.
+
+        Raises:
+            WorkerError: the workflow cannot be converted, or does not take the values that ``job`` sets.
+        """
+        job, definitions = self._converted(job), self._definitions()
+        inputs = list(settable_inputs(job.workflow, definitions, job.handles))
+        return {"inputs": inputs, **({"nodes": nodes_of(job.workflow, definitions)} if with_nodes else {})}
+
+    def _entry(self, stored: StoredWorkflow, *, with_nodes: bool = False) -> dict[str, Any]:
         try:
-            job = self._converted(Job("", {}, name=stored.name))
-            inputs = settable_inputs(job.workflow, self._definitions(), job.handles)
-            return {"name": stored.name, "inputs": list(inputs)}
+            return {"name": stored.name, **self.described(Job("", {}, name=stored.name), with_nodes=with_nodes)}
         except WorkerError as error:
             return {"name": stored.name, "error": encodable(str(error))}

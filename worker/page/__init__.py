@@ -1,0 +1,1 @@
+"""The page at ``/`` of the local API, on which a browser tries workflows. Its files are in ``static``."""
