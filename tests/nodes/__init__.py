@@ -21,7 +21,7 @@ from PIL import Image
 
 import nodes
 
-from . import faults, packs, page, progress, readers, stock
+from . import faults, models, packs, page, progress, readers, stock
 
 
 class Raises:
@@ -491,4 +491,6 @@ NODE_CLASS_MAPPINGS = {
         *stock.CLASSES,
     )
 }
+NODE_CLASS_MAPPINGS["TestReadsLora"] = models.ReadsLora
+NODE_CLASS_MAPPINGS["TestReadsAnyModel"] = models.ReadsAnyModel
 NODE_CLASS_MAPPINGS["SaveImageWebsocket"] = packs.SAVE_IMAGE_WEBSOCKET

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from worker.embedded import versions
+from worker.embedded.files.fetched_models import ShownModels
 from worker.embedded.files.folders import ComfyFolders
-from worker.embedded.files.job_files import OutputFiles
+from worker.embedded.files.job_files import JobFiles, OutputFiles
 from worker.embedded.files.model_folders import model_folders, model_inputs
 from worker.embedded.guards.admission import Admission
 from worker.embedded.memory.device import DeviceMemory
@@ -22,6 +25,7 @@ from worker.embedded.prompts import PromptRunner
 from worker.embedded.start.launch import Launch
 from worker.embedded.start.node_packs import NodePack, failed_pack_of
 from worker.embedded.start.source import ComfySource
+from worker.engine.graph_run import GraphRun
 from worker.engine.workspace import StateFolder
 from worker.environment.manager_map import listed_packs
 from worker.models.references import ModelFolder
@@ -73,6 +77,17 @@ class Runtime:
     def state(self) -> StateFolder:
         """The process's state folder."""
         return self.folders.state
+
+    @cached_property
+    def fetched(self) -> ShownModels:
+        """Where jobs see the models that were fetched for them."""
+        return ShownModels(self.main.folder_paths, self.state.root / "models")
+
+    @contextmanager
+    def files_of(self, run: GraphRun) -> Iterator[JobFiles]:
+        """Within this context, ComfyUI sees the models that were fetched for a job, and its files are followed."""
+        with self.fetched.of_job(run.models), self.files.of_job(run) as files:
+            yield files
 
     def machine_folders(self) -> tuple[str, ...]:
         """Folders of this machine that callers must not see, also in the form that ComfyUI uses in module names."""

@@ -19,6 +19,7 @@ from worker.job.job import Job
 from worker.job.notices import notices
 from worker.job.parse import parse_workflow
 from worker.job.prefixes import expand_prefixes
+from worker.models.fetched import NO_MODELS, FetchedModels
 from worker.receipt.current import current, enter
 from worker.redact import Sent, public_text
 from worker.settings import Settings
@@ -29,9 +30,14 @@ _LONGEST_ERROR = 20_000  # Characters.
 
 
 def prepare_run(
-    job: Job, settings: Settings, state: StateFolder, on_event: Listener | None, on_file: Callable[[Path], None] | None
+    job: Job,
+    settings: Settings,
+    state: StateFolder,
+    on_event: Listener | None,
+    on_file: Callable[[Path], None] | None,
+    models: FetchedModels = NO_MODELS,
 ) -> GraphRun:
-    """Make the job's folder in ``state`` and stage its input files there.
+    """Make the job's folder in ``state`` and stage its input files there. ``models``: what was fetched for the job.
 
     Raises:
         InputsRefused: a file could not be staged. Then the job's folder has been removed.
@@ -64,6 +70,7 @@ def prepare_run(
         written=job.written,
         tells_loading=is_followed,
         preview_every_s=settings.progress_interval_s if is_followed and settings.progress_previews else 0.0,
+        models=models,
     )  # fmt: skip
 
 

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.fetch.model_names import BadName, check_ending, name_parts
 from worker.models.references import ModelFolder
 
-SAFE_ENDINGS = (".safetensors", ".sft", ".gguf", ".onnx")
-PICKLE_ENDINGS = (".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
 _NO_MODELS = ("configs", "custom_nodes")
-_LONGEST = 200  # Bytes of a name, since a part of it has an ending more.
 
 
 class NoPlace(Exception):
@@ -59,7 +57,10 @@ class Places:
             NoPlace: nowhere.
         """
         parts = _parts(name)
-        self._check_ending(parts[-1])
+        try:
+            check_ending(parts[-1], pickles=self.pickles, switch="if you trust its source, use --pickles")
+        except BadName as error:
+            raise NoPlace(str(error)) from None
         if not directory:
             raise NoPlace("nobody says which model folder it belongs in")
         roots = self._roots(directory, new=self.new_kinds or is_own)
@@ -72,14 +73,6 @@ class Places:
         target = root.joinpath(*parts)
         _check_inside(target, root)
         return target
-
-    def _check_ending(self, name: str) -> None:
-        ending = Path(name).suffix.lower()
-        if ending in SAFE_ENDINGS or (self.pickles and ending in PICKLE_ENDINGS):
-            return
-        if ending in PICKLE_ENDINGS:
-            raise NoPlace(f"a {ending} file can run code when it is loaded: if you trust its source, use --pickles")
-        raise NoPlace(f"{name!r} is no model file: those end with {', '.join(SAFE_ENDINGS)}")
 
     def _roots(self, directory: str, *, new: bool = False) -> list[Path]:
         """The folders that ComfyUI reads for ``directory``, by its name or by the name of one of its folders."""
@@ -105,17 +98,10 @@ def _parts(text: str) -> list[str]:
     Raises:
         NoPlace: it leads elsewhere, or is no path.
     """
-    plain = text.replace("\\", "/")
-    parts = plain.split("/")
-    if not plain.isprintable() or "\0" in plain:
-        raise NoPlace("its name has characters that are not allowed in a name")
-    if plain.startswith("/") or (len(plain) > 1 and plain[1] == ":"):
-        raise NoPlace(f"{text[:200]!r} is the full path of a file on another machine")
-    if any(part in ("", ".", "..") or part.startswith((".", "~")) for part in parts):
-        raise NoPlace(f"{text[:200]!r} would lie outside of the model folders, or be hidden there")
-    if any(len(part.encode("utf-8", "surrogatepass")) > _LONGEST for part in parts) or len(plain) > 1000:
-        raise NoPlace("its name is too long")
-    return parts
+    try:
+        return name_parts(text)
+    except BadName as error:
+        raise NoPlace(str(error)) from None
 
 
 def _check_inside(target: Path, root: Path) -> None:
