@@ -224,8 +224,7 @@ class Worker:
         """
         begin = partial(self._begin, job, on_event, on_file)
         takes_long = job.images or not job.is_ready or self.on_demand.concerns(job)
-        pending = await begun_on_thread(begin) if takes_long else begin()
-        return await pending.arrive()
+        return await (await begun_on_thread(begin) if takes_long else begin()).arrive()
 
     def converted(self, job: Job) -> Job:
         """``job`` with the API graph that runs: see ``with_api_graph``."""

@@ -45,9 +45,7 @@ def parse_job(raw: object) -> Job:
     name = parse_name(workflow) if isinstance(workflow, str) else None
     extra = _parse_extra_data(given.get("extra_data"))
     if is_editors := is_editor_format(workflow):
-        if not workflow["nodes"]:
-            raise InvalidJob("'workflow' has no nodes")
-        _check_extra(workflow, "'workflow'")
+        _check_editors(workflow)
         extra = {"workflow": workflow, **(extra or {})}  # As the editor's page sends it.
     return Job(
         id=job_id if isinstance(job_id, str) and job_id else str(uuid.uuid4()),
@@ -70,6 +68,12 @@ def parse_job(raw: object) -> Job:
             *misspelt_fields(given.get("extra_data") or {}, ("extra_pnginfo", *_COMFYUI_KEYS)),
         ),
     )
+
+
+def _check_editors(workflow: Mapping[str, Any]) -> None:
+    if not workflow["nodes"]:
+        raise InvalidJob("'workflow' has no nodes")
+    _check_extra(workflow, "'workflow'")
 
 
 def _parse_input(given: object) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from worker.fetch.connections import Connections
 from worker.fetch.download import FetchStopped, Wanted, Watch, fetch_file
 from worker.fetch.model_names import SAFE_ENDINGS, looks_pickled
 from worker.fetch.part import left_over
+from worker.fetch.records import Record, read_record
 from worker.fetch.remote import ask
 from worker.fetch.several import AT_ONCE, unwaited_pool
 from worker.models.damage import damage, size_text
@@ -27,6 +28,7 @@ from worker.protocol.messages import tell
 
 _log = logging.getLogger("worker")
 _EVERY_S = 0.25  # Between two looks at how far it is.
+_UNKNOWN = Record(0, 0, None)
 _STEP = 1 << 30  # Bytes of room that a file gets at once whose size nobody tells.
 
 
@@ -53,8 +55,19 @@ class Wish:
     @property
     def key(self) -> str:
         """Different for each address and hash, and for what the file is read as."""
-        text = "\0".join((self.url, self.sha256 or "", self.ending))
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        return _digest(self.url, self.sha256 or "", self.ending)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file in the store.
+
+    ``name_key``: different for each address and hash, and also for each content that one address has had.
+    """
+
+    path: Path
+    lease: Lease
+    name_key: str
 
 
 class Fetching:
@@ -72,7 +85,7 @@ class Fetching:
 
     def bring(
         self, wishes: Sequence[Wish], on_event: Listener | None, stopped: threading.Event
-    ) -> dict[str, tuple[Path, Lease]]:
+    ) -> dict[str, Kept]:
         """Fetch what is not there. Returns each file with its lease, by its key.
 
         Args:
@@ -96,7 +109,7 @@ class Fetching:
         return _results(futures)
 
     def _wait(
-        self, futures: dict[Future[tuple[Path, Lease]], Wish], on_event: Listener | None, stopped: threading.Event
+        self, futures: dict[Future[Kept], Wish], on_event: Listener | None, stopped: threading.Event
     ) -> None:
         """Wait until all have ended. If one cannot be had, the others go on, so that the next job finds them."""
         ends_at, told = time.monotonic() + self._timeout_s, -1
@@ -131,7 +144,7 @@ class Fetching:
             f"{of_all} have come: send the job again to go on there"
         )
 
-    def _one(self, wish: Wish) -> tuple[Path, Lease]:
+    def _one(self, wish: Wish) -> Kept:
         """Fetch a file, unless it is there.
 
         Raises:
@@ -159,7 +172,7 @@ class Fetching:
         except OSError as error:
             lease.end()
             raise FetchFailed(f"it cannot be written ({error.strerror})") from None
-        return file, lease
+        return Kept(file, lease, _digest(wish.key, (read_record(file) or _UNKNOWN).sha256 or ""))
 
     def _fetch(self, wish: Wish, file: Path) -> None:
         watch = Watch(lambda _: None, self._halt)
@@ -193,17 +206,21 @@ class Fetching:
         return Entry(wish.ending, size, without_secrets(wish.url))
 
 
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
 def _check(file: Path) -> None:
     if problem := damage(file):
         raise FetchFailed(f"what was fetched is damaged: {problem}")
 
 
-def _give_back(future: Future[tuple[Path, Lease]]) -> None:
+def _give_back(future: Future[Kept]) -> None:
     if not future.cancelled() and future.exception() is None:
-        future.result()[1].end()
+        future.result().lease.end()
 
 
-def _results(futures: Mapping[Future[tuple[Path, Lease]], Wish]) -> dict[str, tuple[Path, Lease]]:
+def _results(futures: Mapping[Future[Kept], Wish]) -> dict[str, Kept]:
     """What was fetched, by its key.
 
     Raises:

@@ -139,18 +139,19 @@ class ModelsOnDemand:
         found = fetching.bring(list(by_key.values()), on_event, stopped)
 
         def release() -> None:
-            for key, (_, lease) in found.items():
-                store.unused(key, lease)
+            for key, kept in found.items():
+                store.unused(key, kept.lease)
 
         count = sum(wish.size for wish in by_key.values() if not wish.was_there)
-        files = {(each.folder.name, own_name(wish.key, each.name)): found[wish.key][0] for each, wish in needed}
+        kept_files = [(each, found[wish.key]) for each, wish in needed]
+        files = {(each.folder.name, own_name(kept.name_key, each.name)): kept.path for each, kept in kept_files}
         models = FetchedModels([FetchedModel(*names, path) for names, path in files.items()], release, count)
         if stopped.is_set():
             models.release()
             raise JobInterrupted
         if (receipt := current()) is not None:
             receipt.counts.fetched_bytes += count
-        graph = with_own_names(job.workflow, [(each, wish.key) for each, wish in needed])
+        graph = with_own_names(job.workflow, [(each, kept.name_key) for each, kept in kept_files])
         return replace(job, workflow=graph), models
 
 
