@@ -497,13 +497,13 @@ def test_an_embedding_in_a_prompt(fetching: Worker, host: ModelHost, base_dir: P
         found["6"]["inputs"]["text"] = text
         return found
 
-    plain = fetching.run(graph("a lake, embedding:there"))
+    plain = fetching.run(graph("a lake, embedding:nothing"))
     folder = base_dir / "models" / "embeddings"
     folder.mkdir(exist_ok=True)
     installed = folder / "there.safetensors"
     installed.write_bytes(content)
     try:
-        expected = fetching.run(graph("a lake, embedding:there "))
+        expected = fetching.run(graph("a lake, embedding:there"))
     finally:
         installed.unlink()
     models = [offer("/shared/e", "mine.safetensors", "embeddings")]
