@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from worker.embedded import versions
+from worker.embedded.files.cached_models import CachedModels
 from worker.embedded.files.fetched_models import ShownModels
 from worker.embedded.files.folders import ComfyFolders
 from worker.embedded.files.job_files import JobFiles, OutputFiles
@@ -28,7 +29,7 @@ from worker.embedded.start.source import ComfySource
 from worker.engine.graph_run import GraphRun
 from worker.engine.workspace import StateFolder
 from worker.environment.manager_map import listed_packs
-from worker.models.references import ModelFolder
+from worker.models.references import CachedFile, ModelFolder
 from worker.protocol.spelling import names_below
 
 
@@ -46,6 +47,7 @@ class Runtime:
         memory: the device's memory.
         job_memory: what the running job takes of the host's memory.
         admission: decides which node classes may run.
+        cached: the models that the platform has put there.
     """
 
     launch: Launch
@@ -57,6 +59,7 @@ class Runtime:
     memory: DeviceMemory
     job_memory: JobMemory
     admission: Admission
+    cached: CachedModels = field(repr=False)
 
     @property
     def source(self) -> ComfySource:
@@ -155,7 +158,11 @@ class Runtime:
     def model_path(self, folder: str, name: str) -> Path | None:
         """The path of the model file ``name`` in ``folder``; None if it is not there."""
         path = self.main.folder_paths.get_full_path(folder, name)
-        return Path(path) if path else None
+        return self.cached.source(Path(path)) if path else None
+
+    def cached_models(self) -> Sequence[CachedFile]:
+        """The models that the platform has cached for the endpoint; empty if they are not looked for."""
+        return self.cached.files
 
     def model_names(self, path: str) -> list[str]:
         """The names by which workflows call the model file at ``path``, a full one; empty if it is no model's."""

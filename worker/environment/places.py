@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.fetch.model_names import BadName, check_ending, name_parts
-from worker.models.references import ModelFolder
+from worker.models.references import CachedFile, ModelFolder
 
 _NO_MODELS = ("configs", "custom_nodes")
 
@@ -29,6 +29,7 @@ class Places:
         models: the folders whose subfolders are kinds of model, the one that gets new files first: ``models/`` on the
             network volume, and that of the base directory.
         pickles: whether files may be fetched that run code when they are loaded.
+        cached: the models that the platform has cached for the endpoint.
         new_kinds: whether a kind of model may get a folder that ComfyUI itself does not know.
     """
 
@@ -36,6 +37,7 @@ class Places:
     models: Sequence[Path]
     pickles: bool = False
     new_kinds: bool = False
+    cached: Sequence[CachedFile] = ()
 
     def find(self, directory: str | None, name: str) -> Path | None:
         """The file that a workflow means; None if it is not there. Raises nothing."""
@@ -44,7 +46,8 @@ class Places:
             roots = self._roots(directory) if directory else [path for each in self.folders for path in each.paths]
         except NoPlace:
             return None
-        return next((path for root in roots if (path := root.joinpath(*parts)).is_file()), None)
+        found = next((path for root in roots if (path := root.joinpath(*parts)).is_file()), None)
+        return found or next((file.path for file in self.cached if _is_meant(file, roots, "/".join(parts))), None)
 
     def target(self, directory: str | None, name: str, *, is_own: bool = False) -> Path:
         """Where to put a missing file.
@@ -102,6 +105,10 @@ def _parts(text: str) -> list[str]:
         return name_parts(text)
     except BadName as error:
         raise NoPlace(str(error)) from None
+
+
+def _is_meant(file: CachedFile, roots: Sequence[Path], name: str) -> bool:
+    return file.name == name and any(root.name == file.folder for root in roots)
 
 
 def _check_inside(target: Path, root: Path) -> None:

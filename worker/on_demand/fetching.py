@@ -83,9 +83,7 @@ class Fetching:
         self._store, self._connections, self._timeout_s = store, connections, timeout_s
         self._halt = threading.Event()
 
-    def bring(
-        self, wishes: Sequence[Wish], on_event: Listener | None, stopped: threading.Event
-    ) -> dict[str, Kept]:
+    def bring(self, wishes: Sequence[Wish], on_event: Listener | None, stopped: threading.Event) -> dict[str, Kept]:
         """Fetch what is not there. Returns each file with its lease, by its key.
 
         Args:
@@ -108,9 +106,7 @@ class Fetching:
                 raise
         return _results(futures)
 
-    def _wait(
-        self, futures: dict[Future[Kept], Wish], on_event: Listener | None, stopped: threading.Event
-    ) -> None:
+    def _wait(self, futures: dict[Future[Kept], Wish], on_event: Listener | None, stopped: threading.Event) -> None:
         """Wait until all have ended. If one cannot be had, the others go on, so that the next job finds them."""
         ends_at, told = time.monotonic() + self._timeout_s, -1
         while wait(futures, timeout=_EVERY_S).not_done:
