@@ -128,7 +128,7 @@ def _named(catalog: Catalog, node_id: str, class_type: str, input_name: str, val
         folder, no_files = known
         if value not in no_files:
             yield ModelReference(node_id, class_type, input_name, value, folder, catalog.model_path(folder, name))
-    elif value.lower().endswith(MODEL_ENDINGS) and "\n" not in value:
+    elif value.lower().endswith(MODEL_ENDINGS) and "\n" not in value and not _EMBEDDING.search(value):
         found = ((folder.name, catalog.model_path(folder.name, name)) for folder in catalog.model_folders())
         folder_name, path = next((each for each in found if each[1]), (None, None))
         yield ModelReference(node_id, class_type, input_name, value, folder_name, path)
