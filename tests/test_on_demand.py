@@ -6,11 +6,13 @@ import asyncio
 import hashlib
 import json
 import mmap
+import multiprocessing
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any
 import graphs
 import pytest
 import torch
+from bringing import bring_in_process
 from certificate import make_certificate
 from model_host import ModelHost, Request, safetensors
 from pydantic import SecretStr
@@ -27,13 +30,17 @@ from safetensors.torch import save
 from worker import Worker
 from worker.errors import InvalidJob, ModelsNotFetched, StartError, WorkflowRejected
 from worker.events import Event, ModelsFetching
+from worker.fetch.address import Tokens
+from worker.fetch.connections import Connections
 from worker.fetch.records import remember
 from worker.handler import make_handler
 from worker.job.parse import parse_job
+from worker.on_demand.fetching import Fetching, Wish
 from worker.on_demand.in_use import keys_in_use
 from worker.on_demand.leases import Lease
 from worker.on_demand.models_on_demand import ModelsOnDemand
 from worker.on_demand.sources import Sources
+from worker.on_demand.store import Store
 from worker.progress.job_progress import JobProgress
 from worker.settings import Settings
 from worker.workflows.admitted import admitted_job
@@ -538,7 +545,7 @@ def test_least_recently_used_files_make_room(
     (entry,) = (path for path in (cache / "index").iterdir() if json.loads(path.read_text())["url"].endswith("/a"))
     holds = "import sys, time; from pathlib import Path; from worker.on_demand.leases import Lease; "
     holds += "lease = Lease.shared(Path(sys.argv[1])); print('has it', flush=True); time.sleep(60)"
-    command = [sys.executable, "-c", holds, cache / "leases" / entry.stem]
+    command = [sys.executable, "-c", holds, str(cache / "leases" / entry.stem)]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline()
@@ -621,3 +628,47 @@ def test_models_of_a_server_elsewhere(settings: Settings) -> None:
     remote = settings.model_copy(update={"comfy_backend": "websocket", "model_sources": (HOST,)})
     with pytest.raises(StartError, match="MODEL_SOURCES brings models to this machine"):
         ModelsOnDemand(remote)
+
+
+def test_two_processes_on_one_volume(cache: Path) -> None:
+    """Both start at once. Then each is killed, and what they have leased can be removed."""
+    context = multiprocessing.get_context("spawn")
+    queue: multiprocessing.Queue[str] = context.Queue()
+    with ModelHost() as plain:
+        plain.add("/a", LORA).rate = 300_000
+        arguments = (f"{plain.url}/a", cache, queue)
+        others = [context.Process(target=bring_in_process, args=arguments, daemon=True) for _ in range(2)]
+        for other in others:
+            other.start()
+        paths = {queue.get(timeout=60) for _ in others}
+        assert len(paths) == 1
+        assert plain.sent == len(LORA)
+    lease = cache / "leases" / Path(paths.pop()).parent.name
+    for other in others:
+        assert Lease.exclusive(lease) is None
+        other.kill()
+        other.join()
+    assert Lease.exclusive(lease) is not None
+
+
+def test_a_killed_process_leaves_a_part(cache: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    queue: multiprocessing.Queue[str] = context.Queue()
+    with ModelHost() as plain:
+        served = plain.add("/a", safetensors(4_000_000))
+        served.rate = 400_000
+        other = context.Process(target=bring_in_process, args=(f"{plain.url}/a", cache, queue), daemon=True)
+        other.start()
+        ends = time.monotonic() + 60
+        while not any(part.stat().st_size for part in cache.glob("files/*/.comfy-worker/*.part")):
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+        other.kill()
+        other.join()
+        served.rate = 0
+        store, wish = Store(cache, 10**9), Wish("a model", f"{plain.url}/a", ".safetensors")
+        fetching = Fetching(store, Connections(Tokens(), any_host=True, read_s=1), 60)
+        kept_file = fetching.bring([wish], None, threading.Event())[wish.key]
+        assert kept_file.path.read_bytes() == served.content
+        assert plain.requests[-1].range not in (None, "bytes=0-0", "bytes=0-")
+        kept_file.lease.end()

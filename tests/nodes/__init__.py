@@ -489,8 +489,8 @@ NODE_CLASS_MAPPINGS = {
         *readers.CLASSES,
         *progress.CLASSES,
         *stock.CLASSES,
+        models.ReadsLora,
+        models.ReadsAnyModel,
     )
 }
-NODE_CLASS_MAPPINGS["TestReadsLora"] = models.ReadsLora
-NODE_CLASS_MAPPINGS["TestReadsAnyModel"] = models.ReadsAnyModel
 NODE_CLASS_MAPPINGS["SaveImageWebsocket"] = packs.SAVE_IMAGE_WEBSOCKET

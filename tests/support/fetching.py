@@ -18,4 +18,4 @@ def fetch_in_process(url: str, target: Path, sha256: str, queue: Queue[str]) -> 
     """
     watch = Watch(lambda _count: None, threading.Event())
     record = fetch_file(Connections(Tokens(), any_host=True, read_s=1), Wanted(url, target, sha256), watch)
-    queue.put(record.sha256)
+    queue.put(record.sha256 or "")

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NotRequired,  # TypedDict comes from typing_extensions, since Python 3.11's own forgets what is not required.
-)
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # Python 3.11's own forgets what is not required.
 
 from worker.errors import ErrorType
 from worker.local_api.job import State
@@ -119,9 +114,7 @@ class Progress(TypedDict):
     loaded_mb: NotRequired[Annotated[float, Field(ge=0, description="How much of the model is there, in MB")]]
     model_mb: NotRequired[Annotated[float, Field(ge=0, description="The size of the model that it loads, in MB")]]
     downloaded_mb: NotRequired[Annotated[float, Field(ge=0, description="How much of the models is there, in MB")]]
-    download_mb: NotRequired[
-        Annotated[float, Field(ge=0, description="The size of the models that are fetched, in MB")]
-    ]
+    download_mb: NotRequired[Annotated[float, Field(ge=0, description="The size of these models, in MB")]]
     seconds: Annotated[float, Field(ge=0, description="How long the workflow has run")]
     seconds_left: NotRequired[
         Annotated[float, Field(ge=0, description="How long it will still run, if the same graph ran before")]
