@@ -47,6 +47,8 @@ ENDINGS_OF_OTHER_TEXTS = {
     "not a choice of nodes",
     "not a folder below another",
     "not an address",
+    "not a path",
+    "not a source",
     "not an interval",
     "not a host",
 }  # pydantic drops them.

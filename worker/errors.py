@@ -9,6 +9,7 @@
     │   └── NoDevice            no CUDA device works, and the CPU was not asked for  operator
     ├── InvalidJob              the job's input has the wrong shape                  caller
     ├── InputsRefused           one or more input files cannot be used               caller
+    ├── ModelsNotFetched        a model that the job brings cannot be had            caller
     ├── WorkflowRejected        ComfyUI does not accept the graph                    caller
     ├── AnswerTooLarge          the answer is larger than what may be sent           caller, with another workflow
     ├── JobInterrupted          the job was interrupted before it ended              caller
@@ -33,6 +34,7 @@ from typing import ClassVar, Literal
 ErrorType = Literal[
     "invalid_input",
     "invalid_image",
+    "model_fetch",
     "workflow_validation",
     "workflow_execution",
     "interrupted",
@@ -102,6 +104,19 @@ class InputsRefused(WorkerError):
 
     def __init__(self, details: list[str]) -> None:
         super().__init__("Failed to upload one or more input images")
+        self.details = details
+
+    def answer(self) -> dict[str, object]:
+        return {**super().answer(), "details": self.details}
+
+
+class ModelsNotFetched(WorkerError):
+    """Some models that the job brings cannot be had. ``details`` has one line for each of them."""
+
+    error_type = "model_fetch"
+
+    def __init__(self, details: list[str]) -> None:
+        super().__init__("Failed to fetch one or more models that the job brings")
         self.details = details
 
     def answer(self) -> dict[str, object]:

@@ -88,6 +88,17 @@ class ModelLoading:
 
 
 @dataclass(frozen=True)
+class ModelsFetching:
+    """The models that a job brings are being fetched, before it has its turn.
+
+    ``done``: bytes that are there. ``total``: bytes of all files that must be fetched, as far as their servers tell.
+    """
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Preview:
     """A preview of the image that a sampler makes.
 
@@ -146,6 +157,7 @@ Event = (
     | NodeStarted
     | NodeProgress
     | ModelLoading
+    | ModelsFetching
     | Preview
     | NodeOutput
     | PromptEnded

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -26,7 +25,7 @@ from worker.engine.graph_run import Backend, RunResult
 from worker.engine.life import Life
 from worker.engine.memory_limits import MemoryLimits
 from worker.engine.node_policy import NodePolicy
-from worker.engine.pending_run import PendingRun, begun_on_thread
+from worker.engine.pending_run import OnFile, PendingRun, Stop, begun_on_thread
 from worker.engine.prepare import prepare_run, with_api_graph
 from worker.engine.time_limits import Patience
 from worker.engine.workspace import StateFolder, process_state
@@ -36,6 +35,7 @@ from worker.job.from_python import ImageSource, make_job
 from worker.job.job import Job
 from worker.logs import log_notice
 from worker.models.diagnosis import log_volume
+from worker.on_demand.models_on_demand import ModelsOnDemand
 from worker.progress.history import History
 from worker.progress.watched import watched
 from worker.receipt.reports import Reports
@@ -72,6 +72,7 @@ class Worker:
         self._backend: Backend | None = None
         self.runtime: Runtime | None = None
         self.models_ahead = ModelsAhead(self.settings)
+        self.on_demand = ModelsOnDemand(self.settings)
         self.workflows = WorkflowFolder(self.settings)
         self._history = History()
         self.life = Life()
@@ -88,7 +89,7 @@ class Worker:
         """
         if self._backend is not None:
             raise StartError("This Worker is open already")
-        # Pillow refuses pictures of more than twice its own limit, so that limit must not be below the worker's.
+        # Pillow refuses pictures of more than twice its own limit.
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self.settings.max_image_pixels)
         state = self.state
         if self.settings.comfy_backend == "websocket":
@@ -102,6 +103,7 @@ class Worker:
         else:
             self.runtime = self.models_ahead.runtime = self._embed(state)
             try:
+                self.on_demand.begin(self.runtime.fetched.begin)
                 self._policy = reviewed_policy(self._policy, self.settings.safe_nodes, self.runtime, self.say)
                 if self.settings.network_volume_debug:
                     log_volume(self.settings.network_volume_path, self.runtime)
@@ -213,19 +215,16 @@ class Worker:
             ran = await self.run_graph(job, on_event)
             return measured(await asyncio.to_thread(collect, ran))
 
-    async def run_graph(
-        self, job: Job, on_event: Listener | None = None, on_file: Callable[[Path], None] | None = None
-    ) -> RunResult:
+    async def run_graph(self, job: Job, on_event: Listener | None = None, on_file: OnFile = None) -> RunResult:
         """Stage a parsed job and run its graph. Afterwards the output files are in the job's own folder.
 
-        ``on_file`` is called with the path of each output file that is complete, on any thread, while the graph still
-        runs. The file stays at this path until the graph has ended.
+        ``on_file`` gets the path of each output file that is complete. It stays there until the graph has ended.
 
         Raises: as ``run``. Cancelling the call interrupts the graph and waits until it has stopped.
         """
         begin = partial(self._begin, job, on_event, on_file)
-        pending = await begun_on_thread(begin) if job.images or not job.is_ready else begin()
-        return await pending.arrive()
+        takes_long = job.images or not job.is_ready or self.on_demand.concerns(job)
+        return await (await begun_on_thread(begin) if takes_long else begin()).arrive()
 
     def converted(self, job: Job) -> Job:
         """``job`` with the API graph that runs: see ``with_api_graph``."""
@@ -240,11 +239,12 @@ class Worker:
             raise StartError("The Worker is not open: use it as 'with Worker() as worker:', or call start()")
         return self._backend
 
-    def _begin(self, job: Job, on_event: Listener | None, on_file: Callable[[Path], None] | None = None) -> PendingRun:
+    def _begin(self, job: Job, on_event: Listener | None, on_file: OnFile = None, stop: Stop = None) -> PendingRun:
         backend, job = self._opened(), self.converted(job)
         self._policy.check(job.workflow, self.runtime.runs_as if self.runtime else str)
         began = time.perf_counter()
+        job, models = self.on_demand.bring(job, self.runtime, on_event, stop)
         on_event = watched(job.workflow, on_event, self.settings, self._history, job.api_key)
-        with self.models_ahead.begin(job.workflow) as ahead:
-            run = prepare_run(job, self.settings, self.state, on_event, on_file)
+        with self.models_ahead.begin(job.workflow, models) as ahead:
+            run = prepare_run(job, self.settings, self.state, on_event, on_file, models)
             return PendingRun(run, backend, began, ahead)

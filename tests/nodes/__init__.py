@@ -21,7 +21,7 @@ from PIL import Image
 
 import nodes
 
-from . import faults, packs, page, progress, readers, stock
+from . import faults, models, packs, page, progress, readers, stock
 
 
 class Raises:
@@ -489,6 +489,8 @@ NODE_CLASS_MAPPINGS = {
         *readers.CLASSES,
         *progress.CLASSES,
         *stock.CLASSES,
+        models.ReadsLora,
+        models.ReadsAnyModel,
     )
 }
 NODE_CLASS_MAPPINGS["SaveImageWebsocket"] = packs.SAVE_IMAGE_WEBSOCKET

@@ -42,6 +42,7 @@ class Served:
         redirect: where the path leads to; empty if to itself.
         ranges: whether parts can be had.
         length: what ``Content-Length`` says instead of the truth.
+        chunked: it tells no size at all, and ends the connection after the file.
     """
 
     content: bytes = b""
@@ -55,6 +56,7 @@ class Served:
     ranges: bool = True
     length: int | None = None
     etag: str = '"v1"'
+    chunked: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class ModelHost:
             handler.send_header("Content-Length", "0")
             handler.end_headers()
             return
-        start, end = self._part(served, asked, handler.headers.get("If-Range"))
+        start, end = self._part(served, None if served.chunked else asked, handler.headers.get("If-Range"))
         total = len(served.content)
         status = 200 if start is None else 416 if start >= total else 206
         self._note(handler, status)
@@ -163,7 +165,10 @@ class ModelHost:
         if start is not None:
             place = f"{start}-{end}" if status == 206 else "*"
             handler.send_header("Content-Range", f"bytes {place}/{served.length or total}")
-        handler.send_header("Content-Length", str(served.length if served.length and start is None else len(body)))
+        if served.chunked:
+            handler.send_header("Connection", "close")
+        else:
+            handler.send_header("Content-Length", str(served.length if served.length and start is None else len(body)))
         if served.etag:
             handler.send_header("ETag", served.etag)
         for name, value in served.headers.items():

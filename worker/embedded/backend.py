@@ -130,7 +130,7 @@ class EmbeddedBackend:
         prompts.begin_job(tells_loading=run.tells_loading)
         try:
             writes = metadata_of_job(self._runtime.main.args, writes=run.save_metadata)
-            with writes, previews(run.preview_every_s), self._runtime.files.of_job(run) as files:
+            with writes, previews(run.preview_every_s), self._runtime.files_of(run) as files:
                 folders.bring_in(run.workspace)
                 yield files
         finally:

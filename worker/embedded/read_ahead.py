@@ -9,6 +9,7 @@ from worker.embedded.runtime import Runtime
 from worker.embedded.start.extra_paths import extra_folders
 from worker.embedded.start.source import ComfySource, find_source
 from worker.engine.memory_limits import free_memory
+from worker.models.fetched import NO_MODELS, FetchedModels
 from worker.models.readahead.assumed import AssumedModels
 from worker.models.readahead.known import KnownModels
 from worker.models.readahead.names import Workflow
@@ -33,9 +34,14 @@ class ModelsAhead:
         self._read_ahead = ReadAhead(free_memory) if is_on else None
         self._expected = Ahead()
 
-    def begin(self, workflow: Workflow) -> Ahead:
-        """Begin to read the models of ``workflow``, which may run. The caller does not wait, and nothing is raised."""
-        return self._read_ahead.begin(workflow, self._models) if self._read_ahead else Ahead()
+    def begin(self, workflow: Workflow, fetched: FetchedModels = NO_MODELS) -> Ahead:
+        """Begin to read the models of ``workflow``, which may run. The caller does not wait, and nothing is raised.
+
+        ``fetched``: what was fetched for its job.
+        """
+        if self._read_ahead is None:
+            return Ahead()
+        return self._read_ahead.begin(workflow, lambda: fetched.found_by(self._models()))
 
     def expect(self, workflow: Workflow) -> None:
         """``begin`` for the workflow that runs first, while ComfyUI is not loaded yet."""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from worker.embedded import versions
+from worker.embedded.files.cached_models import CachedModels
+from worker.embedded.files.fetched_models import ShownModels
 from worker.embedded.files.folders import ComfyFolders
-from worker.embedded.files.job_files import OutputFiles
+from worker.embedded.files.job_files import JobFiles, OutputFiles
 from worker.embedded.files.model_folders import model_folders, model_inputs
 from worker.embedded.guards.admission import Admission
 from worker.embedded.memory.device import DeviceMemory
@@ -22,9 +26,10 @@ from worker.embedded.prompts import PromptRunner
 from worker.embedded.start.launch import Launch
 from worker.embedded.start.node_packs import NodePack, failed_pack_of
 from worker.embedded.start.source import ComfySource
+from worker.engine.graph_run import GraphRun
 from worker.engine.workspace import StateFolder
 from worker.environment.manager_map import listed_packs
-from worker.models.references import ModelFolder
+from worker.models.references import CachedFile, ModelFolder
 from worker.protocol.spelling import names_below
 
 
@@ -42,6 +47,7 @@ class Runtime:
         memory: the device's memory.
         job_memory: what the running job takes of the host's memory.
         admission: decides which node classes may run.
+        cached: the models that the platform has put there.
     """
 
     launch: Launch
@@ -53,6 +59,7 @@ class Runtime:
     memory: DeviceMemory
     job_memory: JobMemory
     admission: Admission
+    cached: CachedModels = field(repr=False)
 
     @property
     def source(self) -> ComfySource:
@@ -73,6 +80,17 @@ class Runtime:
     def state(self) -> StateFolder:
         """The process's state folder."""
         return self.folders.state
+
+    @cached_property
+    def fetched(self) -> ShownModels:
+        """Where jobs see the models that were fetched for them."""
+        return ShownModels(self.main.folder_paths, self.state.root / "models")
+
+    @contextmanager
+    def files_of(self, run: GraphRun) -> Iterator[JobFiles]:
+        """Within this context, ComfyUI sees the models that were fetched for a job, and its files are followed."""
+        with self.fetched.of_job(run.models), self.files.of_job(run) as files:
+            yield files
 
     def machine_folders(self) -> tuple[str, ...]:
         """Folders of this machine that callers must not see, also in the form that ComfyUI uses in module names."""
@@ -140,7 +158,11 @@ class Runtime:
     def model_path(self, folder: str, name: str) -> Path | None:
         """The path of the model file ``name`` in ``folder``; None if it is not there."""
         path = self.main.folder_paths.get_full_path(folder, name)
-        return Path(path) if path else None
+        return self.cached.source(Path(path)) if path else None
+
+    def cached_models(self) -> Sequence[CachedFile]:
+        """The models that the platform has cached for the endpoint; empty if they are not looked for."""
+        return self.cached.files
 
     def model_names(self, path: str) -> list[str]:
         """The names by which workflows call the model file at ``path``, a full one; empty if it is no model's."""

@@ -15,6 +15,7 @@ from worker.errors import WorkerError
 from worker.events import Listener
 from worker.images.formats import PNG, ImageFormat
 from worker.job.job import Workflow
+from worker.models.fetched import NO_MODELS, FetchedModels, callers_names
 from worker.protocol.origins import Origins
 from worker.redact import Sent, public_text
 
@@ -49,6 +50,7 @@ class GraphRun:
         written: what the caller has written of the graph, if the operator has written the rest.
         tells_loading: whether the listener is told of models that are loaded.
         preview_every_s: seconds between two previews of what a sampler makes; 0: none are asked for.
+        models: model files that were fetched for the job.
     """
 
     workflow: Workflow = field(repr=False)
@@ -66,10 +68,12 @@ class GraphRun:
     written: tuple[Any, ...] | None = None
     tells_loading: bool = False
     preview_every_s: float = 0.0
+    models: FetchedModels = NO_MODELS
 
     def public(self, text: str, max_length: int = 2000) -> str:
         """``text`` as the caller may read it: see ``public_text``. What the request holds stays, but for its key."""
-        return public_text(text, [self.api_key], max_length, self.sent)
+        named = callers_names(text) if self.models.files else text
+        return public_text(named, [self.api_key], max_length, self.sent)
 
     @functools.cached_property
     def sent(self) -> Sent:

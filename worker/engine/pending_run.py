@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from worker.engine.graph_run import Backend, GraphRun, RunResult
 from worker.models.readahead.read_ahead import Ahead
 from worker.receipt.current import current, enter
+
+OnFile = Callable[[Path], None] | None
+"""Called with each output file that is complete, on any thread, while the graph still runs."""
+Stop = threading.Event | None
+"""Set to end early what comes before a run's turn."""
 
 
 class PendingRun:
@@ -31,6 +38,7 @@ class PendingRun:
         try:
             self._future: Future[RunResult] = backend.submit(run)
         except BaseException:
+            run.models.release()
             run.workspace.close()
             raise
 
@@ -73,6 +81,7 @@ class PendingRun:
 
     def _discard(self) -> None:
         self._ahead.stop()
+        self._run.models.release()
         self._run.workspace.close()
 
     def _timed(self, result: RunResult) -> RunResult:
@@ -82,17 +91,26 @@ class PendingRun:
         """
         run_s = time.perf_counter() - self._submitted
         self._ahead.stop(were_loaded=result.status == "success")
+        self._run.models.release()
         enter("collection")
         self._ahead.note_in(current())
         return replace(result, seconds={"stage": self._stage_s, **self._ahead.seconds(), "run": run_s})
 
 
-async def begun_on_thread(begin: Callable[[], PendingRun]) -> PendingRun:
+class Begin(Protocol):
+    """Prepares a run and submits it. ``stop``: when it is set, this ends as soon as it can."""
+
+    def __call__(self, *, stop: Stop) -> PendingRun: ...
+
+
+async def begun_on_thread(begin: Begin) -> PendingRun:
     """Call ``begin``, which takes a while, on a thread. Cancelling the call stops the run once it has begun."""
-    beginning = asyncio.ensure_future(asyncio.to_thread(begin))
+    stop = threading.Event()
+    beginning = asyncio.ensure_future(asyncio.to_thread(begin, stop=stop))
     try:
         return await asyncio.shield(beginning)
     except asyncio.CancelledError:
+        stop.set()
         await to_the_end(_stop_when_begun(beginning))
         raise
 

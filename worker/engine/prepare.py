@@ -19,6 +19,7 @@ from worker.job.job import Job
 from worker.job.notices import notices
 from worker.job.parse import parse_workflow
 from worker.job.prefixes import expand_prefixes
+from worker.models.fetched import NO_MODELS, FetchedModels
 from worker.receipt.current import current, enter
 from worker.redact import Sent, public_text
 from worker.settings import Settings
@@ -29,19 +30,21 @@ _LONGEST_ERROR = 20_000  # Characters.
 
 
 def prepare_run(
-    job: Job, settings: Settings, state: StateFolder, on_event: Listener | None, on_file: Callable[[Path], None] | None
+    job: Job,
+    settings: Settings,
+    state: StateFolder,
+    on_event: Listener | None,
+    on_file: Callable[[Path], None] | None,
+    models: FetchedModels = NO_MODELS,
 ) -> GraphRun:
-    """Make the job's folder in ``state`` and stage its input files there.
+    """Make the job's folder in ``state`` and stage its input files there. ``models``: what was fetched for the job.
 
     Raises:
         InputsRefused: a file could not be staged. Then the job's folder has been removed.
         JobTooLarge: the files are too large together.
     """
-    operators_key = settings.comfy_org_api_key
-    key = job.api_key or (operators_key.get_secret_value() if operators_key else None)
-    image_format = ImageFormat(
-        job.output_format or settings.output_format, job.output_quality or settings.output_quality
-    )
+    key = _api_key(job, settings)
+    image_format = _image_format(job, settings)
     enter("staging")
     workspace = state.new_workspace()
     try:
@@ -56,7 +59,7 @@ def prepare_run(
     if (receipt := current()) is not None:
         on_event = receipt.follow(workflow, staged.size, on_event)
     return GraphRun(
-        workflow, workspace, staged.hashes, key or None, on_event, image_format, on_file, time_limit,
+        workflow, workspace, staged.hashes, key, on_event, image_format, on_file, time_limit,
         extra_pnginfo=job.extra_pnginfo,
         save_metadata=settings.save_metadata if job.save_metadata is None else job.save_metadata,
         warnings=(*notices(job), *staged.warnings, *_without_effect(job, settings)),
@@ -64,7 +67,18 @@ def prepare_run(
         written=job.written,
         tells_loading=is_followed,
         preview_every_s=settings.progress_interval_s if is_followed and settings.progress_previews else 0.0,
+        models=models,
     )  # fmt: skip
+
+
+def _api_key(job: Job, settings: Settings) -> str | None:
+    """The key for ComfyUI's API nodes, the caller's or the operator's."""
+    operators_key = settings.comfy_org_api_key
+    return job.api_key or (operators_key.get_secret_value() if operators_key else None) or None
+
+
+def _image_format(job: Job, settings: Settings) -> ImageFormat:
+    return ImageFormat(job.output_format or settings.output_format, job.output_quality or settings.output_quality)
 
 
 def with_api_graph(job: Job, backend: Backend, folder: WorkflowFolder) -> Job:

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.models.references import ModelFolder
+from worker.fetch.model_names import BadName, check_ending, name_parts
+from worker.models.references import CachedFile, ModelFolder
 
-SAFE_ENDINGS = (".safetensors", ".sft", ".gguf", ".onnx")
-PICKLE_ENDINGS = (".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
 _NO_MODELS = ("configs", "custom_nodes")
-_LONGEST = 200  # Bytes of a name, since a part of it has an ending more.
 
 
 class NoPlace(Exception):
@@ -31,6 +29,7 @@ class Places:
         models: the folders whose subfolders are kinds of model, the one that gets new files first: ``models/`` on the
             network volume, and that of the base directory.
         pickles: whether files may be fetched that run code when they are loaded.
+        cached: the models that the platform has cached for the endpoint.
         new_kinds: whether a kind of model may get a folder that ComfyUI itself does not know.
     """
 
@@ -38,6 +37,7 @@ class Places:
     models: Sequence[Path]
     pickles: bool = False
     new_kinds: bool = False
+    cached: Sequence[CachedFile] = ()
 
     def find(self, directory: str | None, name: str) -> Path | None:
         """The file that a workflow means; None if it is not there. Raises nothing."""
@@ -46,7 +46,8 @@ class Places:
             roots = self._roots(directory) if directory else [path for each in self.folders for path in each.paths]
         except NoPlace:
             return None
-        return next((path for root in roots if (path := root.joinpath(*parts)).is_file()), None)
+        found = next((path for root in roots if (path := root.joinpath(*parts)).is_file()), None)
+        return found or next((file.path for file in self.cached if _is_meant(file, roots, "/".join(parts))), None)
 
     def target(self, directory: str | None, name: str, *, is_own: bool = False) -> Path:
         """Where to put a missing file.
@@ -59,7 +60,10 @@ class Places:
             NoPlace: nowhere.
         """
         parts = _parts(name)
-        self._check_ending(parts[-1])
+        try:
+            check_ending(parts[-1], pickles=self.pickles, switch="if you trust its source, use --pickles")
+        except BadName as error:
+            raise NoPlace(str(error)) from None
         if not directory:
             raise NoPlace("nobody says which model folder it belongs in")
         roots = self._roots(directory, new=self.new_kinds or is_own)
@@ -72,14 +76,6 @@ class Places:
         target = root.joinpath(*parts)
         _check_inside(target, root)
         return target
-
-    def _check_ending(self, name: str) -> None:
-        ending = Path(name).suffix.lower()
-        if ending in SAFE_ENDINGS or (self.pickles and ending in PICKLE_ENDINGS):
-            return
-        if ending in PICKLE_ENDINGS:
-            raise NoPlace(f"a {ending} file can run code when it is loaded: if you trust its source, use --pickles")
-        raise NoPlace(f"{name!r} is no model file: those end with {', '.join(SAFE_ENDINGS)}")
 
     def _roots(self, directory: str, *, new: bool = False) -> list[Path]:
         """The folders that ComfyUI reads for ``directory``, by its name or by the name of one of its folders."""
@@ -105,17 +101,14 @@ def _parts(text: str) -> list[str]:
     Raises:
         NoPlace: it leads elsewhere, or is no path.
     """
-    plain = text.replace("\\", "/")
-    parts = plain.split("/")
-    if not plain.isprintable() or "\0" in plain:
-        raise NoPlace("its name has characters that are not allowed in a name")
-    if plain.startswith("/") or (len(plain) > 1 and plain[1] == ":"):
-        raise NoPlace(f"{text[:200]!r} is the full path of a file on another machine")
-    if any(part in ("", ".", "..") or part.startswith((".", "~")) for part in parts):
-        raise NoPlace(f"{text[:200]!r} would lie outside of the model folders, or be hidden there")
-    if any(len(part.encode("utf-8", "surrogatepass")) > _LONGEST for part in parts) or len(plain) > 1000:
-        raise NoPlace("its name is too long")
-    return parts
+    try:
+        return name_parts(text)
+    except BadName as error:
+        raise NoPlace(str(error)) from None
+
+
+def _is_meant(file: CachedFile, roots: Sequence[Path], name: str) -> bool:
+    return file.name == name and any(root.name == file.folder for root in roots)
 
 
 def _check_inside(target: Path, root: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -71,14 +71,18 @@ def without_secrets(url: str) -> str:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens by the one host that may get each. They go there over https only, at the usual port."""
+    """Tokens by the one host that may get each. They go there over https only, at the usual port.
+
+    ``goes_to``: whether an address may get one at all.
+    """
 
     by_host: Mapping[str, str] = field(default_factory=dict, repr=False)
+    goes_to: Callable[[str], bool] = lambda _: True
 
     def header(self, url: str) -> dict[str, str]:
         """The header with the token for ``url``; empty if there is none for it."""
         parts = urlsplit(url)
         token = self.by_host.get((parts.hostname or "").lower())
-        if not token or parts.scheme != "https" or parts.port not in (None, 443):
+        if not token or parts.scheme != "https" or parts.port not in (None, 443) or not self.goes_to(url):
             return {}
         return {"Authorization": f"Bearer {token}"}

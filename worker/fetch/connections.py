@@ -61,11 +61,14 @@ class Connections:
         any_host: also connect to addresses that are not on the public internet, and without encryption. For addresses
             that the operator has written.
         read_s: seconds that a server may stay silent.
+        proxies: whether to use the proxies that the environment names. A proxy decides which hosts can be reached.
     """
 
-    def __init__(self, tokens: Tokens, *, any_host: bool = False, read_s: float = _READ_S) -> None:
+    def __init__(
+        self, tokens: Tokens, *, any_host: bool = False, read_s: float = _READ_S, proxies: bool = True
+    ) -> None:
         self._tokens = tokens
-        self._any_host = any_host
+        self._any_host, self._proxies = any_host, proxies
         self._timeout = urllib3.Timeout(connect=_CONNECT_S, read=read_s)
         self._direct = urllib3.PoolManager(num_pools=16, maxsize=16)
         if not any_host:
@@ -125,7 +128,7 @@ class Connections:
     def _pool(self, url: str) -> urllib3.PoolManager:
         """The connections for ``url``: through the proxy that the environment names, or direct."""
         parts = urlsplit(url)
-        proxy = urllib.request.getproxies().get(parts.scheme)
+        proxy = urllib.request.getproxies().get(parts.scheme) if self._proxies else None
         if not proxy or urllib.request.proxy_bypass(parts.netloc):
             return self._direct
         return urllib3.ProxyManager(proxy if "://" in proxy else f"http://{proxy}")

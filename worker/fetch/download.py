@@ -127,17 +127,20 @@ def _that_is_there(wanted: Wanted, watch: Watch) -> Record:
 
 
 def _fill(connections: Connections, wanted: Wanted, part: Part, watch: Watch) -> None:
-    """Fetch what ``part`` lacks. A connection that breaks is opened again, as long as something comes."""
-    failures = 0
+    """Fetch what ``part`` lacks. A connection that breaks is opened again, as long as more comes than ever before.
+
+    A server that tells a wrong size would otherwise send the same for ever.
+    """
+    failures, most = 0, part.size
     while True:
-        before = part.size
         try:
             if _receive(connections, wanted, part, watch):
                 return
             problem: Exception = Unreachable("its server ended the connection")
         except (Unreachable, Busy) as error:
             problem = error
-        failures = 0 if part.size > before else failures + 1
+        failures = 0 if part.size > most else failures + 1
+        most = max(most, part.size)
         if failures >= ATTEMPTS:
             raise FetchFailed(f"{problem}; what has come so far stays, and the next run goes on there")
         watch.wait(pause_after(problem, failures))

@@ -25,6 +25,23 @@ class InputImage:
 
 
 @dataclass(frozen=True)
+class OfferedModel:
+    """A model file that a request offers, if the worker lacks it.
+
+    Attributes:
+        name: its name in its folder, as the workflow writes it; there may be folders before it.
+        directory: the kind of model, such as ``checkpoints``, with folders below it if there are any.
+        url: an address that was checked.
+        sha256: in lower case; None if nobody says.
+    """
+
+    name: str
+    directory: str
+    url: str = field(repr=False)  # There may be a token in it.
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """One valid job. ``workflow`` is ComfyUI's API format: ``{node_id: {class_type, inputs, _meta?}}``.
 
@@ -42,6 +59,7 @@ class Job:
         extra_pnginfo: what the editor adds to a graph, such as its own form of it under ``workflow``.
         report_ui: whether the answer has the ui dict of every node; None: the settings decide.
         warnings: lines for the caller that change nothing else.
+        models: model files that the job brings by their addresses.
     """
 
     id: str
@@ -61,6 +79,7 @@ class Job:
     changes: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     handles: tuple[Handle, ...] = field(default=(), repr=False)
     written: tuple[Any, ...] | None = field(default=None, repr=False)
+    models: tuple[OfferedModel, ...] = ()
 
     @property
     def is_ready(self) -> bool:

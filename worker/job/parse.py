@@ -14,6 +14,7 @@ from worker.job.by_name import parse_changes, parse_name
 from worker.job.depth import MAX_DEPTH, is_deeper
 from worker.job.file_names import checked_name
 from worker.job.job import InputImage, Job, Workflow
+from worker.job.models import parse_models
 from worker.job.notices import misspelt_fields
 from worker.job.shown import kind, quoted
 
@@ -24,7 +25,7 @@ _MAX_EXTRA = 5_000_000  # Characters of JSON. Large workflows of the editor have
 _COMFYUI_KEYS = ("client_id", "api_key_comfy_org", "auth_token_comfy_org")  # Of `extra_data`, and not read here.
 INPUT_FIELDS = (
     "workflow", "set", "images", "output_format", "output_quality", "timeout_s", "comfy_org_api_key",
-    "api_key_comfy_org", "extra_data", "save_metadata", "ui",
+    "api_key_comfy_org", "extra_data", "save_metadata", "ui", "models",
 )  # fmt: skip
 
 
@@ -44,9 +45,7 @@ def parse_job(raw: object) -> Job:
     name = parse_name(workflow) if isinstance(workflow, str) else None
     extra = _parse_extra_data(given.get("extra_data"))
     if is_editors := is_editor_format(workflow):
-        if not workflow["nodes"]:
-            raise InvalidJob("'workflow' has no nodes")
-        _check_extra(workflow, "'workflow'")
+        _check_editors(workflow)
         extra = {"workflow": workflow, **(extra or {})}  # As the editor's page sends it.
     return Job(
         id=job_id if isinstance(job_id, str) and job_id else str(uuid.uuid4()),
@@ -55,6 +54,7 @@ def parse_job(raw: object) -> Job:
         changes=parse_changes(given.get("set")),
         editor=workflow if is_editors else None,
         images=parse_images(given.get("images")),
+        models=parse_models(given.get("models")),
         api_key=_parse_api_key(given),
         output_format=_parse_format(given.get("output_format")),
         output_quality=_parse_quality(given.get("output_quality")),
@@ -68,6 +68,12 @@ def parse_job(raw: object) -> Job:
             *misspelt_fields(given.get("extra_data") or {}, ("extra_pnginfo", *_COMFYUI_KEYS)),
         ),
     )
+
+
+def _check_editors(workflow: Mapping[str, Any]) -> None:
+    if not workflow["nodes"]:
+        raise InvalidJob("'workflow' has no nodes")
+    _check_extra(workflow, "'workflow'")
 
 
 def _parse_input(given: object) -> Mapping[str, Any]:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NotRequired,  # TypedDict comes from typing_extensions, since Python 3.11's own forgets what is not required.
-)
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # Python 3.11's own forgets what is not required.
 
 from worker.errors import ErrorType
 from worker.local_api.job import State
@@ -18,6 +13,7 @@ from worker.receipt.shape import Metrics
 
 ERROR_TYPES: dict[ErrorType, str] = {
     "invalid_input": "the request breaks a rule of its format",
+    "model_fetch": "a model that the job brings cannot be had; `details` has a line for each",
     "invalid_image": "an input file cannot be staged; `details` has a line for each",
     "workflow_validation": "ComfyUI refuses the graph; `error` has a bullet for each problem",
     "workflow_execution": "a node raised, and nothing was saved before; `details` says which and why",
@@ -101,8 +97,8 @@ class Progress(TypedDict):
     """Where a job is that runs. What is not known is not there."""
 
     stage: Annotated[
-        Literal["running", "loading model", "saving"],
-        Field(description="Whether nodes run, one of them loads a model, or the files are brought"),
+        Literal["downloading", "running", "loading model", "saving"],
+        Field(description="Whether models are fetched, nodes run, one of them loads a model, or files are brought"),
     ]
     message: Annotated[str, Field(description="The node that runs, such as `KSampler (3): step 4 of 20`")]
     percent: Annotated[
@@ -110,13 +106,15 @@ class Progress(TypedDict):
         Field(ge=0, le=100, description="How much is done. Nodes count by the time that they took before"),
     ]
     completed_nodes: Annotated[int, Field(ge=0, description="Nodes that are done or were cached")]
-    total_nodes: Annotated[int, Field(ge=1, description="Nodes of the workflow")]
+    total_nodes: Annotated[int, Field(ge=0, description="Nodes of the workflow; 0 while models are fetched")]
     node_id: NotRequired[Annotated[str, Field(description="The node that runs")]]
     title: NotRequired[Annotated[str, Field(description="Its title in the workflow (`_meta.title`), on one line")]]
     step: NotRequired[Annotated[float, Field(ge=0, description="Where it is, if it counts steps")]]
     steps: NotRequired[Annotated[float, Field(gt=0, description="How many steps it has")]]
     loaded_mb: NotRequired[Annotated[float, Field(ge=0, description="How much of the model is there, in MB")]]
     model_mb: NotRequired[Annotated[float, Field(ge=0, description="The size of the model that it loads, in MB")]]
+    downloaded_mb: NotRequired[Annotated[float, Field(ge=0, description="How much of the models is there, in MB")]]
+    download_mb: NotRequired[Annotated[float, Field(ge=0, description="The size of these models, in MB")]]
     seconds: Annotated[float, Field(ge=0, description="How long the workflow has run")]
     seconds_left: NotRequired[
         Annotated[float, Field(ge=0, description="How long it will still run, if the same graph ran before")]

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from worker.images.formats import FormatName
 from worker.job.by_name import LONGEST_KEY, LONGEST_NAME, MOST_CHANGES
+from worker.job.models import MOST_MODELS
 from worker.job.parse import HIGHEST_QUALITY, LONGEST_S, LOWEST_QUALITY
 from worker.local_api.requests import JobRequest
 from worker.protocol.missing_classes import HOW_TO_EXPORT
@@ -38,6 +39,7 @@ def request_schemas() -> dict[str, Schema]:
     inputs = {
         "Input": _INPUT,
         "InputImage": _INPUT_IMAGE,
+        "OfferedModel": _OFFERED_MODEL,
         "Node": _NODE,
         "EditorWorkflow": _EDITOR_WORKFLOW,
         "S3Config": _S3_CONFIG,
@@ -87,6 +89,15 @@ _INPUT_IMAGE = _object(
         },
     },
 )
+_OFFERED_MODEL = _object(
+    "A model file that the workflow needs, and where it can be had. Further keys are ignored.",
+    {
+        "name": _text("Its name in its folder, as the workflow writes it: a relative path without `..`"),
+        "url": {"type": "string", "minLength": 1, "description": "An `http(s)` URL; only https is fetched"},
+        "directory": _text("The kind of model: a folder of ComfyUI's `models/`, such as `loras`"),
+        "sha256": _optional({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}, "What the file must be"),
+    },
+)
 _EDITOR_WORKFLOW = _object(
     "A workflow as ComfyUI's editor saves it, in either version of its format. Further keys belong to it.",
     {
@@ -115,6 +126,10 @@ _INPUT = _object(
             '`{"3.seed": 7, "Positive prompt.text": "a lake"}`',
         ),
         "images": _optional({"type": "array", "items": _named("InputImage")}, "Files that the workflow loads"),
+        "models": _optional(
+            {"type": "array", "items": _named("OfferedModel"), "maxItems": MOST_MODELS},
+            "Model files that the worker fetches if it lacks them, from the addresses that its `MODEL_SOURCES` allows",
+        ),
         "output_format": _optional(
             {"type": "string", "enum": list(get_args(FormatName))},
             "Format of this job's images; default: the worker's `OUTPUT_FORMAT`",

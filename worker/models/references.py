@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,6 +38,29 @@ class ModelFolder:
         return not self.extensions or file.suffix.lower() in self.extensions
 
 
+@dataclass(frozen=True)
+class CachedFile:
+    """A model file of the cache.
+
+    Attributes:
+        path: its path in the snapshot, which may be a link.
+        repository: such as ``Comfy-Org/flux1-dev``.
+        revision: the commit.
+        inside: its path in the repository.
+        folder: ComfyUI's model folder that it belongs in; None if it cannot be used.
+        name: its name there.
+        remark: why it cannot be used, or how its folder was found.
+    """
+
+    path: Path
+    repository: str
+    revision: str
+    inside: str
+    folder: str | None
+    name: str
+    remark: str
+
+
 class Catalog(Protocol):
     """What ComfyUI knows about model files."""
 
@@ -51,6 +74,9 @@ class Catalog(Protocol):
 
     def model_names(self, path: str) -> list[str]:
         """The names by which workflows call the model file at ``path``, a full one; empty if it is no model's."""
+
+    def cached_models(self) -> Sequence[CachedFile]:
+        """The models that the platform has cached for the endpoint."""
 
     def loads_packs_from(self, folder: Path) -> bool:
         """Whether node packs are loaded from this folder."""
@@ -102,7 +128,7 @@ def _named(catalog: Catalog, node_id: str, class_type: str, input_name: str, val
         folder, no_files = known
         if value not in no_files:
             yield ModelReference(node_id, class_type, input_name, value, folder, catalog.model_path(folder, name))
-    elif value.lower().endswith(MODEL_ENDINGS) and "\n" not in value:
+    elif value.lower().endswith(MODEL_ENDINGS) and "\n" not in value and not _EMBEDDING.search(value):
         found = ((folder.name, catalog.model_path(folder.name, name)) for folder in catalog.model_folders())
         folder_name, path = next((each for each in found if each[1]), (None, None))
         yield ModelReference(node_id, class_type, input_name, value, folder_name, path)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.models.cached.hub import HUB
 from worker.models.damage import damage, size_text
-from worker.models.references import MODEL_ENDINGS, Catalog, ModelFolder, files_below
+from worker.models.references import MODEL_ENDINGS, CachedFile, Catalog, ModelFolder, files_below
 
 _MOST_LINES = 2000
 _NOT_MODELS = ("custom_nodes", "venv", ".venv", "site-packages")
@@ -47,7 +48,10 @@ def describe_volume(volume: Path, catalog: Catalog) -> list[str]:
     by_path = _folders_by_path(folders, volume)
     found: list[_Found] = []
     ignored: list[str] = []
+    cached = catalog.cached_models()
     for file in files_below(volume):
+        if file.is_relative_to(volume / HUB):
+            continue
         containing = [(folder, path) for path in file.parents for folder in by_path.get(path, ())]
         listed = _found(file, containing, catalog)
         found.extend(listed)
@@ -57,6 +61,7 @@ def describe_volume(volume: Path, catalog: Catalog) -> list[str]:
         f"Network volume: {volume}, {_mount(volume)}",
         *_packs(volume, catalog),
         *_found_lines(found, volume),
+        *_cut(_cached_lines(cached, catalog)),
         *_cut(["ComfyUI does not find:", *ignored] if ignored else []),
         f"ComfyUI looks on it in {', '.join(sorted(str(path.relative_to(volume)) for path in by_path))}",
     ]
@@ -144,6 +149,19 @@ def _found_lines(found: list[_Found], volume: Path) -> list[str]:
             remark = f"  ({entry.remark})" if entry.remark else ""
             lines.append(f"    {size_text(entry.size):>10}  {entry.name}{remark}")
     return _cut(lines)
+
+
+def _cached_lines(files: Sequence[CachedFile], catalog: Catalog) -> list[str]:
+    """What RunPod has cached for the endpoint."""
+    lines = []
+    for file in files:
+        where = f"{file.repository}, {file.inside}, at {file.revision[:12]}"
+        if file.folder is None:
+            lines.append(f"    not shown: {where}: {file.remark}")
+            continue
+        remark = _remark(file.path, file.folder, file.name, catalog) or file.remark
+        lines.append(f"    {size_text(_size(file.path)):>10}  {file.folder}: {file.name}  (of {where}; {remark})")
+    return ["  RunPod's cached models:", *lines] if lines else []
 
 
 def _folder_path(entry: _Found) -> Path:

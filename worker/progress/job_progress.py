@@ -10,6 +10,7 @@ from typing import Any
 from worker.events import (
     Event,
     ModelLoading,
+    ModelsFetching,
     NodeProgress,
     NodesCached,
     NodeStarted,
@@ -34,6 +35,7 @@ class JobProgress:
         title: what the caller calls that node; empty if the workflow has no title for it.
         steps: ``(value, maximum)`` of the node that runs, if it reports steps. The value is within 0 and the maximum.
         loading: the model that the node loads, if it loads one.
+        fetching: the models that are being fetched before the job has its turn.
         preview: the newest preview as base64 of a JPEG, while the workflow runs.
     """
 
@@ -42,6 +44,7 @@ class JobProgress:
         self.label = self.title = ""
         self.steps: tuple[float, float] | None = None
         self.loading: ModelLoading | None = None
+        self.fetching: ModelsFetching | None = None
         self.preview: str | None = None
         self._began: float | None = None
         self._reached = 0.0  # The largest percentage so far.
@@ -54,7 +57,7 @@ class JobProgress:
         self._done_weight = 0.0
         self._running: str | None = None
         self._node = NodeTime()
-        self.steps = self.loading = None
+        self.steps = self.loading = self.fetching = None
         self._ended = False
 
     @property
@@ -138,6 +141,8 @@ class JobProgress:
                     self._node.step(*self.steps)
             case ModelLoading(node_id=node_id) if node_id == self._running:  # It comes on a thread of its own.
                 self.loading = None if event.is_over else event
+            case ModelsFetching(done=done, total=total):
+                self.fetching = event if done < total else None
             case Preview(jpeg=bytes() as jpeg):
                 self.preview = base64.b64encode(jpeg).decode()
             case PromptEnded(status=status, is_last=is_last):
@@ -167,7 +172,9 @@ class JobProgress:
             message = stage = "saving"
         elif self._running is not None:
             node = {"node_id": encodable(self._running[:_MAX_LABEL])} | ({"title": self.title} if self.title else {})
-        if loading is not None and not self._ended:
+        if self.fetching is not None:
+            stage, (message, node) = "downloading", _download(self.fetching)
+        elif loading is not None and not self._ended:
             stage, megabytes = "loading model", _megabytes(loading)
             message += f": loading model, {_of(megabytes)} MB"
             node |= megabytes
@@ -194,6 +201,12 @@ def _short(number: float) -> float:
 def _megabytes(loading: ModelLoading) -> dict[str, float]:
     done = {} if loading.done is None else {"loaded_mb": round(min(loading.done, loading.total) / 1e6, 1)}
     return {**done, "model_mb": round(loading.total / 1e6, 1)}
+
+
+def _download(fetching: ModelsFetching) -> tuple[str, dict[str, float]]:
+    done, total = min(fetching.done, fetching.total) / 1e6, fetching.total / 1e6
+    text = f"downloading models, {done:.0f} of {total:.0f} MB"
+    return text, {"downloaded_mb": round(done, 1), "download_mb": round(total, 1)}
 
 
 def _of(megabytes: dict[str, float]) -> str:

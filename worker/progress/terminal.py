@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from worker.events import (
     Event,
     ModelLoading,
+    ModelsFetching,
     NodeProgress,
     NodesCached,
     NodeStarted,
@@ -82,6 +83,9 @@ class TerminalProgress:
                     self._step()
             case ModelLoading():
                 self._load()
+            case ModelsFetching(done=done, total=total):
+                description, sizes = "downloading models, MB", (done // 1_000_000, max(1, total // 1_000_000))
+                self._progress.update(self._nodes, description=description, completed=sizes[0], total=sizes[1])
             case PromptEnded(status="success"):
                 self._progress.update(self._nodes, completed=self._job.completed, description="done", left="")
             case _:

@@ -25,6 +25,8 @@ def metrics_of(receipt: Receipt) -> Metrics:
         "bytes_in": counts.bytes_in,
         "bytes_out": counts.bytes_out,
     }
+    if counts.fetched_bytes:
+        metrics["bytes_fetched"] = counts.fetched_bytes
     if receipt.nodes:
         metrics["start"] = "cold" if receipt.is_cold else "warm"
         _add_nodes(metrics, receipt)

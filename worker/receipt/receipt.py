@@ -30,7 +30,8 @@ class Counts:
 
     ``bytes_in``: its input files, decoded. ``bytes_out``: the files in its answer or its bucket. ``bucket_errors``:
     files that could not be stored. ``model_reads``, ``model_bytes``: model files that ComfyUI has read, and their size.
-    ``vram_peak``: the most that was allocated on the CUDA device at once; None without one.
+    ``fetched_bytes``: models that were fetched for it. ``vram_peak``: the most that was allocated on the CUDA device at
+    once; None without one.
     """
 
     bytes_in: int = 0
@@ -38,6 +39,7 @@ class Counts:
     bucket_errors: int = 0
     model_reads: int = 0
     model_bytes: int = 0
+    fetched_bytes: int = 0
     vram_peak: int | None = None
 
 

@@ -57,6 +57,9 @@ class Metrics(TypedDict):
     ]
     bytes_in: Annotated[int, Field(ge=0, description="Size of the input files, decoded")]
     bytes_out: Annotated[int, Field(ge=0, description="Size of the files that were delivered")]
+    bytes_fetched: NotRequired[
+        Annotated[int, Field(ge=0, description="Size of the models that were fetched for this job")]
+    ]
     start: NotRequired[
         Annotated[Literal["cold", "warm"], Field(description="`cold`: the first workflow of this worker")]
     ]

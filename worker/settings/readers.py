@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from worker.images.formats import FormatName
 
 _HOST = re.compile(r"(?!.*\.\.)[A-Za-z0-9_]([A-Za-z0-9._-]{0,252}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+")
+_SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()+;=:@-]+")  # Of a path. What is written with % has several spellings.
 
 _MOST_NAME = 255  # Bytes of a name, on Linux.
 
@@ -70,6 +71,29 @@ def _server_address(value: object) -> object:
     return text.rstrip("/")
 
 
+def _model_sources(sources: tuple[str, ...]) -> tuple[str, ...]:
+    """Each as ``host``, ``host:port`` or ``host/path``, without a scheme and a slash at its end."""
+    found = []
+    for source in sources:
+        scheme, separator, rest = source.rpartition("://")
+        parts = urlsplit(f"https://{rest}")
+        host, port = (parts.hostname or "").lower(), parts.port  # port raises ValueError above 65535.
+        segments = parts.path.rstrip("/").split("/")[1:]
+        has_more = parts.query or parts.fragment or parts.username is not None or "?" in rest or "#" in rest
+        if (
+            (separator and scheme.lower() != "https")
+            or not _HOST.fullmatch(host)
+            or ":" in host
+            or port == 0
+            or has_more
+        ):
+            raise ValueError("not a source")
+        if any(part in ("", ".", "..") or not _SEGMENT.fullmatch(part) for part in segments):
+            raise ValueError("not a path")
+        found.append("/".join([host if port in (None, 443) else f"{host}:{port}", *segments]))
+    return tuple(found)
+
+
 def _megabytes(value: object) -> object:
     """``auto``, or a number. pydantic's own error would speak of both."""
     text = str(value).strip().lower()
@@ -95,6 +119,7 @@ Flags = Annotated[tuple[str, ...], BeforeValidator(_split_flags)]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 Interval = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False), AfterValidator(_interval)]
 FolderNames = Annotated[CommaList, AfterValidator(_folders_inside)]
+ModelSources = Annotated[CommaList, AfterValidator(_model_sources)]
 SafeNodes = Annotated[str, BeforeValidator(_safe_nodes)]
 ReportMetrics = Annotated[Literal["off", "on", "full"], BeforeValidator(_lower)]
 ServerAddress = Annotated[str, BeforeValidator(_server_address)]

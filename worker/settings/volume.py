@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, SecretStr
 
 from worker.settings.field import setting
-from worker.settings.readers import AbsolutePath, Boolean
+from worker.settings.readers import AbsolutePath, Boolean, ModelSources
 
 
 class VolumeSettings(BaseModel):
@@ -54,4 +54,45 @@ class VolumeSettings(BaseModel):
         "https://api.comfy.org",
         "an http(s) address",
         "The Comfy Registry that `prepare` and `scripts/install-nodes` ask for node packs.",
+    )
+    model_sources: ModelSources = setting(
+        (),
+        "hosts with or without a path, such as huggingface.co/Comfy-Org, with commas between them",
+        "From where jobs may bring models: a job's `models`, or the list in a workflow of the editor, names addresses, "
+        "and what is missing is fetched from there before the job has its turn. A path counts by whole segments. Only "
+        "https. Empty: nothing is fetched.",
+    )
+    model_cache_dir: AbsolutePath | None = setting(
+        None,
+        "a folder",
+        "Where models are kept that jobs bring. Default: `.cache/comfy-worker/models` on the network volume if there "
+        "is one, otherwise in the home folder.",
+    )
+    model_cache_gb: float = setting(
+        50.0,
+        "a number above 0",
+        "GB that these models may take on the disk. Those that were used least recently make room, unless a worker "
+        "needs them.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    model_fetch_timeout_s: float = setting(
+        600.0,
+        "a number above 0",
+        "Seconds that a job may wait for the models that it brings. What has come by then stays, and the next job goes "
+        "on there.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    model_pickles: Literal["refuse", "allow"] = setting(
+        "refuse",
+        "refuse or allow",
+        "Whether jobs may bring models in formats that can run code when they are loaded (`.ckpt`, `.pt`, `.pth`, "
+        "`.bin`, `.pkl`).",
+    )
+    cached_models: Literal["auto", "off"] = setting(
+        "auto",
+        "auto or off",
+        "Show the models that RunPod has cached for the endpoint (`huggingface-cache/hub` below "
+        "`NETWORK_VOLUME_PATH`) in ComfyUI's model folders.",
     )

@@ -28,7 +28,8 @@ def _refuse_graphs(job: Job, *, saves_metadata: bool) -> None:
         saves_metadata: whether the operator lets all files carry their workflow.
 
     Raises:
-        InvalidJob: it has a graph, sends the editor's form of one along, or asks for files that carry the workflow.
+        InvalidJob: it has a graph, sends the editor's form of one or models along, or asks for files that carry the
+            workflow.
     """
     if job.name is None:
         raise InvalidJob(
@@ -36,5 +37,7 @@ def _refuse_graphs(job: Job, *, saves_metadata: bool) -> None:
         )
     if job.extra_pnginfo:
         raise InvalidJob("This worker runs its own workflows only, and takes no 'extra_pnginfo' with them")
+    if job.models:
+        raise InvalidJob("This worker runs its own workflows only, and takes no 'models' with them")
     if job.save_metadata and not saves_metadata:
         raise InvalidJob("This worker does not write its workflows into files: leave out 'save_metadata'")

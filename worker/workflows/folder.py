@@ -207,5 +207,6 @@ def _merged(stored: Job, job: Job) -> Job:
         images=tuple({image.name: image for image in (*stored.images, *job.images)}.values()),
         extra_pnginfo={**(stored.extra_pnginfo or {}), **(job.extra_pnginfo or {})} or None,
         changes=(*stored.changes, *job.changes),
+        models=(*stored.models, *job.models),
         written=(*job.changes, job.extra_pnginfo),
     )

@@ -117,7 +117,7 @@ def _places(options: argparse.Namespace, folders: Folders) -> Places:
             known = ", ".join(map(str, sorted(read)))
             raise InvalidJob(f"--into {options.into}: ComfyUI reads no models there; it reads {known}")
         roots = (into, *(root for root in roots if root != into))
-    return Places(folders.models, roots, options.pickles, options.new_folders)
+    return Places(folders.models, roots, options.pickles, options.new_folders, folders.cached)
 
 
 def _fetch(

@@ -22,6 +22,7 @@ from worker.embedded.cache.node_cache import NodeCache
 from worker.embedded.cache.reuse import FileReuse
 from worker.embedded.deferred.switch import LateImports
 from worker.embedded.executor import build_executor
+from worker.embedded.files.cached_models import CachedModels, hub_of
 from worker.embedded.files.folders import ComfyFolders
 from worker.embedded.files.job_files import OutputFiles
 from worker.embedded.files.model_folders import add_volume, survive_removed_folders
@@ -112,7 +113,8 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
             folder_paths = importlib.import_module("folder_paths")
             guard_paths(folder_paths, folders.is_static)
             survive_removed_folders(folder_paths)
-            _add_volume(folder_paths, volume, packs=launch.packs_on_volume)
+            cached = CachedModels(hub_of(volume, is_on=settings.cached_models == "auto"), state.root / "cached")
+            _add_volume(folder_paths, volume, cached, packs=launch.packs_on_volume)
             put_manager_offline(folder_paths.get_folder_paths("custom_nodes"), state.user, source.base / "user")
             main = _import_main(source, late, on_pod=on_pod)
             guard_readers(state)
@@ -122,7 +124,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
             server, packs = _start_server(main, state, loop, late)
         for notice in off_main_thread(packs):
             say(notice)
-        _add_volume(folder_paths, volume, packs=False)  # For the model folders that packs have added.
+        _add_volume(folder_paths, volume, cached, packs=False)  # For the model folders that packs have added.
     # The samplers' own bars on stderr belong to the log. Events report progress without them.
     main.comfy.utils.set_progress_bar_enabled(settings.comfy_log_level in ("DEBUG", "INFO"))
     admission = guard_execution(main, late)
@@ -134,8 +136,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     memory = DeviceMemory(main.comfy.model_management, importlib.import_module("torch"), executor.reset)
     prompts = PromptRunner(main, server, executor, routes)
     jobs = make_job_memory(main, server, NodeCache(executor), state.root)
-    parts = (main, prompts, files, memory, jobs, admission)
-    return Runtime(launch, folders, tuple(packs), *parts)
+    return Runtime(launch, folders, tuple(packs), main, prompts, files, memory, jobs, admission, cached)
 
 
 def _plan(settings: Settings, state: StateFolder, say: Say) -> Launch:
@@ -168,9 +169,10 @@ def _care_for_files(main: Any, executor: Any, state: StateFolder, routes: PackRo
     return files
 
 
-def _add_volume(folder_paths: Any, volume: Path | None, *, packs: bool) -> None:
+def _add_volume(folder_paths: Any, volume: Path | None, cached: CachedModels, *, packs: bool) -> None:
     if volume is not None:
         add_volume(folder_paths, volume)
+        cached.add_to(folder_paths)
         if packs and (volume / "custom_nodes").is_dir():
             folder_paths.add_model_folder_path("custom_nodes", str(volume / "custom_nodes"))
 

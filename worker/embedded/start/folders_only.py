@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from worker.embedded.files.cached_models import hub_of
 from worker.embedded.files.model_folders import add_volume, model_folders
 from worker.embedded.start.extra_paths import extra_folders
 from worker.embedded.start.flags import arguments, parse_folder_flags
 from worker.embedded.start.source import ComfySource, enter, find_source
-from worker.models.references import ModelFolder
+from worker.models.cached.hub import cached_files
+from worker.models.references import CachedFile, ModelFolder
 from worker.settings import Settings
 
 
@@ -26,12 +28,14 @@ class Folders:
         models: its model folders, those on the network volume among them.
         roots: the folders with a subfolder for each kind of model: on the network volume, if there is one, and its own.
         custom_nodes: the folders of node packs that it loads.
+        cached: the models that the platform has cached for the endpoint.
     """
 
     source: ComfySource
     models: list[ModelFolder]
     roots: tuple[Path, ...]
     custom_nodes: tuple[Path, ...]
+    cached: tuple[CachedFile, ...] = ()
 
 
 def find_folders(settings: Settings) -> Folders:
@@ -55,4 +59,7 @@ def find_folders(settings: Settings) -> Folders:
     if volume is not None and settings.volume_custom_nodes:
         packs.append(volume / "custom_nodes")
     roots = ([volume / "models"] if volume is not None else []) + [Path(folder_paths.models_dir)]
-    return Folders(source, model_folders(folder_paths, source.base / "output"), tuple(roots), tuple(packs))
+    models = model_folders(folder_paths, source.base / "output")
+    hub = hub_of(volume, is_on=settings.cached_models == "auto")
+    cached = tuple(cached_files(hub, models)) if hub is not None else ()
+    return Folders(source, models, tuple(roots), tuple(packs), cached)

@@ -72,6 +72,7 @@ def plan_launch(settings: Settings, state: StateFolder) -> Launch:
         "BYTECODE_CACHE": settings.bytecode_cache,
         "SAVE_METADATA": str(settings.save_metadata).lower(),
         "NETWORK_VOLUME_PATH": str(volume.resolve()) if volume else "",
+        "CACHED_MODELS": settings.cached_models,
         "VOLUME_CUSTOM_NODES": str(packs).lower(),
     }
     notices = [Notice(text, is_warning=True) for text in (warning, *_volume_warnings(settings, volume)) if text]

@@ -1,0 +1,1 @@
+"""Models that RunPod has cached for the endpoint, in the layout of Hugging Face's own cache."""

@@ -1,0 +1,1 @@
+"""Fetches models that jobs bring by their addresses, and keeps them for later jobs: ``MODEL_SOURCES``."""
