@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -364,6 +365,9 @@ def test_the_comparison_in_the_documentation(bench: Open, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("language", ["curl", "python", "javascript"])
 def test_the_copied_request_runs(bench: Open, png: Callable[..., bytes], tmp_path: Path, language: str) -> None:
+    program = {"curl": "bash", "python": sys.executable, "javascript": "node"}[language]
+    if shutil.which(program) is None or shutil.which("curl") is None:
+        pytest.skip(f"needs {program} and curl")
     page = bench()
     name = "it's $(mine) `x`.png"
     graph = graphs.load("in.png")
@@ -380,7 +384,6 @@ def test_the_copied_request_runs(bench: Open, png: Callable[..., bytes], tmp_pat
     code = page.page.evaluate("navigator.clipboard.readText()")
     file = tmp_path / {"curl": "it.sh", "python": "it.py", "javascript": "it.mjs"}[language]
     file.write_text(code)
-    program = {"curl": "bash", "python": sys.executable, "javascript": "node"}[language]
     done = subprocess.run([program, file], cwd=tmp_path, capture_output=True, text=True, timeout=60, env=os.environ)
     assert done.returncode == 0, done.stderr
     if language == "curl":
