@@ -83,6 +83,8 @@ def test_a_whole_run(bench: Open, project: Path) -> None:
     page = bench()
     page.open(json.loads((project / "examples" / "tiny_text_to_image.json").read_text()), "text_to_image.json")
     page.field("6", "text").fill("a lake at noon")
+    for name in ("width", "height"):
+        page.field("5", name).fill("128")
     page.field("3", "steps").fill("12")
     page.start()
     page.page.wait_for_selector('[data-node="3"][data-state=running]')
@@ -91,7 +93,7 @@ def test_a_whole_run(bench: Open, project: Path) -> None:
     assert page.state("4") == "done"
     article = page.ended()
     picture = page.picture(article)
-    assert picture.size == (256, 256)
+    assert picture.size == (128, 128)
     assert {page.state(node_id) for node_id in "3456789"} == {"done"}
     article.get_by_text("Where the time went").click()
     bars = article.locator(".bars").first
@@ -99,7 +101,9 @@ def test_a_whole_run(bench: Open, project: Path) -> None:
     assert bars.locator(".fill").first.bounding_box()["width"] > 0
     assert "Sampler" in article.locator(".bars").nth(1).text_content()
     (sent,) = page.bodies
-    assert sent["input"]["set"] == {"Prompt.text": "a lake at noon", "Sampler.steps": 12}
+    assert sent["input"]["set"] == {
+        **{"Size.width": 128, "Size.height": 128, "Prompt.text": "a lake at noon", "Sampler.steps": 12}
+    }
 
 
 def test_a_workflow_by_its_name(bench: Open, project: Path, tmp_path: Path) -> None:
