@@ -12,6 +12,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -159,7 +160,9 @@ def test_the_entry_point_takes_commands_of_the_worker(project: Path, tmp_path: P
     text = script.read_text()
     copy = tmp_path / "entrypoint"
     copy.write_text(text.replace('/start.sh "$@"', f'{tmp_path}/start "$@"'))
-    told = subprocess.run(["python", "-m", "worker", "--help"], capture_output=True, text=True, check=True, cwd=project)  # noqa: S607
+    told = subprocess.run(
+        [sys.executable, "-m", "worker", "--help"], capture_output=True, text=True, check=True, cwd=project
+    )
     commands = re.findall(r"^ {4}(\w+) ", told.stdout.partition("COMMAND")[2], re.MULTILINE)
     assert "editor" in commands
     for command in commands:

@@ -405,6 +405,7 @@ def test_the_document_describes_what_is_sent(url: str) -> None:
         "/purge-queue",
         "/health",
         "/metrics",
+        "/describe",
         "/workflows",
         "/workflows/{name}",
     }

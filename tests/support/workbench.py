@@ -34,6 +34,7 @@ class Workbench:
     def __init__(self, browser: Any, url: str, **options: Any) -> None:
         self.url = url
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        self.context.set_default_timeout(_DONE)
         self.page = self.context.new_page()
         self.said: list[str] = []
         self.asked: list[str] = []

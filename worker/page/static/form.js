@@ -5,7 +5,7 @@ import { makeField } from '/page/fields.js'
 
 const FEW = 12 // Nodes with inputs that are all shown open.
 const ALWAYS_OPEN = (input) => input.multiline || input.upload || /seed$/i.test(input.input)
-const STATES = { done: 'done', running: 'running', failed: 'failed', idle: '' }
+const STATES = { done: 'done', running: 'running', failed: 'problem', idle: '' }
 
 export class Form {
   // described: {nodes, inputs, error} as the API tells it. values: {set key: value} to begin with.
