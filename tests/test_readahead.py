@@ -210,7 +210,7 @@ def test_a_refused_job_reads_nothing(worker: Worker, monkeypatch: pytest.MonkeyP
     """Only what may run is read ahead."""
     begun: list[Graph] = []
 
-    def note(workflow: Graph) -> Ahead:
+    def note(workflow: Graph, *_: object) -> Ahead:
         begun.append(workflow)
         return Ahead()
 
@@ -232,7 +232,7 @@ def test_inputs_that_fail_stop_it(worker: Worker, monkeypatch: pytest.MonkeyPatc
         def stop(self, *, were_loaded: bool = False) -> None:
             stops.append(self)
 
-    monkeypatch.setattr(worker.models_ahead, "begin", lambda _: Noted())
+    monkeypatch.setattr(worker.models_ahead, "begin", lambda *_: Noted())
     with pytest.raises(WorkerError):
         worker.run(solid(), images={"a.png": b"no picture"})
     assert len(stops) == 1
@@ -248,7 +248,7 @@ def test_a_cancelled_job_stops_it(worker: Worker, monkeypatch: pytest.MonkeyPatc
         def stop(self, *, were_loaded: bool = False) -> None:
             stops.append(were_loaded)
 
-    monkeypatch.setattr(worker.models_ahead, "begin", lambda _: Noted())
+    monkeypatch.setattr(worker.models_ahead, "begin", lambda *_: Noted())
 
     async def cancelled() -> None:
         task = asyncio.ensure_future(worker.arun(through("TestSleeps", steps=1000)))
