@@ -94,6 +94,7 @@ def device_memory(cuda: Cuda, free: list[int], kind: str = "cuda") -> tuple[Devi
     calls: list[str] = []
     management = types.SimpleNamespace(
         get_torch_device=lambda: types.SimpleNamespace(type=kind),
+        get_torch_device_name=lambda _: "a device",
         get_free_memory=lambda _: free.pop(0) if len(free) > 1 else free[0],
         get_total_memory=lambda _: 24_000_000_000,
         unload_all_models=lambda: calls.append("unload"),

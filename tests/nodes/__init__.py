@@ -21,7 +21,7 @@ from PIL import Image
 
 import nodes
 
-from . import faults, packs, page, progress, readers, stock
+from . import device, faults, packs, page, progress, readers, stock
 
 
 class Raises:
@@ -483,6 +483,7 @@ NODE_CLASS_MAPPINGS = {
         MakesVoxels,
         IgnoresInterrupts,
         *faults.CLASSES,
+        *device.CLASSES,
         page.WaitsForPage,
         page.AwaitsPage,
         *packs.CLASSES,
