@@ -157,16 +157,6 @@ def test_other_failures_ask_nothing_of_the_device() -> None:
     assert on_cpu.fault(NodeFailure("1", "Node", "RuntimeError", "CUDA error: device lost")) is None
 
 
-@pytest.mark.gpu
-def test_a_device_side_assert_ends_the_worker(start: Start) -> None:
-    """For real: an index out of range in an embedding on the device."""
-    with start(COMFY_ARGS="") as process:
-        process.api.give("assert", {"workflow": graphs.through("TestMisbehaves", deed="breaks_device")})
-        body = process.api.result("assert")
-        assert body["output"]["error_type"] == "device"
-        assert process.end() == 1
-
-
 def test_a_process_that_has_grown_makes_room_and_then_leaves(start: Start) -> None:
     with start(MAX_RSS_MB="100") as process:
         process.api.give("first", {"workflow": graphs.solid()})

@@ -21,7 +21,7 @@ from PIL import Image
 
 import nodes
 
-from . import device, faults, packs, page, progress, readers, stock
+from . import device, faults, kernels, packs, page, progress, readers, stock
 
 
 class Raises:
@@ -484,6 +484,7 @@ NODE_CLASS_MAPPINGS = {
         IgnoresInterrupts,
         *faults.CLASSES,
         *device.CLASSES,
+        *kernels.CLASSES,
         page.WaitsForPage,
         page.AwaitsPage,
         *packs.CLASSES,

@@ -5,6 +5,7 @@ It is there where ``TEST_CUDA`` is set. ComfyUI still computes on the CPU; only 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import functools
@@ -39,11 +40,39 @@ _FURTHER: dict[str, dict[str, Any]] = {
 _error: Any = getattr(torch, "AcceleratorError", RuntimeError)
 
 
-class Device:
-    """The stand-in's state. ``how``: what each call does; None: the device works."""
+def _raises() -> None:
+    raise _error(_ASSERT)
 
-    how: str | None = None
-    calls: list[str] = []  # noqa: RUF012 - what was called since the device broke.
+
+def _blocks(library: Any = None) -> None:
+    while True:
+        (library or ctypes.CDLL(None)).sleep(1000)
+
+
+def _keeps_lock() -> None:
+    _blocks(ctypes.PyDLL(None))
+
+
+# What each call does, by its name; "": all others. torch aborts where CUDA refuses to free a tensor.
+_WAYS: dict[str, dict[str, Callable[[], None]]] = {
+    "raises": {"": _raises},
+    "blocks": {"": _blocks},
+    "keeps the lock": {"": _keeps_lock},
+    "blocks while freed": {"": _raises, "free": _blocks},
+    "aborts": {"": _raises, "free": os.abort},
+    "dies": {"": os.abort},
+    "blocks in a pack": {"": _raises, "pack": _blocks},
+    "keeps the lock in a pack": {"": _raises, "pack": _keeps_lock},
+    "aborts in a pack": {"": _raises, "pack": os.abort},
+    "blocks at the end": {"": _raises, "exit": _blocks},
+    "keeps the lock at the end": {"": _raises, "exit": _keeps_lock},
+}
+
+
+class Device:
+    """The stand-in's state. ``way``: what each call does; None: the device works."""
+
+    way: dict[str, Callable[[], None]] | None = None
 
     @classmethod
     def breaks(cls, how: str) -> None:
@@ -51,23 +80,14 @@ class Device:
         with contextlib.suppress(ImportError):  # ComfyUI 0.3.75 has no such memory manager.
             memory: Any = importlib.import_module("comfy.memory_management")
             memory.aimdo_enabled = True  # As on a GPU.
-        cls.how = how
+        cls.way = _WAYS[how]
 
     @classmethod
     def call(cls, name: str, answer: Any = None) -> Any:
         """What the driver does when it is called."""
-        if cls.how is None or (cls.how == "blocks while freed" and name != "free"):
-            return answer
-        cls.calls.append(name)
-        if cls.how == "raises":
-            raise _error(_ASSERT)
-        if cls.how == "aborts" and name == "free":
-            os.abort()  # An error in a destructor of C++: torch frees a tensor, and CUDA refuses.
-        if cls.how == "aborts":
-            raise _error(_ASSERT)
-        library = ctypes.PyDLL(None) if cls.how == "keeps the lock" else ctypes.CDLL(None)
-        while True:
-            library.sleep(1000)
+        if cls.way is not None:
+            cls.way.get(name, cls.way[""])()
+        return answer
 
 
 class Resident:
@@ -112,6 +132,18 @@ def _on_cpu(function: Any) -> Callable[..., Any]:
     return make
 
 
+def _with_pack(function: Any) -> Callable[..., Any]:
+    """``function`` that a node pack has surrounded with a look at the device."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        with contextlib.suppress(RuntimeError):
+            Device.call("pack")
+        return function(*arguments, **named)
+
+    return call
+
+
 def stand_in() -> None:
     """Put the device in the place of the CPU."""
     for name, answer in _ANSWERS.items():
@@ -126,6 +158,9 @@ def stand_in() -> None:
             continue
         for name, answer in functions.items():
             setattr(found, name, _as_device(name, answer))
+    queue: Any = importlib.import_module("execution").PromptQueue
+    queue.task_done = _with_pack(queue.task_done)
+    atexit.register(Device.call, "exit")
     torch.zeros, torch.tensor = _on_cpu(torch.zeros), _on_cpu(torch.tensor)
     comfy.model_management.get_torch_device = lambda: torch.device("cuda", 0)
 
@@ -144,29 +179,25 @@ class OnDevice(OnImage):
 
 
 class BreaksDevice(OnImage):
-    """Breaks the device in the way ``how``, and tells of it at once, or (``later``) leaves that to the next call."""
+    """Breaks the device in the way ``how``. ``when``: ``now``, ``unheard`` (the next call tells of it), ``later``."""
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
-        return {
-            "required": {"image": ("IMAGE",), "resident": ("RESIDENT",), "how": ("STRING", {})},
-            "optional": {"later": ("BOOLEAN", {}), "after_s": ("FLOAT", {})},
-        }
+        texts: dict[str, Any] = {"how": ("STRING", {}), "when": ("STRING", {})}
+        return {"required": {"image": ("IMAGE",), "resident": ("RESIDENT",), **texts}}
 
-    def run(self, image: Any, resident: Any, how: str, later: bool = False, after_s: float = 0.0) -> tuple[Any]:
+    def run(self, image: Any, resident: Any, how: str, when: str) -> tuple[Any]:
         Resident()
-        local = Plain()
-        if after_s:
-            threading.Timer(after_s, Device.breaks, (how,)).start()
-            return (image,)
-        Device.breaks(how)
+        local = Plain(), resident
+        if when == "later":
+            threading.Timer(1, Device.breaks, (how,)).start()
+        else:
+            Device.breaks(how)
         if how == "dies":
-            os.abort()  # While Python unwinds the node, before anybody can hear of it.
-        if not later:
-            Device.how = how
+            Device.call("kernel")  # While Python unwinds the node, before anybody can hear of it.
+        if when == "now":
             raise _error(_ASSERT)
-        del local
-        return (image,)
+        return (image,) if local else ()
 
 
 if os.environ.get("TEST_CUDA"):

@@ -120,8 +120,8 @@ class LastWord:
             return DeviceFailed(job.fault)
         if self._crashed is not None:
             return DeviceFailed(
-                f"Node {job.node or '?'} crashed the worker ({self._crashed.name}), as a fatal error of the GPU does, such "
-                "as an index out of range. Another worker takes its place. The same job may crash it again"
+                f"Node {job.node or '?'} crashed the worker ({self._crashed.name}), as a fatal error of the GPU does, "
+                "such as an index out of range. Another worker takes its place. The same job may crash it again"
             )
         return JobFroze(job.node if job.runs else None)
 
