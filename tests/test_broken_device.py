@@ -104,6 +104,14 @@ def test_a_process_that_is_killed_while_the_gpu_computes(start: Start) -> None:
         assert process.api.lost() == {"killed"}
 
 
+def test_a_crash_without_a_gpu_is_left_to_the_platform(start: Start) -> None:
+    with start() as process:
+        process.api.give("crashes", {"workflow": breaking("dies")})
+        assert process.end(30) == -signal.SIGABRT
+        assert process.api.lost() == {"crashes"}
+        assert "The worker has crashed (SIGABRT). Its threads:" in process.log()
+
+
 def test_an_answer_that_is_under_way_is_not_lost(start: Start) -> None:
     with start(TEST_CUDA="1", WORKER_CONCURRENCY="2") as process:
         process.api.answers = [503, 503, 503]  # So the first answer waits while the device breaks.

@@ -47,11 +47,11 @@ def serve_runpod(settings: Settings) -> None:
     board = Board(settings.worker_concurrency)
     crash = CrashReport()
     start_heartbeat(LastWord(board, settings, worker.state, crash).watch if settings.freeze_timeout_s else None)
-    if settings.freeze_timeout_s:
-        crash.begin()
     expect_warm_up(worker)
     with _metrics(settings) as show, worker:
         make_ready(worker)
+        if settings.freeze_timeout_s:
+            crash.begin()  # Not before ComfyUI's start, which sends the stacks to stderr.
         board.has_device = worker.runtime is not None and worker.runtime.memory.is_cuda
         asyncio.run(run_fitness_checks())
         loop = Loop(worker, board)

@@ -37,6 +37,7 @@ class CrashReport:
         A handler in C must do it. The thread that has crashed calls ``sleep`` with the signal's number, and the others
         go on meanwhile. Then the signal does what it always does, since a handler of ``sysv_signal`` is called once.
         """
+        faulthandler.disable()  # ComfyUI has enabled it. Otherwise its handlers would not be set anew, after these.
         libc = ctypes.CDLL(None)
         libc.sysv_signal.argtypes, libc.sysv_signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
         for number in _FATAL:
