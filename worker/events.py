@@ -132,6 +132,16 @@ class PromptEnded:
 
 
 @dataclass(frozen=True)
+class DeviceDoubted:
+    """A failure speaks of the CUDA device, so that the job must end soon.
+
+    ``error``: the job's error if the device is broken. If it is empty, the device works after all.
+    """
+
+    error: str
+
+
+@dataclass(frozen=True)
 class Message:
     """Any other message that ComfyUI or a custom node sends to its clients."""
 
@@ -161,6 +171,7 @@ Event = (
     | Preview
     | NodeOutput
     | PromptEnded
+    | DeviceDoubted
     | Message
 )
 Listener = Callable[[Event], None]

@@ -21,7 +21,7 @@ from PIL import Image
 
 import nodes
 
-from . import faults, models, packs, page, progress, readers, stock
+from . import device, faults, kernels, models, packs, page, progress, readers, stock
 
 
 class Raises:
@@ -483,6 +483,8 @@ NODE_CLASS_MAPPINGS = {
         MakesVoxels,
         IgnoresInterrupts,
         *faults.CLASSES,
+        *device.CLASSES,
+        *kernels.CLASSES,
         page.WaitsForPage,
         page.AwaitsPage,
         *packs.CLASSES,

@@ -197,12 +197,6 @@ class Misbehaves(OnImage):
         while True:
             time.sleep(1)
 
-    def breaks_device(self, _: int) -> None:
-        """A device-side assert; needs a CUDA device."""
-        table = torch.nn.Embedding(4, 4).cuda()
-        table(torch.full((4,), 99, device="cuda"))
-        torch.cuda.synchronize()
-
     def loops_deaf(self, _: int) -> None:
         """Runs in Python, and heeds no interrupt."""
         while True:

@@ -7,7 +7,12 @@ import contextlib
 import multiprocessing
 import os
 import sys
+import threading
 from typing import NoReturn
+
+from worker.cli.exit_code import ExitCode
+
+_EXIT_FUNCTIONS_S = 5.0
 
 
 def end_process(code: int) -> NoReturn:
@@ -17,8 +22,18 @@ def end_process(code: int) -> NoReturn:
     """
     for child in multiprocessing.active_children():
         child.kill()  # Python would send SIGTERM, and wait.
-    atexit._run_exitfuncs()
+    if code == ExitCode.FAILED:
+        _run_exit_functions_for_a_while()
+    else:
+        atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # Whoever read it has gone, or it is closed.
             stream.flush()
     os._exit(code)
+
+
+def _run_exit_functions_for_a_while() -> None:
+    """Run them on another thread. That of a node pack may wait for a device that is broken, and does not answer."""
+    thread = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
+    thread.start()
+    thread.join(_EXIT_FUNCTIONS_S)

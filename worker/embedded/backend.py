@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,9 +11,11 @@ from typing import Any
 
 from worker.convert.node.definitions import Definitions
 from worker.embedded.files.job_files import JobFiles
+from worker.embedded.memory.broken_device import failure_of
 from worker.embedded.memory.device import ran_out
+from worker.embedded.memory.device_trouble import DeviceTrouble, device_failed
 from worker.embedded.memory.rest import Rest
-from worker.embedded.messages import translate_inner
+from worker.embedded.messages import Messages
 from worker.embedded.previews import previews
 from worker.embedded.prompts import Rejection
 from worker.embedded.runtime import Runtime
@@ -28,11 +29,11 @@ from worker.engine.results import dropped_lines, dropped_outputs, make_result, r
 from worker.engine.time_limits import Patience, Signs
 from worker.engine.turn import Turn
 from worker.engine.turns import Turns
-from worker.errors import DeviceFailed, JobInterrupted, JobWaitsForPage, OutOfMemory, WorkerError, WorkflowRejected
+from worker.errors import JobInterrupted, JobWaitsForPage, OutOfMemory, WorkerError, WorkflowRejected
 from worker.events import PromptEnded
 from worker.protocol.messages import tell
 from worker.protocol.missing_classes import why_not_there
-from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome, blocked
+from worker.protocol.prompt_outcome import NodeFailure, PromptOutcome
 from worker.protocol.rejection import explain_rejection
 from worker.protocol.spelling import respell
 from worker.receipt.current import current, enter
@@ -78,17 +79,20 @@ class EmbeddedBackend:
         self._patience = patience or Patience()
         life, limits, self._job_memory = life or Life(), limits or MemoryLimits(), runtime.job_memory
         self._job_memory.limits = limits
+        rest = Rest(runtime.main, runtime.memory, self._job_memory.process, life, limits)
         self._turns = Turns(
             "comfy-executor",
             self._run,
             runtime.prompts.interrupt,
-            Rest(runtime.main, runtime.memory, self._job_memory.process, life, limits),
+            lambda: self._trouble.rest(rest),
             patience=self._patience,
             signs=Signs(self._activity.moves, self._waits, self._job_memory if limits.job or limits.process else None),
             salvage=self._salvage,
             life=life,
             freeze=freeze,
         )
+        self._trouble = DeviceTrouble(runtime.memory, self._turns)
+        runtime.prompts.on_broken = lambda error: runtime.memory.fault(failure_of(error))
 
     def start(self) -> None:
         """Start the thread."""
@@ -109,6 +113,7 @@ class EmbeddedBackend:
     def _run(self, turn: Turn) -> RunResult:
         if self._patience.stall_s or self._patience.page_wait_s:
             self._activity.begin()
+        self._trouble.begin(turn.run)
         with self._in_comfyui(turn.run) as files:
             result, failure = self._attempt(turn, files)
             if ran_out(failure) and not turn.interrupted and self._job_memory.refusal is None:
@@ -125,7 +130,6 @@ class EmbeddedBackend:
     def _in_comfyui(self, run: GraphRun) -> Iterator[JobFiles]:
         """Move the job's files into ComfyUI's folders. At the end, move all files there to the job's own folder."""
         folders, prompts = self._runtime.folders, self._runtime.prompts
-        self._runtime.memory.begin()
         self._job_memory.begin()
         prompts.begin_job(tells_loading=run.tells_loading)
         try:
@@ -164,7 +168,7 @@ class EmbeddedBackend:
     def _run_queue(self, turn: Turn, files: JobFiles) -> list[PromptOutcome]:
         """Run the job's prompt, and the prompts that its nodes put into the server's queue meanwhile."""
         outcomes: list[PromptOutcome] = []
-        messages = _Messages(self._runtime, turn, self._activity.event)
+        messages = Messages(self._runtime, turn, self._activity.event)
         while not turn.interrupted and (outcome := self._runtime.prompts.run_next(files, messages)) is not None:
             is_last = not self._runtime.prompts.has_more()
             tell(turn.run.on_event, PromptEnded(outcome.prompt_id, outcome.status, is_last))
@@ -181,13 +185,11 @@ class EmbeddedBackend:
     def _judged(self, result: RunResult, failure: NodeFailure | None) -> RunResult:
         """Add an error to ``result`` if the device or its memory failed. Then the worker may become defunct."""
         memory = self._runtime.memory
-        fault = memory.fault(failure)
-        if self._job_memory.refusal is not None:
-            error: WorkerError = self._job_memory.refusal
+        if (fault := self._trouble.fault(failure)) is not None:
+            error: WorkerError = device_failed(result.run, fault)
+        elif self._job_memory.refusal is not None:
+            error = self._job_memory.refusal
             self._job_memory.drop_results()
-        elif fault is not None:
-            self._turns.retire(f"the CUDA device does not work any more ({fault})")
-            error = DeviceFailed(f"The GPU failed while the job ran ({result.run.public(fault)})")
         elif failure is not None and ran_out(failure):
             figures = memory.figures()
             error = OutOfMemory(
@@ -220,31 +222,3 @@ class EmbeddedBackend:
         error, node_errors = rejection.error, rejection.node_errors
         text = explain_rejection(error, node_errors, run.workflow, run.staged, self._runtime, run.origins)
         return run.public(text, max_length=20_000)
-
-
-class _Messages:
-    """Listens to ComfyUI while a run has its turn: passes events on, and repeats an interrupt that came too early.
-
-    Args:
-        runtime: the running ComfyUI.
-        turn: the run.
-        on_message: called for each message of the thread that runs the graph.
-    """
-
-    def __init__(self, runtime: Runtime, turn: Turn, on_message: Callable[[], None]) -> None:
-        self._runtime = runtime
-        self._turn = turn
-        self._on_message = on_message
-        self._thread = threading.get_ident()
-        self.blocked: list[PromptOutcome] = []
-
-    def __call__(self, name: Any, data: Any) -> None:
-        if name == "execution_start" and self._turn.interrupted:
-            # The executor has just cleared the flag that an earlier interrupt had set.
-            self._runtime.prompts.interrupt()
-        if (outcome := blocked(name, data)) is not None:
-            self.blocked.append(outcome)
-        if threading.get_ident() == self._thread:  # A pack's monitor tells nothing of the node that runs.
-            self._on_message()
-        if self._turn.run.on_event is not None:
-            tell(self._turn.run.on_event, translate_inner(name, data, self._turn.run.workflow))

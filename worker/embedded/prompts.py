@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -48,6 +48,9 @@ class PromptRunner:
         server: the ``PromptServer`` of ``make_server``. Its loop must be running.
         executor: ComfyUI's ``PromptExecutor``.
         routes: the routes of ``server``.
+
+    Attributes:
+        on_broken: called with what has ended the executor outside of a node, before its caches are replaced.
     """
 
     def __init__(self, main: Any, server: Any, executor: Any, routes: PackRoutes) -> None:
@@ -59,6 +62,7 @@ class PromptRunner:
         self._client: Client
         self._interrupt_error = main.comfy.model_management.InterruptProcessingException
         self._forced = ForcedInterrupt(self._interrupt_error)
+        self.on_broken: Callable[[BaseException], object] = lambda _: None
 
     def queue_prompt(self, graph: dict[str, Any], extra_data: Mapping[str, Any]) -> Accepted | Rejection:
         """Queue ``graph`` with the server's own ``/prompt`` route, which may change the graph.
@@ -142,6 +146,7 @@ class PromptRunner:
             return PromptOutcome(prompt_id, "interrupted")
         except BaseException as error:  # noqa: BLE001 - a node must not end this thread either.
             # ComfyUI does not catch a SystemExit or KeyboardInterrupt from a node. Then its caches are half written.
+            self.on_broken(error)
             _log.exception("The executor broke in node %s", self._server.last_node_id)
             executor.reset()
             return PromptOutcome(prompt_id, "error", failure=self._escaped(graph, error))

@@ -186,7 +186,7 @@ class Runtime:
     def gpu_is_busy(self) -> bool:
         """Whether the CUDA device computes; False if that is not known."""
         torch, device = importlib.import_module("torch"), self.main.comfy.model_management.get_torch_device()
-        if device.type != "cuda":
+        if device.type != "cuda" or self.memory.broken is not None:
             return False
         try:
             return int(torch.cuda.utilization(device)) > 0
@@ -205,9 +205,8 @@ class Runtime:
 
     def versions(self) -> dict[str, str]:
         """Versions of ``comfyui`` and ``torch``, and the name of the ``device``."""
-        management = self.main.comfy.model_management
-        name = management.get_torch_device_name(management.get_torch_device())
-        return {"comfyui": self.source.version, "torch": importlib.import_module("torch").__version__, "device": name}
+        torch = importlib.import_module("torch")
+        return {"comfyui": self.source.version, "torch": torch.__version__, "device": self.memory.name}
 
     def device(self) -> dict[str, Any]:
         """``name`` and ``type``; ``free``, ``total``, ``ram_free``, ``ram_total`` in bytes; ``torch``: its version."""

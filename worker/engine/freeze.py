@@ -35,7 +35,7 @@ class FreezeWatch:
     """
 
     def __init__(self, timeout_s: float = 0.0) -> None:
-        self.timeout_s = timeout_s
+        self.timeout_s = self._usual_timeout_s = timeout_s
         self.on_tick: Callable[[float], object] = lambda _: None
         self._lock = threading.Lock()  # So that of two calls, the later one sets the timer.
         self._descriptor = -1  # Not before ``run``.
@@ -91,6 +91,10 @@ class FreezeWatch:
         self._job_ends_by = at
         if at is not None and self._ends_at and at + OVERDUE_S < self._ends_at:
             self.tick()
+
+    def end_soon(self, *, soon: bool) -> None:
+        """Note whether the process is about to end. Then it may not stand still for long, also after ``run``."""
+        self.timeout_s = min(self._usual_timeout_s, OVERDUE_S) if soon else self._usual_timeout_s
 
     def _set_timer(self, now: float) -> None:
         self._ends_at = now + self.timeout_s

@@ -91,8 +91,13 @@ class Watchdog:
             self._rouse()
         self._freeze.job_ends_by(self._latest_end())
 
-    def interrupted(self) -> None:
-        """Note that the run was told to stop. If it does not stop, it is interrupted again, and then abandoned."""
+    def hastened(self) -> None:
+        """Note that the time at which the run must have ended has changed, since it was told to stop, or is in doubt.
+
+        A run that does not stop is interrupted again, and then abandoned.
+        """
+        if self._turn is not None:
+            self._freeze.end_soon(soon=self._turn.doubt is not None)
         self._freeze.job_ends_by(self._latest_end())
         self._rouse()
 
@@ -111,6 +116,8 @@ class Watchdog:
         turn, grace_s = self._turn, self._patience.grace_s
         if turn is None:
             return None
+        if turn.gives_up_at is not None:
+            return turn.gives_up_at
         if turn.interrupted_at is not None:
             return turn.interrupted_at + grace_s
         limit = turn.run.time_limit
@@ -137,6 +144,10 @@ class Watchdog:
 
     def _look(self, turn: Turn, now: float) -> None:
         grace_s = self._patience.grace_s
+        if turn.gives_up_at is not None:  # Nothing else is looked at, since that might ask the device.
+            if now >= turn.gives_up_at:
+                self._abandon(turn)
+            return
         if turn.interrupted_at is not None:
             if now - turn.interrupted_at > grace_s or (self._memory is not None and self._memory.is_nearly_out()):
                 self._abandon(turn)

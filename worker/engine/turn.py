@@ -20,6 +20,8 @@ class Turn:
         started: when the turn began, by ``time.monotonic``; 0 before.
         interrupted_at: when the run was told to stop, by ``time.monotonic``; None if it was not.
         ending: the error of the time limit that stopped the run; None if no limit did.
+        gives_up_at: when the run is answered with ``doubt`` if it has not ended, by ``time.monotonic``; None: not so.
+        doubt: the error of a run after which the device may be broken; None if nothing has said so.
     """
 
     def __init__(self, run: GraphRun) -> None:
@@ -29,6 +31,8 @@ class Turn:
         self.started = 0.0
         self.interrupted_at: float | None = None
         self.ending: WorkerError | None = None
+        self.gives_up_at: float | None = None
+        self.doubt: WorkerError | None = None
 
     @property
     def interrupted(self) -> bool:

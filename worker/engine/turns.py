@@ -20,6 +20,7 @@ from worker.receipt.current import enter
 
 _log = logging.getLogger("worker")
 _MOST_TURNS_WITHOUT_REST = 20
+_DOUBT_S = 5.0  # How long a run may go on when the device may be broken. What works then takes milliseconds.
 
 
 class Turns:
@@ -110,7 +111,16 @@ class Turns:
             if self.current.interrupted_at is None:
                 self.current.interrupted_at = now
             self._interrupt(now - self.current.interrupted_at)
-            self._watchdog.interrupted()
+            self._watchdog.hastened()
+
+    def doubt(self, error: WorkerError | None) -> None:
+        """Answer the current run with ``error`` if it has not ended soon; None: let it go on as before."""
+        with self._lock:
+            turn = self.current
+            if turn is not None:
+                turn.gives_up_at = None if error is None else turn.gives_up_at or time.monotonic() + _DOUBT_S
+                turn.doubt = error
+                self._watchdog.hastened()
 
     def _interrupt_again(self, turn: Turn) -> None:
         with self._lock:
@@ -135,7 +145,11 @@ class Turns:
             if self.current is not turn or turn.future.done():
                 return
         waited_s = time.monotonic() - (turn.interrupted_at or turn.started)
-        self.retire(f"{self._stuck} ({waited_s:.0f} s after its interrupt)")
+        if turn.doubt is not None:
+            turn.ending = turn.doubt
+            self.retire(f"the CUDA device is broken, and a call to it does not return: {turn.doubt}")
+        else:
+            self.retire(f"{self._stuck} ({waited_s:.0f} s after its interrupt)")
         try:
             result = turn.context.copy().run(self._salvage, turn)
         except Exception:  # noqa: BLE001 - a caller waits for an answer.

@@ -28,7 +28,7 @@ ERROR_TYPES: dict[ErrorType, str] = {
     "the node",
     "out_of_memory": "memory ran out, and once more after all else was removed from it; `error` has node and figures",
     "job_too_large": "the job needs more memory than `MAX_JOB_MB`; `error` names the node or the files",
-    "device": "the GPU failed; the worker ends, and another takes its place",
+    "device": "the GPU failed, or a node crashed the worker on a GPU; the worker ends, and another takes its place",
     "defunct": "the job was not begun: the worker ends (on RunPod another worker gets it, and nobody sees this)",
     "backend": "what runs the graph broke, or its server is gone",
     "internal": "an error of the worker itself",

@@ -16,11 +16,11 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from worker.events import Event, Listener, NodeOutput, NodeStarted, PromptEnded, PromptStarted
+from worker.events import DeviceDoubted, Event, Listener, NodeOutput, NodeStarted, PromptEnded, PromptStarted
 from worker.redact import encodable
 from worker.runpod.job_slot import SLOT_SIZE, JobSlot, SeenJob
 
-_TICKS, _ENDS_AT = range(2)  # Words of eight bytes in the first slot, which belongs to no job.
+_TICKS, _ENDS_AT, _HAS_DEVICE = range(3)  # Words of eight bytes in the first slot, which belongs to no job.
 _MAX_NODE = 200
 _CLAIM_PAUSE_S = 0.01
 
@@ -56,6 +56,15 @@ class Board:
     def ends_at(self) -> float:
         """When the worker will be ended, by ``time.monotonic``; 0.0 if at no time."""
         return self._words[_ENDS_AT] / 1e9
+
+    @property
+    def has_device(self) -> bool:
+        """Whether the worker computes on a CUDA device."""
+        return self._words[_HAS_DEVICE] == 1
+
+    @has_device.setter
+    def has_device(self, has: bool) -> None:
+        self._words[_HAS_DEVICE] = has
 
     @contextlib.contextmanager
     def job(self, job_id: str) -> Iterator[BoardJob]:
@@ -147,6 +156,8 @@ class BoardJob:
                     for entry in values if isinstance(values, list | tuple) else ():
                         if isinstance(entry, Mapping) and entry.get("type") == "output":
                             self._slot.add_file(node_id, str(key), _texts(entry))
+            case DeviceDoubted(error=error):
+                self._slot.set_fault(error)
             case PromptStarted() | PromptEnded():
                 self._slot.set_runs(runs=isinstance(event, PromptStarted))
             case _:

@@ -9,7 +9,7 @@ from typing import Any
 
 SLOT_SIZE = 64 * 1024
 _NUMBER, _ANSWERED, _RUNS, _FILES_LENGTH = range(4)  # Words of eight bytes.
-_ID, _NODE, _FILES = 32, 1024, 2048  # Where the texts begin.
+_ID, _NODE, _FAULT, _FILES = 32, 1024, 2048, 3072  # Where the texts begin.
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class SeenJob:
         job_id: RunPod's id of it.
         node: the node that runs or ran last, such as ``3 (KSampler)``; empty before the first one.
         runs: whether its graph runs.
+        fault: the job's error if the device is broken, which a failure has spoken of; empty if none has.
         files: ``(node id, key, entry)`` for each file that a node has named in its ui dict.
     """
 
@@ -28,6 +29,7 @@ class SeenJob:
     job_id: str
     node: str
     runs: bool
+    fault: str
     files: tuple[tuple[str, str, Mapping[str, Any]], ...]
 
 
@@ -60,6 +62,7 @@ class JobSlot:
         self._words[_RUNS] = self._words[_FILES_LENGTH] = 0
         self._write(_ID, encoded)
         self._write(_NODE, b"")
+        self._write(_FAULT, b"")
         self._words[_NUMBER] = number  # The last, since from now on the job is seen.
 
     def close(self) -> None:
@@ -76,7 +79,11 @@ class JobSlot:
 
     def set_node(self, node: str) -> None:
         """Note which node runs."""
-        self._write(_NODE, node.encode("utf-8", "replace")[: _FILES - _NODE - 2])
+        self._write(_NODE, node.encode("utf-8", "replace")[: _FAULT - _NODE - 2])
+
+    def set_fault(self, error: str) -> None:
+        """Note what becomes of the job if the device is broken; an empty text if it is not."""
+        self._write(_FAULT, error.encode("utf-8", "replace")[: _FILES - _FAULT - 2])
 
     def add_file(self, node_id: str, key: str, entry: Mapping[str, Any]) -> None:
         """Note a file that a node has named. Files for which there is no room are left out."""
@@ -90,11 +97,12 @@ class JobSlot:
         """The job that is here; None if there is none, or if it has just changed."""
         number = self.number
         job_id, node = self._read(_ID).decode("utf-8", "surrogatepass"), self._read(_NODE).decode("utf-8", "replace")
+        fault = self._read(_FAULT).decode("utf-8", "replace")
         lines = bytes(self._bytes[_FILES : _FILES + self._words[_FILES_LENGTH]]).splitlines()
         runs = self._words[_RUNS] == 1
         if number == 0 or self.number != number:
             return None
-        return SeenJob(number, job_id, node, runs, tuple(tuple(json.loads(line)) for line in lines))
+        return SeenJob(number, job_id, node, runs, fault, tuple(tuple(json.loads(line)) for line in lines))
 
     def _write(self, start: int, text: bytes) -> None:
         content = len(text).to_bytes(2, "little") + text

@@ -12,9 +12,10 @@ from worker.logs import job_lines
 from worker.readiness import expect_warm_up, make_ready
 from worker.runpod.board import Board
 from worker.runpod.heartbeat import start_heartbeat
-from worker.runpod.last_word import LastWord
 from worker.runpod.loop import Loop
 from worker.runpod.sdk import RunPodLogger, lend_keys, run_fitness_checks
+from worker.runpod.standby.crash import CrashReport
+from worker.runpod.standby.last_word import LastWord
 from worker.settings import Settings
 from worker.worker import Worker
 
@@ -44,10 +45,14 @@ def serve_runpod(settings: Settings) -> None:
     lend_keys(settings)
     worker = Worker(settings)
     board = Board(settings.worker_concurrency)
-    start_heartbeat(LastWord(board, settings, worker.state).watch if settings.freeze_timeout_s else None)
+    crash = CrashReport()
+    start_heartbeat(LastWord(board, settings, worker.state, crash).watch if settings.freeze_timeout_s else None)
     expect_warm_up(worker)
     with _metrics(settings) as show, worker:
         make_ready(worker)
+        if settings.freeze_timeout_s:
+            crash.begin()  # Not before ComfyUI's start, which sends the stacks to stderr.
+        board.has_device = worker.runtime is not None and worker.runtime.memory.is_cuda
         asyncio.run(run_fitness_checks())
         loop = Loop(worker, board)
         show(loop, worker)

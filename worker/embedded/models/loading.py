@@ -61,7 +61,13 @@ def _device_bytes(management: Any, device: Any) -> _Measure:
         return lambda: None
     cuda = management.torch.cuda
     before = int(cuda.memory_allocated(device))
-    return lambda: max(0, int(cuda.memory_allocated(device)) - before)
+
+    def taken() -> int | None:
+        with contextlib.suppress(RuntimeError):  # The device has failed.
+            return max(0, int(cuda.memory_allocated(device)) - before)
+        return None
+
+    return taken
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from worker.embedded.files.model_folders import add_volume, survive_removed_fold
 from worker.embedded.guards.install import guard_execution
 from worker.embedded.guards.paths import guard_paths
 from worker.embedded.guards.readers import guard_readers
-from worker.embedded.memory.device import DeviceMemory
+from worker.embedded.memory.broken_device import watched_device
 from worker.embedded.memory.plain_nodes import make_job_memory
 from worker.embedded.models.loading import tell_of_loading
 from worker.embedded.models.times import measure_models
@@ -133,7 +133,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     executor = build_executor(main, server)
     routes = PackRoutes(server, lambda: folder_paths.get_folder_paths("custom_nodes"))
     files = _care_for_files(main, executor, state, routes)
-    memory = DeviceMemory(main.comfy.model_management, importlib.import_module("torch"), executor.reset)
+    memory = watched_device(main, executor)
     prompts = PromptRunner(main, server, executor, routes)
     jobs = make_job_memory(main, server, NodeCache(executor), state.root)
     return Runtime(launch, folders, tuple(packs), main, prompts, files, memory, jobs, admission, cached)

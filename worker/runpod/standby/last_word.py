@@ -1,4 +1,4 @@
-"""Answers jobs in the heartbeat process, in place of a worker that stands still and will be ended.
+"""Answers jobs in the heartbeat process, in place of a worker that stands still and will be ended, or has crashed.
 
 The worker's own process cannot answer then, since a node may hold Python's lock. Without an answer, the platform would
 give the job to the next worker, which would stand still as well.
@@ -22,13 +22,14 @@ from worker.answer.outputs import collect, path_inside
 from worker.answer.reply import MB, Reply, encode
 from worker.engine.graph_run import GraphRun, RunResult
 from worker.engine.workspace import StateFolder, Workspace
-from worker.errors import JobFroze
+from worker.errors import DeviceFailed, JobFroze, WorkerError
 from worker.logs import job_lines
 from worker.redact import encodable
 from worker.runpod.board import Board
 from worker.runpod.job_slot import SeenJob
 from worker.runpod.result_post import UNKNOWN_JOB, answer_limit_mb, is_transient, more_keys, post_headers, post_url
 from worker.runpod.sdk import get_auth_header
+from worker.runpod.standby.crash import CrashReport
 from worker.settings import Settings
 
 _LEAD_S = 10.0  # How long before the worker's end its jobs are answered.
@@ -47,10 +48,12 @@ class LastWord:
         board: what the worker tells about itself.
         settings: the worker's.
         state: the worker's folder, where it has the files that a job has saved.
+        crash: tells when the worker crashes.
     """
 
-    def __init__(self, board: Board, settings: Settings, state: StateFolder) -> None:
-        self._board, self._settings, self._state = board, settings, state
+    def __init__(self, board: Board, settings: Settings, state: StateFolder, crash: CrashReport) -> None:
+        self._board, self._settings, self._state, self._crash = board, settings, state, crash
+        self._crashed: signal.Signals | None = None
         self._lead_s = min(_LEAD_S, settings.freeze_timeout_s / 2)
         self._worker = os.getpid()
         self._headers = get_auth_header()
@@ -61,9 +64,11 @@ class LastWord:
         """Look until this process ends. It dies with the worker."""
         looked = time.monotonic()
         while True:
-            time.sleep(_LOOK_S)
+            crashed = self._crash.wait(_LOOK_S)
             now = time.monotonic()
             try:
+                if crashed is not None and self._crashed is None:
+                    self._hear_of_crash(crashed)
                 # A pause of the whole container is no time in which the worker stood still.
                 self._look(min(now - looked, 2 * _LOOK_S))
             except Exception:  # noqa: BLE001 - the thread must go on.
@@ -88,31 +93,55 @@ class LastWord:
         return self._board.ticks == self._ticks and self._still_s >= self._settings.freeze_timeout_s - self._lead_s
 
     def _answer_jobs(self) -> None:
-        """Answer the job whose graph runs. If none does, every job may be at fault."""
+        """Answer the job whose graph runs, or after which the device broke. If none does, every job may be at fault."""
         jobs = self._board.seen()
-        for job in [job for job in jobs if job.runs] or jobs:
+        for job in [job for job in jobs if job.runs or job.fault] or jobs:
             if job.number in self._answered:
                 continue
             with job_lines(job.job_id):
                 self._answer(job)
 
+    def _hear_of_crash(self, crashed: signal.Signals) -> None:
+        """Answer the job that has crashed the worker, if the device may be broken. Otherwise it is run once more.
+
+        Jobs that have nothing to do with it get no answer here, so that RunPod gives them to another worker.
+        """
+        self._crashed = crashed
+        if self._board.has_device:
+            for job in self._board.seen():
+                if (job.runs or job.fault) and job.number not in self._answered:
+                    with job_lines(job.job_id):
+                        self._answer(job)
+        _log.critical("The worker has crashed (%s). Its threads:\n%s", crashed.name, self._crash.stacks)
+
+    def _error(self, job: SeenJob) -> WorkerError:
+        """What the caller of ``job`` is told."""
+        if job.fault:
+            return DeviceFailed(job.fault)
+        if self._crashed is not None:
+            return DeviceFailed(
+                f"Node {job.node or '?'} crashed the worker ({self._crashed.name}), as a fatal error of the GPU does, "
+                "such as an index out of range. Another worker takes its place. The same job may crash it again"
+            )
+        return JobFroze(job.node if job.runs else None)
+
     def _answer(self, job: SeenJob) -> None:
         """Answer ``job``, unless the worker answers it or goes on."""
-        error = JobFroze(job.node if job.runs else None)
+        error = self._error(job)
         more = more_keys(self._settings)
         bodies = [self._with_files(job, error).body(**more), encode(error.answer()).body(**more)]
         if not self._board.claim(job.number):
             return
-        if not (self._is_due() and self._board.mark_answered(job)):
+        if not ((self._crashed or self._is_due()) and self._board.mark_answered(job)):
             self._board.give_back(job.number)
             return
         self._answered.add(job.number)
         outcome = _post(job.job_id, bodies, self._headers)
         # Logged after the post, since a log that nobody reads any more blocks.
-        _log.critical("The worker stands still and is ended if it does not go on. Its job was answered (%s): %s",
-                      outcome, error)  # fmt: skip
+        what = "has crashed" if self._crashed else "stands still and is ended if it does not go on"
+        _log.critical("The worker %s. Its job was answered (%s): %s", what, outcome, error)
 
-    def _with_files(self, job: SeenJob, error: JobFroze) -> Reply:
+    def _with_files(self, job: SeenJob, error: WorkerError) -> Reply:
         """The answer with what the job has saved, as far as it can be read and there is room."""
         limit_mb = answer_limit_mb(self._settings, job.job_id)
         try:
