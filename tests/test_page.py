@@ -102,7 +102,10 @@ def test_a_whole_run(bench: Open, project: Path) -> None:
     assert "Sampler" in article.locator(".bars").nth(1).text_content()
     (sent,) = page.bodies
     assert sent["input"]["set"] == {
-        **{"Size.width": 128, "Size.height": 128, "Prompt.text": "a lake at noon", "Sampler.steps": 12}
+        "Size.width": 128,
+        "Size.height": 128,
+        "Prompt.text": "a lake at noon",
+        "Sampler.steps": 12,
     }
 
 
