@@ -224,9 +224,13 @@ class DeviceFailed(WorkerError):
 
 
 class BackendFailed(WorkerError):
-    """The backend, which runs the graph, failed outside of any node."""
+    """The backend, which runs the graph, failed outside of any node.
+
+    ``device_is_broken``: whether it did since the device is broken, so that a call to it may never return.
+    """
 
     error_type: ClassVar[ErrorType] = "backend"
+    device_is_broken = False
 
 
 class WorkerDefunct(BackendFailed):

@@ -10,19 +10,17 @@ import sys
 import threading
 from typing import NoReturn
 
-from worker.cli.exit_code import ExitCode
-
 _EXIT_FUNCTIONS_S = 5.0
 
 
-def end_process(code: int) -> NoReturn:
-    """End the process now.
+def end_process(code: int, *, may_hang: bool = False) -> NoReturn:
+    """End the process now. ``may_hang``: whether a function that a node pack has registered may never return.
 
     Threads that node packs have left running would keep it alive, and Python would take torch apart for seconds.
     """
     for child in multiprocessing.active_children():
         child.kill()  # Python would send SIGTERM, and wait.
-    if code == ExitCode.FAILED:
+    if may_hang:
         _run_exit_functions_for_a_while()
     else:
         atexit._run_exitfuncs()

@@ -57,7 +57,7 @@ def serve(options: argparse.Namespace) -> int:
         return end_process(ExitCode.CANNOT_START)
     except BackendFailed as error:
         _log.error("%s", error)
-        return end_process(ExitCode.FAILED)
+        return end_process(ExitCode.FAILED, may_hang=error.device_is_broken)
     return end_process(ExitCode.WORKED)
 
 

@@ -141,6 +141,7 @@ class EmbeddedBackend:
             enter("collection")
             if (receipt := current()) is not None:
                 receipt.counts.vram_peak = self._runtime.memory.peak()
+            self._trouble.end()
             self._job_memory.end()
             prompts.end_job()
             folders.take_out(run.workspace)

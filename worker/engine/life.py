@@ -6,6 +6,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from worker.errors import BackendFailed
+
 _log = logging.getLogger("worker")
 
 
@@ -14,12 +16,16 @@ class Life:
 
     A worker takes jobs until it begins to drain or becomes defunct. A worker that drains finishes the jobs that it has
     taken. A defunct worker cannot run another job: it does not begin those that wait, and ends with an error.
+
+    Attributes:
+        device_is_broken: whether it is defunct since a call to the device may never return.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._is_draining = False
         self._failure: str | None = None
+        self.device_is_broken = False
         self._listeners: list[Callable[[], object]] = []
 
     @property
@@ -41,14 +47,25 @@ class Life:
         _log.info("The worker takes no more jobs: %s", reason)
         self._tell()
 
-    def fail(self, reason: str) -> None:
-        """Become defunct. Only the first reason counts."""
+    def fail(self, reason: str, *, of_device: bool = False) -> None:
+        """Become defunct. Only the first reason counts. ``of_device``: whether the device is broken."""
         with self._lock:
             if self._failure is not None:
                 return
-            self._failure = reason
+            self._failure, self.device_is_broken = reason, of_device
         _log.critical("The worker is defunct: %s", reason)
         self._tell()
+
+    def check(self) -> None:
+        """Look whether the worker is defunct.
+
+        Raises:
+            BackendFailed: it is.
+        """
+        if self._failure is not None:
+            error = BackendFailed(f"The worker ends, since it is defunct: {self._failure}")
+            error.device_is_broken = self.device_is_broken
+            raise error
 
     def on_end(self, listener: Callable[[], object]) -> None:
         """Call ``listener``, on any thread, when the worker begins to drain or becomes defunct; now if it has."""

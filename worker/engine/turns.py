@@ -127,7 +127,7 @@ class Turns:
             if self.current is turn:
                 self._stop_current()
 
-    def retire(self, reason: str) -> None:
+    def retire(self, reason: str, *, of_device: bool = False) -> None:
         """Begin no other run. Runs that wait get WorkerDefunct."""
         with self._lock:
             if self._retired:
@@ -135,7 +135,7 @@ class Turns:
             self._retired = True
             waiting = list(self._waiting.values())
             self._waiting.clear()
-        self._life.fail(reason)
+        self._life.fail(reason, of_device=of_device)
         for turn in waiting:
             turn.future.set_exception(WorkerDefunct())
 
@@ -147,7 +147,7 @@ class Turns:
         waited_s = time.monotonic() - (turn.interrupted_at or turn.started)
         if turn.doubt is not None:
             turn.ending = turn.doubt
-            self.retire(f"the CUDA device is broken, and a call to it does not return: {turn.doubt}")
+            self.retire(f"the CUDA device is broken, and a call to it does not return: {turn.doubt}", of_device=True)
         else:
             self.retire(f"{self._stuck} ({waited_s:.0f} s after its interrupt)")
         try:

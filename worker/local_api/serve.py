@@ -15,7 +15,7 @@ from typing import Any
 import uvicorn
 
 from worker.answer.reply import Reply, encode
-from worker.errors import BackendFailed, StartError, WorkerDefunct
+from worker.errors import StartError, WorkerDefunct
 from worker.events import Listener
 from worker.handler import JobHandler
 from worker.local_api.app import make_app
@@ -53,8 +53,7 @@ def serve_local(settings: Settings) -> None:
         with worker:
             make_ready(worker)
             worker.freeze.run(serve(worker, listener))
-            if worker.life.failure is not None:
-                raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}")
+            worker.life.check()
 
 
 async def serve(worker: Worker, listener: socket.socket, webhooks: Webhooks | None = None) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 
-from worker.errors import BackendFailed
 from worker.logs import job_lines
 from worker.readiness import expect_warm_up, make_ready
 from worker.runpod.board import Board
@@ -57,8 +56,7 @@ def serve_runpod(settings: Settings) -> None:
         loop = Loop(worker, board)
         show(loop, worker)
         worker.freeze.run(loop.run(), loop.has_jobs)
-        if worker.life.failure is not None:
-            raise BackendFailed(f"The worker ends, since it is defunct: {worker.life.failure}")
+        worker.life.check()
 
 
 @contextlib.contextmanager

@@ -43,11 +43,15 @@ class DeviceTrouble:
                 raise WorkerDefunct from error
             _log.warning("The device's memory cannot be measured: %s", error)
 
+    def end(self) -> None:
+        """End the run, and let go of it."""
+        self._memory.on_doubt = lambda _: None
+
     def fault(self, failure: NodeFailure | None) -> str | None:
         """Why the device is broken; None if it works. If it is broken, the worker is defunct from now on."""
         fault = self._memory.fault(failure)
         if fault is not None:
-            self._turns.retire(f"the CUDA device does not work any more ({fault})")
+            self._turns.retire(f"the CUDA device does not work any more ({fault})", of_device=True)
         return fault
 
     def rest(self, tidy_up: Callable[[], None]) -> None:
