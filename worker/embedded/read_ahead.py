@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from worker.embedded.runtime import Runtime
@@ -35,7 +36,7 @@ class ModelsAhead:
 
     def begin(self, workflow: Workflow) -> Ahead:
         """Begin to read the models of ``workflow``, which may run. The caller does not wait, and nothing is raised."""
-        return self._read_ahead.begin(workflow, self._models) if self._read_ahead else Ahead()
+        return self._read_ahead.begin(workflow, partial(self._models, workflow)) if self._read_ahead else Ahead()
 
     def expect(self, workflow: Workflow) -> None:
         """``begin`` for the workflow that runs first, while ComfyUI is not loaded yet."""
@@ -51,8 +52,9 @@ class ModelsAhead:
         if self._read_ahead:
             self._read_ahead.close()
 
-    def _models(self) -> Models:
-        if self.runtime is not None:
+    def _models(self, workflow: Workflow) -> Models:
+        # To ask a class of a pack that waits would import it, on this thread.
+        if self.runtime is not None and not self.runtime.waits_for_packs(workflow):
             return KnownModels(self.runtime)
         source = find_source(self._settings.comfyui_path, self._settings.comfy_base_dir)
         arguments = self._settings.comfy_args

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 
 from worker.embedded import versions
+from worker.embedded.deferred.nodes.mapping import waits_for_pack
+from worker.embedded.deferred.packs.late import LatePacks
 from worker.embedded.files.folders import ComfyFolders
 from worker.embedded.files.job_files import OutputFiles
 from worker.embedded.files.model_folders import model_folders, model_inputs
@@ -35,7 +37,8 @@ class Runtime:
     Attributes:
         launch: what it was started with.
         folders: its folders, which hold the files of a job while that job runs.
-        node_packs: custom node packs, with import times and failures.
+        node_packs: custom node packs, with import times and failures. It changes when one is imported later.
+        late_packs: those that are imported when they are needed.
         main: ComfyUI's ``main`` module.
         prompts: queues and runs prompts.
         files: follows the files that jobs save.
@@ -46,7 +49,8 @@ class Runtime:
 
     launch: Launch
     folders: ComfyFolders
-    node_packs: tuple[NodePack, ...]
+    node_packs: Sequence[NodePack]
+    late_packs: LatePacks
     main: Any = field(repr=False)
     prompts: PromptRunner
     files: OutputFiles
@@ -83,6 +87,11 @@ class Runtime:
         """Whether a node class of this name is loaded."""
         return class_type in self.main.nodes.NODE_CLASS_MAPPINGS
 
+    def waits_for_packs(self, workflow: Mapping[str, Any]) -> bool:
+        """Whether a graph names a class of a node pack that is not imported yet."""
+        mappings = self.main.nodes.NODE_CLASS_MAPPINGS
+        return any(waits_for_pack(mappings, node["class_type"]) for node in workflow.values())
+
     def inputs_of(self, class_type: str) -> Mapping[str, Any]:
         """What ``INPUT_TYPES`` of a node class returns; empty if it is not loaded, or cannot say it."""
         try:
@@ -93,6 +102,9 @@ class Runtime:
 
     def about_class(self, class_type: str) -> Mapping[str, Any] | None:
         """What ComfyUI's ``/object_info`` tells about a node class; None if it is not loaded, or cannot say it."""
+        self.late_packs.load_for(
+            [class_type] if waits_for_pack(self.main.nodes.NODE_CLASS_MAPPINGS, class_type) else []
+        )
         try:
             return self.files.classes.about(class_type)
         except Exception:  # noqa: BLE001 - this is code of a node pack, which may raise anything.
