@@ -13,6 +13,11 @@ from typing import Any
 import pytest
 from made_packs import NOTICED, QUIET, make_pack, make_packs
 
+from worker.embedded.deferred.packs.content import digest, stamp
+from worker.embedded.deferred.packs.index import PackEntry, StaleIndex, keep_index, read_index
+from worker.embedded.start.source import find_tree
+from worker.settings import load_settings
+
 PROJECT = Path(__file__).resolve().parents[1]
 # Runs the jobs that the first argument has, one after the other, and prints what is found between them.
 JOBS = """
@@ -35,49 +40,53 @@ with Worker(say=lambda notice: notices.append(str(notice))) as worker:
         except Exception as error:
             told = [str(error)]
         steps.append([name, waiting(), told])
-    names = [[name, str(getattr(node, "RELATIVE_PYTHON_MODULE", ""))] for name, node in nodes.NODE_CLASS_MAPPINGS.items()]
+    names = [[name, getattr(node, "RELATIVE_PYTHON_MODULE", "")] for name, node in nodes.NODE_CLASS_MAPPINGS.items()]
     print(json.dumps({"steps": steps, "names": names, "shown": sorted(nodes.NODE_DISPLAY_NAME_MAPPINGS.items()),
                       "web": nodes.EXTENSION_WEB_DIRS, "folders": sorted(nodes.LOADED_MODULE_DIRS.items()),
                       "notices": [text for text in notices if "LAZY" in text]}))
 """
 
+# Code of a pack that imports another one if it is not there yet, as some do with packs of the same author.
+USES = """
+import importlib.util, os, sys
+used = os.path.dirname(os.path.dirname(__file__)) + "/Used"
+if used not in sys.modules:
+    spec = importlib.util.spec_from_file_location(used, used + "/__init__.py")
+    sys.modules[used] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[used])
+others = [sys.modules[used]]
+"""
+
 
 class Place:
-    """A base directory and a home of its own."""
+    """A base directory, and a copy of the worker, which keeps its index beside itself."""
 
     def __init__(self, folder: Path) -> None:
-        self.base, self.home, self.packs = folder / "base", folder / "home", folder / "base" / "custom_nodes"
+        self.base, self.project, self.packs = folder / "base", folder / "project", folder / "base" / "custom_nodes"
         self.packs.mkdir(parents=True)
-        self.home.mkdir()
+        shutil.copytree(PROJECT / "worker", self.project / "worker", ignore=shutil.ignore_patterns("__pycache__"))
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """A process on it. The index is kept in its home."""
-        hook = "from worker.embedded.start import cache_folders as c; import pathlib; P = pathlib.Path"
-        code = f"{hook}; c.PROJECT = P.home() / 'project'; import sys; sys.argv = sys.argv[1:]; "
-        code += "import runpy; runpy.run_module('worker', run_name='__main__', alter_sys=True)"
-        whole = (
-            ["-c", code, "worker", *command]
-            if command[0] == "index"
-            else ["-c", f"{hook}\nc.PROJECT = P.home() / 'project'\n{command[0]}", *command[1:]]
-        )  # noqa: E501
+        """``python COMMAND`` on it."""
+        tree, _, _ = find_tree(load_settings().comfyui_path)
+        given = {"COMFY_BASE_DIR": str(self.base), "COMFYUI_PATH": str(tree), "PYTHONPATH": str(self.project),
+                 "COMFY_ARGS": "--cpu", "DEFER_IMPORTS": "auto", "COMFY_LOG_LEVEL": "WARNING"}  # fmt: skip
         return subprocess.run(
-            [sys.executable, "-W", "ignore", *whole],
-            cwd=PROJECT,
-            env=os.environ | {"COMFY_BASE_DIR": str(self.base), "HOME": str(self.home), "COMFY_ARGS": "--cpu",
-                              "DEFER_IMPORTS": "auto", "COMFY_LOG_LEVEL": "WARNING"} | environment,
+            [sys.executable, "-W", "ignore", *command],
+            cwd=self.project, env=os.environ | given | environment,
             capture_output=True, text=True, check=False, timeout=500,
         )  # fmt: skip
 
     def index(self, **environment: str) -> dict[str, Any]:
         """Make the index. Returns its table by the packs' names."""
-        done = self.run("index", "--json", **environment)
+        done = self.run("-m", "worker", "index", "--json", **environment)
         assert done.returncode == 0, done.stderr
         return {each["pack"]: each for each in json.loads(done.stdout.splitlines()[-1])}
 
     def jobs(self, *names: str, lazy: bool = True, **environment: str) -> dict[str, Any]:
         """Run jobs with these classes in a new process."""
         given = {"LAZY_CUSTOM_NODES": str(lazy).lower()} | environment
-        done = self.run(JOBS, json.dumps(names), **given)
+        done = self.run("-c", JOBS, json.dumps(names), **given)
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
@@ -89,7 +98,6 @@ def place(tmp_path: Path) -> Place:
 
 
 def test_the_index_knows_what_each_kind_of_pack_does(place: Place) -> None:
-    """And a start with it has the same classes, names and folders as one without, in the same order."""
     make_packs(place.packs)
     table = place.index()
     quiet = {*QUIET, "QuietV3", "QuietFile.py"}
@@ -99,8 +107,19 @@ def test_the_index_knows_what_each_kind_of_pack_does(place: Place) -> None:
     assert missed == {}
     assert "it has a prestartup script" in table["Prestart"]["reasons"]
 
+
+def test_a_start_with_the_index_has_the_same_classes(place: Place) -> None:
+    """The same classes, names and folders as one without, in the same order. A job imports its own pack only."""
+    make_packs(place.packs, noticed=("Wraps", "Routes", "Fails"))
+    said = place.jobs()
+    assert said["steps"] == [["start", [], []]]
+    assert "LAZY_CUSTOM_NODES=true, but" in said["notices"][0]
+    assert "there is no index" in said["notices"][0]
+    place.index()
+    quiet = {*QUIET, "QuietV3", "QuietFile.py"}
     lazy, full = place.jobs("Quiet", "all", "QuietV3", "QuietFile"), place.jobs("Quiet", "QuietV3", lazy=False)
     (_, at_first, _), (_, then, told), (_, at_last, _), (_, _, told_v3), (_, _, told_file) = lazy["steps"]
+    assert lazy["notices"] == []
     assert at_first == sorted(quiet)
     assert then == sorted(quiet - {"Quiet"})
     assert at_last == []
@@ -108,45 +127,53 @@ def test_the_index_knows_what_each_kind_of_pack_does(place: Place) -> None:
     for what in ("names", "shown", "web", "folders"):
         assert lazy[what] == full[what]
     assert full["steps"][1:] == [["Quiet", [], ["said Quiet"]], ["QuietV3", [], ["said QuietV3"]]]
+    (place.packs / "Quiet" / "__init__.py").write_text("NODE_CLASS_MAPPINGS = {}")
+    changed = place.jobs("QuietV3")
+    assert "Quiet changed after" in changed["notices"][0]
+    assert changed["steps"][1] == ["QuietV3", [], ["said QuietV3"]]
 
 
-def test_an_index_that_does_not_fit_lets_all_packs_be_imported_and_says_so(place: Place) -> None:
-    make_pack(place.packs, "One")
-    reads = make_pack(place.packs, "Reads", QUIET["QuietReads"])
+def entry_of(pack: Path, *read: str) -> PackEntry:
+    return PackEntry(names=["A"], read=list(read), stamp=stamp(str(pack), read), digest=digest(str(pack), read))
 
-    def start() -> tuple[list[str], str]:
-        found = place.jobs()
-        return found["steps"][0][1], " ".join(found["notices"])
 
-    waiting, said = start()
-    assert waiting == []
-    assert "there is no index" in said
-    assert "python -m worker index" in said
-    place.index()
-    assert start() == (["One", "Reads"], "")
-    for file in place.packs.rglob("*.py"):  # As COPY may do it.
+def test_an_index_is_for_the_packs_as_they_are(tmp_path: Path) -> None:
+    cache, packs = [tmp_path / "cache"], tmp_path / "packs"
+    one, two = make_pack(packs, "One"), make_pack(packs, "Two")
+    both = [str(one), str(two)]
+
+    def stale(installed: list[str] = both, tree: str = "tree") -> str:
+        try:
+            read_index(cache, tree, installed)
+        except StaleIndex as error:
+            return str(error)
+        return ""
+
+    assert "there is no index" in stale()
+    place = keep_index(cache, "tree", {str(one): entry_of(one), str(two): entry_of(two, "level.json")})
+    assert place is not None
+    assert stale() == ""
+    assert stale(both[::-1]) == "", "folders list their files in another order on another disk"
+    assert "another ComfyUI" in stale(tree="other")
+    for file in packs.rglob("*.*"):  # As COPY may do it.
         os.utime(file, (1_000_000_000, 1_000_000_000))
-    assert start() == (["One", "Reads"], "")
-    (reads / "level.json").write_text("4")
-    waiting, said = start()
-    assert waiting == []
-    assert "Reads changed after" in said
-    (reads / "level.json").write_text("3")
-    assert start() == (["One", "Reads"], "")
-    make_pack(place.packs, "Two")
-    waiting, said = start()
-    assert waiting == []
-    assert "Two came after" in said
-    shutil.rmtree(place.packs / "Two")
-    shutil.rmtree(place.packs / "One")
-    assert "One went after" in start()[1]
-    make_pack(place.packs, "One")
-    (kept,) = (place.home / "project" / ".cache").glob("packs-*.json")
-    for text in ("{", "[]", '{"rules": 1}', '{"rules": 1, "surroundings": 3, "packs": 4}'):
-        kept.write_text(text)
-        waiting, said = start()
-        assert waiting == []
-        assert "LAZY_CUSTOM_NODES=true, but" in said
+    (one / "level.json").write_text("only its nodes read it")
+    (one / "__pycache__").mkdir()
+    (one / "__pycache__" / "a.py").touch()
+    (one / "round").symlink_to(one)
+    assert stale() == ""
+    (two / "level.json").write_text("4")
+    assert "Two changed after" in stale()
+    (two / "level.json").write_text("3")
+    (two / "more.py").touch()
+    assert "Two changed after" in stale()
+    (two / "more.py").unlink()
+    assert stale() == ""
+    assert "Two went after" in stale(both[:1])
+    assert "Three came after" in stale([*both, str(make_pack(packs, "Three"))])
+    for text in ("{", "[]", '{"rules": 1}', '{"rules": 1, "surroundings": 3, "packs": 4}', ""):
+        place.write_text(text)
+        assert stale()
 
 
 def test_a_pack_that_fails_when_it_is_needed_fails_that_job_only(place: Place) -> None:
@@ -176,10 +203,7 @@ def test_a_pack_that_fails_when_it_is_needed_fails_that_job_only(place: Place) -
 
 def test_packs_that_use_each_other_are_seen(place: Place) -> None:
     make_pack(place.packs, "Used", "def help(): ...")
-    make_pack(place.packs, "Uses", "import sys\nothers = [m for n, m in sys.modules.items() if n.endswith('/Used')]\n"
-              "import importlib.util as u, os\np = os.path.dirname(os.path.dirname(__file__)) + '/Used'\n"
-              "if not others:\n    s = u.spec_from_file_location(p, p + '/__init__.py')\n"
-              "    others = [u.module_from_spec(s)]\n    sys.modules[p] = others[0]\n    s.loader.exec_module(others[0])")  # fmt: skip
+    make_pack(place.packs, "Uses", USES)
     table = place.index()
     assert any("uses modules of Used" in reason for reason in table["Uses"]["reasons"])
     assert any("Uses uses its modules" in reason for reason in table["Used"]["reasons"])
@@ -191,6 +215,6 @@ def test_the_others_are_imported_while_there_is_no_job(place: Place) -> None:
     place.index()
     code = JOBS.replace("    steps =", "    import time\n    time.sleep(3)\n    steps =")
     for idle, expected in (("false", 3), ("true", 0)):
-        done = place.run(code, "[]", LAZY_CUSTOM_NODES="true", LAZY_IDLE_IMPORT=idle)
+        done = place.run("-c", code, "[]", LAZY_CUSTOM_NODES="true", LAZY_IDLE_IMPORT=idle)
         assert done.returncode == 0, done.stderr
         assert len(json.loads(done.stdout.splitlines()[-1])["steps"][0][1]) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 _PACK = """
@@ -40,15 +41,16 @@ class Extension(ComfyExtension):
 async def comfy_entrypoint():
     return Extension()
 """
+_SERVER = "from server import PromptServer\n"
 # Code of a pack → a word of the reason why it is imported at the start.
 NOTICED = {
-    "Routes": ("from server import PromptServer\n@PromptServer.instance.routes.get('/x')\nasync def x(r): ...", "routes"),
-    "Handler": ("from server import PromptServer\nPromptServer.instance.add_on_prompt_handler(lambda d: d)", "on-prompt"),
-    "Attribute": ("from server import PromptServer\nPromptServer.instance.mine = 1", "changes ComfyUI's server"),
+    "Routes": (f"{_SERVER}@PromptServer.instance.routes.get('/x')\nasync def x(r): ...", "routes"),
+    "Handler": (f"{_SERVER}PromptServer.instance.add_on_prompt_handler(lambda d: d)", "on-prompt"),
+    "Attribute": (f"{_SERVER}PromptServer.instance.mine = 1", "changes ComfyUI's server"),
     "Signals": ("import signal\nsignal.signal(signal.SIGUSR1, lambda *a: None)", "signals"),
     "Wraps": (
-        "import functools, comfy.sample as s\nold = s.sample\n@functools.wraps(old)\ndef new(*a, **k): return old(*a, **k)"
-        "\ns.sample = new",
+        "import functools, comfy.sample as s\nold = s.sample\n@functools.wraps(old)\n"
+        "def new(*a, **k): return old(*a, **k)\ns.sample = new",
         "replaces comfy.sample.sample",
     ),
     "Method": ("import comfy.model_patcher as m\nm.ModelPatcher.mine = lambda self: 1", "ModelPatcher.mine"),
@@ -59,14 +61,14 @@ NOTICED = {
     "Numpy": ("import numpy\nnumpy.mine = float", "adds numpy.mine"),
     "Samplers": ("import comfy.samplers as s\ns.KSampler.SAMPLERS.append('mine')", "KSampler.SAMPLERS"),
     "Folders": ("import folder_paths\nfolder_paths.add_model_folder_path('mine', '/x')", "folders of models"),
-    "Web": ("import nodes\nnodes.EXTENSION_WEB_DIRS['mine'] = '/x'", "page"),
-    "Thread": ("import threading, time\nthreading.Thread(target=time.sleep, args=(99,), daemon=True).start()", "threads"),
+    "Web": ("import nodes\nnodes.EXTENSION_WEB_DIRS['mine'] = '/tmp'", "page"),
+    "Thread": ("import threading as t, time\nt.Thread(target=time.sleep, args=(99,), daemon=True).start()", "threads"),
     "Path": ("import os, sys\nsys.path.append(os.path.dirname(__file__))", "finds modules"),
     "Variable": ("import os\nos.environ['MINE'] = '1'", "environment"),
     "Module": ("import json, sys, types\nsys.modules['csv'] = types.ModuleType('csv')", "replaces the module csv"),
     "Named": ("import sys\nsys.modules['my_short_name'] = sys.modules[__name__]", "found as my_short_name"),
     "Mapping": ("import nodes\nnodes.NODE_CLASS_MAPPINGS['Mine'] = object", "NODE_CLASS_MAPPINGS itself"),
-    "Looks": ("import nodes\nthere = 'Quiet' in nodes.NODE_CLASS_MAPPINGS", "looks for node classes of other packs: Quiet"),
+    "Looks": ("import nodes\nthere = 'Quiet' in nodes.NODE_CLASS_MAPPINGS", "node classes of other packs: Quiet"),
     "LooksAll": ("import nodes\nall_of_them = list(nodes.NODE_CLASS_MAPPINGS.items())", "looks at all"),
     "Input": (
         "import folder_paths, os\nopen(os.path.join(folder_paths.get_input_directory(), 'mine.txt'), 'w').close()",
@@ -93,12 +95,12 @@ def make_pack(folder: Path, name: str, code: str = "") -> Path:
     return pack
 
 
-def make_packs(folder: Path) -> None:
-    """Make all of ``NOTICED`` and ``QUIET``, one of the newer interface, one of a single file, one with a prestart script."""
+def make_packs(folder: Path, noticed: Iterable[str] = tuple(NOTICED)) -> None:
+    """Make some of ``NOTICED``, all of ``QUIET``, one of the newer interface, one of a single file, one with a script."""
     for name, code in QUIET.items():
         make_pack(folder, name, code)
-    for name, (code, _) in NOTICED.items():
-        make_pack(folder, name, code)
+    for name in noticed:
+        make_pack(folder, name, NOTICED[name][0])
     (folder / "QuietV3").mkdir()
     (folder / "QuietV3" / "__init__.py").write_text(V3)
     (folder / "QuietFile.py").write_text(_PACK.format(code="", name="QuietFile"))

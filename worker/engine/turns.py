@@ -212,12 +212,12 @@ class Turns:
 
     def _next_after_idling(self) -> Turn | None:
         """Wait for the next turn. While none comes, do what can be done meanwhile."""
-        has_more = True
+        has_more, wait_s = True, _IDLE_AFTER_S
         while has_more:
             try:
-                return self._turns.get(timeout=_IDLE_AFTER_S)
+                return self._turns.get(timeout=wait_s)
             except queue.Empty:
-                has_more = self._idle()
+                has_more, wait_s = self._idle(), 0.01
         return self._turns.get()
 
     def _answer(self, turn: Turn) -> None:

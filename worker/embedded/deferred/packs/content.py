@@ -38,7 +38,8 @@ def _files(pack: str, read: Iterable[str]) -> Iterator[tuple[str, str, os.stat_r
     if os.path.isfile(pack):  # noqa: PTH113 - this runs at each start.
         yield "", pack, os.stat(pack)  # noqa: PTH116
         return
-    seen, waiting = set[tuple[int, int]](), [pack]
+    top = os.stat(pack)  # noqa: PTH116
+    seen, waiting = {(top.st_dev, top.st_ino)}, [pack]
     while waiting:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
