@@ -96,7 +96,7 @@ def make_pack(folder: Path, name: str, code: str = "") -> Path:
 
 
 def make_packs(folder: Path, noticed: Iterable[str] = tuple(NOTICED)) -> None:
-    """Make some of ``NOTICED``, all of ``QUIET``, one of the newer interface, one of a single file, one with a script."""
+    """Make some of ``NOTICED``, all of ``QUIET``, one of the newer interface, one of one file, one with a script."""
     for name, code in QUIET.items():
         make_pack(folder, name, code)
     for name in noticed:

@@ -75,7 +75,7 @@ class EmbeddedBackend:
             runtime.prompts.interrupt,
             Rest(runtime.main, runtime.memory, self._job_memory.process, life, limits),
             make_ready=self._make_ready,
-            idle=runtime.late_packs.load_next if imports_idly else lambda: False,
+            idle=runtime.late_packs.load_idly if imports_idly else lambda: False,
             patience=self._patience,
             signs=Signs(self._activity.moves, self._waits, self._job_memory if limits.job or limits.process else None),
             salvage=self._salvage,

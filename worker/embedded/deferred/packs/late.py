@@ -18,6 +18,7 @@ from worker.embedded.deferred.nodes.classes import load_pack
 from worker.embedded.deferred.nodes.mapping import NodeClassMappings
 from worker.embedded.deferred.nodes.node_files import LateFile, NodeFiles, Step, run_at_once
 from worker.embedded.deferred.packs.index import PackEntry
+from worker.embedded.deferred.packs.observed.process import ProcessState
 from worker.embedded.start.flags import argument_list
 from worker.embedded.start.loops import inside
 from worker.embedded.start.node_packs import NodePack, last_warning, reason_of
@@ -90,13 +91,21 @@ class LatePacks:
     def _import(self, path: str, entry: PackEntry, step: Step, surroundings: Any) -> bool:
         began, is_loaded = time.perf_counter(), False
         with surroundings(), last_warning() as warning:
+            before, functions = ProcessState(self._main), self._core.replaced()
             try:
                 is_loaded = run_at_once(step)
             except SystemExit as error:
                 logging.warning("Cannot import %s: it called sys.exit(%r)", path, error.code)
+            changes = list(before.changes(ProcessState(self._main)))
+            changes += [] if self._core.replaced() == functions else ["it replaces functions of ComfyUI or torch"]
         seconds, name = time.perf_counter() - began, Path(path).name
         reason = None if is_loaded else reason_of(warning.text)
         self._record(NodePack(name, seconds, reason, Path(path), () if is_loaded else tuple(entry.names)))
+        if changes:
+            _log.warning(
+                "The node pack %s should have been imported at the start: %s. Run 'python -m worker index' on such a "
+                "machine", name, "; ".join(changes),
+            )  # fmt: skip
         if reason is None:
             _log.info("The node pack %s was imported when it was needed, in %.2f s", name, seconds)
         else:
@@ -136,6 +145,14 @@ class LatePacks:
             if waiting := self.pending():
                 self._main.nodes.NODE_CLASS_MAPPINGS.load_pack(waiting[0])
             return len(waiting) > 1
+
+    def load_idly(self) -> bool:
+        """``load_next`` that raises nothing: a job that needs the pack is told why it fails."""
+        try:
+            return self.load_next()
+        except Exception:  # noqa: BLE001 - code of a pack may raise anything.
+            _log.exception("A node pack cannot be imported")
+            return False
 
     @contextmanager
     def graph_runs(self) -> Iterator[None]:
