@@ -218,3 +218,48 @@ def test_the_others_are_imported_while_there_is_no_job(place: Place) -> None:
         done = place.run("-c", code, "[]", LAZY_CUSTOM_NODES="true", LAZY_IDLE_IMPORT=idle)
         assert done.returncode == 0, done.stderr
         assert len(json.loads(done.stdout.splitlines()[-1])["steps"][0][1]) == expected
+
+
+ORDER = """
+import json
+from worker import Worker
+editor = {"nodes": [{"id": 1, "type": "After", "inputs": [], "outputs": [], "widgets_values": ["said"]},
+                    {"id": 2, "type": "Note", "inputs": [], "outputs": [], "widgets_values": ["a note"]}],
+          "links": [], "version": 0.4}
+with Worker() as worker:
+    late = worker.runtime.late_packs
+    def waiting():
+        return sorted(path.rpartition("/")[2] for path in late.pending())
+    found = [waiting()]
+    told = [text.text for text in worker.run(editor).texts]
+    found += [told, waiting()]
+    import sys
+    modules = {name.rpartition("/")[2]: module for name, module in sys.modules.items()}
+    worker.run({"1": {"class_type": "Before", "inputs": {"text": ""}}})
+    modules = {name.rpartition("/")[2]: module for name, module in sys.modules.items() if "custom_nodes" in name}
+    print(json.dumps(found + [modules["Before"].sample is modules["Patches"].old,
+                              modules["After"].sample is modules["Patches"].new, modules["After"].seen]))
+"""
+SEEN = """
+import asyncio, logging, sys
+from comfy.sample import sample
+from server import PromptServer
+logging.getLogger().addHandler(logging.NullHandler())
+seen = [asyncio.get_running_loop() is PromptServer.instance.loop, sys.argv[0] == "main.py", "--cpu" in sys.argv]
+"""
+
+
+def test_a_late_import_finds_what_it_would_have_found_at_its_place(place: Place, tmp_path: Path) -> None:
+    """And the conversion of an editor's graph imports the packs of that graph only."""
+    places = iter("abc")  # Folders have an order; the packs in one of them have none.
+    for name, code in {"Before": SEEN, "Patches": NOTICED["Wraps"][0], "After": SEEN}.items():
+        make_pack(tmp_path / next(places) / "custom_nodes", name, code)
+    yaml = "".join(f"{name}:\n  base_path: {tmp_path / name}\n  custom_nodes: custom_nodes\n" for name in "abc")
+    (tmp_path / "paths.yaml").write_text(yaml)
+    flags = {"COMFY_ARGS": f"--cpu --extra-model-paths-config {tmp_path / 'paths.yaml'}"}
+    table = place.index(**flags)
+    assert {name: each["waits"] for name, each in table.items()} == {"Before": True, "Patches": False, "After": True}
+    done = place.run("-c", ORDER, LAZY_CUSTOM_NODES="true", **flags)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found == [["After", "Before"], ["said After"], ["Before"], True, True, [True, True, True]]

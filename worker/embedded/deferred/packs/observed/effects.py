@@ -24,8 +24,8 @@ def effects(main: Any, path: str, spaces: Namespaces, before: ProcessState, writ
     """
     yield from before.changes(ProcessState(main))
     yield from spaces.changes()
-    module = str(Path(path).with_suffix("")) if Path(path).is_file() else path.replace(".", "_x_")
-    others = (name for name in modules_of(path) if name != module and not name.startswith(f"{module}."))
+    own = str(Path(path).with_suffix("")), path.replace(".", "_x_"), path  # As ComfyUI and packs call their modules.
+    others = (name for name in modules_of(path) if not name.startswith(own))
     yield from (f"its modules are found as {name}" for name in sorted(others)[:3])
     base = main.folder_paths.base_path
     for file in sorted(written):

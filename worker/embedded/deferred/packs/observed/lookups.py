@@ -7,6 +7,7 @@ from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, Va
 from types import FunctionType, ModuleType
 from typing import Any
 
+from worker.embedded.deferred.modules.core_names import is_core_module
 from worker.embedded.deferred.modules.group import vars_of
 from worker.embedded.deferred.nodes.mapping import NodeClassMappings
 from worker.embedded.deferred.nodes.node_files import NodeFiles
@@ -84,14 +85,24 @@ def modules_of(pack: str) -> dict[str, ModuleType]:
 
 
 def used_packs(pack: str, others: Sequence[str]) -> set[str]:
-    """The packs among ``others`` whose modules, functions or classes the modules of ``pack`` hold."""
-    found = set()
+    """The packs among ``others`` whose modules, functions or classes the modules of ``pack`` hold.
+
+    What a pack has put into ComfyUI's modules is found there, and not in the pack.
+    """
+    found, of_core = set(), _values_of_core()
     for module in modules_of(pack).values():
         for value in _values(vars_of(module)):
-            if isinstance(value, ModuleType | FunctionType | type):
+            if isinstance(value, ModuleType | FunctionType | type) and id(value) not in of_core:
                 file = _file(value) if isinstance(value, ModuleType) else file_of(value)
                 found |= {other for other in others if other != pack and is_below(file, other)}
     return found
+
+
+def _values_of_core() -> set[int]:
+    """The values of all names in ComfyUI's modules and in torch's own ones, by their ids."""
+    loaded = [(name, module) for name, module in list(sys.modules.items()) if issubclass(type(module), ModuleType)]
+    spaces = [vars_of(module) for name, module in loaded if is_core_module(name) or name.startswith(("torch", "PIL"))]
+    return {id(value) for space in spaces for value in list(space.values())}
 
 
 def _values(names: Mapping[str, Any]) -> Iterator[Any]:
