@@ -182,6 +182,7 @@ def test_a_pack_that_fails_when_it_is_needed_fails_that_job_only(place: Place) -
         "Raises": "import os\nif os.environ.get('BROKEN'): raise RuntimeError('libcard.so.1 is missing')",
         "Leaves": "import os, sys\nif os.environ.get('BROKEN'): sys.exit('no card')",
         "Fine": "",
+        "Slow": "import os, time\nif os.environ.get('BROKEN'): time.sleep(6)",
         "More": "import os\n",
     }.items():
         make_pack(place.packs, name, code)
@@ -189,15 +190,16 @@ def test_a_pack_that_fails_when_it_is_needed_fails_that_job_only(place: Place) -
         file.write("if os.environ.get('BROKEN'): NODE_CLASS_MAPPINGS['Extra'] = More\n")
     table = place.index()
     assert all(each["waits"] for each in table.values()), table
-    found = place.jobs("Raises", "Fine", "Leaves", "Fine", "Raises", "Extra", BROKEN="1")
-    _, raises, fine, leaves, again, raises_again, extra = [told for _, _, told in found["steps"]]
+    found = place.jobs("Raises", "Fine", "Leaves", "Slow", "Raises", "Extra", BROKEN="1", JOB_TIMEOUT_S="4")
+    _, raises, fine, leaves, slow, raises_again, extra = [told for _, _, told in found["steps"]]
     for told in (raises, raises_again):
         assert "Raises" in told[0]
         assert "libcard.so.1 is missing" in told[0]
         assert str(place.base) not in told[0]
     assert "Leaves" in leaves[0]
     assert "sys.exit" in leaves[0]
-    assert fine == again == ["said Fine"]
+    assert fine == ["said Fine"]
+    assert slow == ["said Slow"], "no limit of a job counts an import"
     assert extra == ["said More"], "a class that the pack did not have where the index was made"
 
 
@@ -263,3 +265,30 @@ def test_a_late_import_finds_what_it_would_have_found_at_its_place(place: Place,
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found == [["After", "Before"], ["said After"], ["Before"], True, True, [True, True, True]]
+
+
+STOPPED = """
+import asyncio, json
+from worker import Worker
+def job(name):
+    return {"1": {"class_type": name, "inputs": {"text": "said"}}}
+with Worker() as worker:
+    async def stopped():
+        try:
+            await asyncio.wait_for(worker.arun(job("Slow")), 2)
+        except TimeoutError:
+            return "stopped"
+    told = [asyncio.run(stopped()), str(worker.life.failure)]
+    told += [text.text for name in ("Fine", "Slow") for text in worker.run(job(name)).texts]
+    print(json.dumps(told))
+"""
+
+
+def test_a_job_that_is_stopped_while_its_pack_is_imported_ends_and_the_next_one_runs(place: Place) -> None:
+    """The import takes longer than a node that does not stop is given."""
+    make_pack(place.packs, "Fine")
+    make_pack(place.packs, "Slow", "import os, time\nif os.environ.get('BROKEN'): time.sleep(15)")
+    place.index()
+    done = place.run("-c", STOPPED, LAZY_CUSTOM_NODES="true", BROKEN="1")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == ["stopped", "None", "said Fine", "said Slow"]

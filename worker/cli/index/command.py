@@ -21,7 +21,7 @@ from worker.cli.exit_code import ExitCode
 from worker.embedded.deferred.packs.index import PackEntry, keep_index
 from worker.embedded.deferred.packs.observed.backwards import look_backwards
 from worker.embedded.deferred.packs.observed.observer import PackObserver
-from worker.embedded.deferred.packs.places import index_folders
+from worker.embedded.deferred.packs.places import TRIAL, index_folders
 from worker.embedded.start.boot import boot
 from worker.engine.workspace import process_state
 from worker.errors import StartError
@@ -55,11 +55,10 @@ def index(options: argparse.Namespace) -> int:
     if not observer.tree_state:
         raise StartError("Node packs can wait only where ComfyUI's own imports do: set DEFER_IMPORTS=auto")
     entries, folders = observer.finish(), index_folders(runtime.launch)
-    place = keep_index(folders, observer.tree_state, entries)
-    if place is not None and any(not entry.reasons for entry in entries.values()):
+    if any(not entry.reasons for entry in entries.values()):
         say(Notice("importing the packs once more, backwards"))
-        entries = _with_reasons(entries, _from_second_process())
-        place = keep_index(folders, observer.tree_state, entries)
+        entries = _with_reasons(entries, _from_second_process(observer.tree_state, entries))
+    place = keep_index(folders, observer.tree_state, entries)
     if options.json:
         print(json.dumps(_as_json(entries)))
     else:
@@ -79,7 +78,7 @@ def _backwards(settings: Settings) -> int:
     return ExitCode.WORKED
 
 
-def _from_second_process() -> Mapping[str, list[str]]:
+def _from_second_process(tree_state: str, entries: Mapping[str, PackEntry]) -> Mapping[str, list[str]]:
     """What the second process found: further reasons, by the pack's path.
 
     Raises:
@@ -87,8 +86,9 @@ def _from_second_process() -> Mapping[str, list[str]]:
     """
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
+        keep_index([Path(folder)], tree_state, entries)
         # Its own state folder: this process has the other one.
-        environment = os.environ | {_RESULT: str(result), "WORKER_STATE_DIR": f"{folder}/state"}
+        environment = os.environ | {_RESULT: str(result), TRIAL: folder, "WORKER_STATE_DIR": f"{folder}/state"}
         done = subprocess.run(
             [sys.executable, "-m", "worker", "index", "--backwards"],
             env=environment, check=False, capture_output=True, text=True, errors="replace",
