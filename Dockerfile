@@ -101,6 +101,9 @@ RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,t
     prepare-environment /opt/comfy-worker/environment $PREPARE_OPTIONS
 # One start records which node classes ComfyUI's files have, so that the starts of containers can pass over them.
 RUN COMFY_ARGS=--cpu python -m worker check > /dev/null || true
+# What each node pack does when it is imported, for LAZY_CUSTOM_NODES. Without packs there is nothing to find out.
+RUN [ -z "$(find /comfyui/custom_nodes -mindepth 2 -name __init__.py | head -1)" ] \
+    || COMFY_ARGS=--cpu python -m worker index || echo "Node packs cannot be indexed, so all are imported at the start"
 # Which parts of which files a start reads, so that /start.sh can read them ahead.
 COPY scripts/image/program_files.py /opt/comfy-worker/scripts/
 RUN COMFY_ARGS=--cpu python /opt/comfy-worker/scripts/program_files.py list /opt/comfy-worker/program-files.json \

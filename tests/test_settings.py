@@ -31,6 +31,8 @@ DEFAULTS: dict[str, object] = {
     "comfy_base_dir": None,
     "comfy_args": (),
     "defer_imports": "auto",
+    "lazy_custom_nodes": False,
+    "lazy_idle_import": False,
     "editor_dir": None,
     "bytecode_cache": "auto",
     "save_metadata": False,

@@ -42,18 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(options: argparse.Namespace) -> Callable[[], int]:
     """Import a command. This is done only here, since it takes a moment, and ``--help`` should not wait."""
     match options.command:
-        case "check" if options.bucket:
-            from worker.cli.check.bucket import check_bucket
-
-            return check_bucket
-        case "check" if options.timings:
-            from worker.cli.check.timings import check_timings
-
-            return check_timings
         case "check":
-            from worker.cli.check.command import check
-
-            return check
+            return _check(options)
         case "convert":
             from worker.cli.convert import convert
 
@@ -62,6 +52,10 @@ def _command(options: argparse.Namespace) -> Callable[[], int]:
             from worker.cli.editor import editor
 
             return lambda: editor(options)
+        case "index":
+            from worker.cli.index.command import index
+
+            return lambda: index(options)
         case "models":
             from worker.cli.models import models
 
@@ -78,6 +72,20 @@ def _command(options: argparse.Namespace) -> Callable[[], int]:
             from worker.cli.run import run
 
             return lambda: run(options)
+
+
+def _check(options: argparse.Namespace) -> Callable[[], int]:
+    if options.bucket:
+        from worker.cli.check.bucket import check_bucket
+
+        return check_bucket
+    if options.timings:
+        from worker.cli.check.timings import check_timings
+
+        return check_timings
+    from worker.cli.check.command import check
+
+    return check
 
 
 def _fail(error: object, code: int) -> int:

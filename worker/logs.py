@@ -168,6 +168,23 @@ def _is_library(path: str) -> bool:
 
 
 @contextlib.contextmanager
+def own_root() -> Iterator[None]:
+    """Keep the root logger's handlers and level, and the process's streams, while a node pack is imported."""
+    root, streams = logging.getLogger(), (sys.stdout, sys.stderr)
+    handlers, level, outer = list(root.handlers), root.level, vars(root).get("addHandler")
+    root.addHandler = lambda hdlr: None  # type: ignore[method-assign] # noqa: ARG005
+    try:
+        yield
+    finally:
+        del root.addHandler
+        if outer is not None:  # A pack may need another one.
+            root.addHandler = outer  # type: ignore[method-assign]
+        sys.stdout, sys.stderr = streams
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+@contextlib.contextmanager
 def own_logging(settings: Settings) -> Iterator[None]:
     """Keep the process's streams, and the root logger's handlers and level, as they are while ComfyUI starts.
 

@@ -118,8 +118,8 @@ class Worker:
                 raise StartError("A Worker is open in this process already; close it first")
             runtime = boot(self.settings, state, self.say)
             patience = Patience(self.settings.job_stall_timeout_s, self.settings.page_wait_s)
-            limits = MemoryLimits.of(self.settings)
-            embedded = EmbeddedBackend(runtime, self.life, patience, limits, self.freeze)
+            limits, idly = MemoryLimits.of(self.settings), self.settings.lazy_idle_import
+            embedded = EmbeddedBackend(runtime, self.life, patience, limits, self.freeze, imports_idly=idly)
             embedded.start()
             self._backend = Worker._open = embedded
         return runtime

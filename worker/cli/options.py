@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from worker.cli.exit_code import ExitCode
+from worker.cli.index.options import add_index
 from worker.cli.prepare.options import add_prepare
 
 _EXIT_CODES = "\n".join(f"  {code:<4} {code.meaning}" for code in ExitCode)
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_models(commands)
     add_prepare(commands)
     _add_check(commands)
+    add_index(commands)
     return parser
 
 

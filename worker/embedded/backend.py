@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 from worker.convert.node.definitions import Definitions
+from worker.embedded.files.editor_data import EditorData
 from worker.embedded.files.job_files import JobFiles
 from worker.embedded.memory.broken_device import failure_of
 from worker.embedded.memory.device import ran_out
@@ -41,19 +41,6 @@ from worker.receipt.current import current, enter
 _log = logging.getLogger("worker")
 
 
-class _EditorData(dict[str, Any]):
-    """``extra_pnginfo`` of a job, which may lack the editor's graph.
-
-    Some packs expect a dict here, and some read its ``workflow`` without a check. These get an empty editor graph. For
-    packs that only pass the dict on, and in the metadata of files, the dict holds what the caller sent.
-    """
-
-    def __missing__(self, key: str) -> dict[str, Any]:
-        if key != "workflow":
-            raise KeyError(key)
-        return {"nodes": [], "links": [], "groups": [], "config": {}, "extra": {}}
-
-
 class EmbeddedBackend:
     """Owns the thread on which every graph runs. ``close`` ends the thread; ComfyUI itself stays loaded.
 
@@ -64,6 +51,7 @@ class EmbeddedBackend:
         limits: of the host's memory. If the process has too much between runs, models and caches are freed. If that is
             not enough, the worker takes no more jobs.
         freeze: ends the process if a run does not end, and nothing else can run.
+        imports_idly: whether node packs that no job has needed are imported while there is none.
     """
 
     def __init__(
@@ -73,6 +61,8 @@ class EmbeddedBackend:
         patience: Patience | None = None,
         limits: MemoryLimits | None = None,
         freeze: FreezeWatch | None = None,
+        *,
+        imports_idly: bool = False,
     ) -> None:
         self._runtime = runtime
         self._activity = Activity(lambda: self._turns.thread_id, runtime.gpu_is_busy)
@@ -85,6 +75,8 @@ class EmbeddedBackend:
             self._run,
             runtime.prompts.interrupt,
             lambda: self._trouble.rest(rest),
+            make_ready=self._make_ready,
+            idle=runtime.late_packs.load_idly if imports_idly else lambda: False,
             patience=self._patience,
             signs=Signs(self._activity.moves, self._waits, self._job_memory if limits.job or limits.process else None),
             salvage=self._salvage,
@@ -110,11 +102,16 @@ class EmbeddedBackend:
     def close(self) -> None:
         self._turns.close()
 
+    def _make_ready(self, turn: Turn) -> None:
+        """Import the node packs that the graph needs. No limit of a job counts what that takes."""
+        names = (node["class_type"] for node in turn.run.workflow.values())
+        self._runtime.late_packs.load_for(map(self._runtime.runs_as, names))
+
     def _run(self, turn: Turn) -> RunResult:
         if self._patience.stall_s or self._patience.page_wait_s:
             self._activity.begin()
         self._trouble.begin(turn.run)
-        with self._in_comfyui(turn.run) as files:
+        with self._runtime.late_packs.graph_runs(), self._in_comfyui(turn.run) as files:
             result, failure = self._attempt(turn, files)
             if ran_out(failure) and not turn.interrupted and self._job_memory.refusal is None:
                 _log.warning("Out of memory in node %s: models and caches are freed, and the job is run once more",
@@ -154,7 +151,7 @@ class EmbeddedBackend:
         graph = own_graph(run.workflow)
         respell(graph, run.staged, self._runtime.inputs_of, self._runtime.model_names)
         key = {"api_key_comfy_org": run.api_key} if run.api_key else {}
-        extra_data = {"extra_pnginfo": _EditorData(run.extra_pnginfo or {}), **key}
+        extra_data = {"extra_pnginfo": EditorData(run.extra_pnginfo or {}), **key}
         queued = self._runtime.prompts.queue_prompt(graph, extra_data)
         if isinstance(queued, Rejection):
             if turn.interrupted:

@@ -41,7 +41,7 @@ class ModelsAhead:
         """
         if self._read_ahead is None:
             return Ahead()
-        return self._read_ahead.begin(workflow, lambda: fetched.found_by(self._models()))
+        return self._read_ahead.begin(workflow, lambda: fetched.found_by(self._models(workflow)))
 
     def expect(self, workflow: Workflow) -> None:
         """``begin`` for the workflow that runs first, while ComfyUI is not loaded yet."""
@@ -57,8 +57,9 @@ class ModelsAhead:
         if self._read_ahead:
             self._read_ahead.close()
 
-    def _models(self) -> Models:
-        if self.runtime is not None:
+    def _models(self, workflow: Workflow) -> Models:
+        # To ask a class of a pack that waits would import it, on this thread.
+        if self.runtime is not None and not self.runtime.waits_for_packs(workflow):
             return KnownModels(self.runtime)
         source = find_source(self._settings.comfyui_path, self._settings.comfy_base_dir)
         arguments = self._settings.comfy_args

@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 
 from worker.embedded import versions
+from worker.embedded.deferred.nodes.mapping import waits_for_pack
+from worker.embedded.deferred.packs.late import LatePacks
 from worker.embedded.files.cached_models import CachedModels
 from worker.embedded.files.fetched_models import ShownModels
 from worker.embedded.files.folders import ComfyFolders
@@ -40,7 +42,8 @@ class Runtime:
     Attributes:
         launch: what it was started with.
         folders: its folders, which hold the files of a job while that job runs.
-        node_packs: custom node packs, with import times and failures.
+        node_packs: custom node packs, with import times and failures. It changes when one is imported later.
+        late_packs: those that are imported when they are needed.
         main: ComfyUI's ``main`` module.
         prompts: queues and runs prompts.
         files: follows the files that jobs save.
@@ -52,7 +55,8 @@ class Runtime:
 
     launch: Launch
     folders: ComfyFolders
-    node_packs: tuple[NodePack, ...]
+    node_packs: Sequence[NodePack]
+    late_packs: LatePacks
     main: Any = field(repr=False)
     prompts: PromptRunner
     files: OutputFiles
@@ -101,6 +105,11 @@ class Runtime:
         """Whether a node class of this name is loaded."""
         return class_type in self.main.nodes.NODE_CLASS_MAPPINGS
 
+    def waits_for_packs(self, workflow: Mapping[str, Any]) -> bool:
+        """Whether a graph names a class of a node pack that is not imported yet."""
+        mappings = self.main.nodes.NODE_CLASS_MAPPINGS
+        return any(waits_for_pack(mappings, node["class_type"]) for node in workflow.values())
+
     def inputs_of(self, class_type: str) -> Mapping[str, Any]:
         """What ``INPUT_TYPES`` of a node class returns; empty if it is not loaded, or cannot say it."""
         try:
@@ -111,6 +120,9 @@ class Runtime:
 
     def about_class(self, class_type: str) -> Mapping[str, Any] | None:
         """What ComfyUI's ``/object_info`` tells about a node class; None if it is not loaded, or cannot say it."""
+        self.late_packs.load_for(
+            [class_type] if waits_for_pack(self.main.nodes.NODE_CLASS_MAPPINGS, class_type) else []
+        )
         try:
             return self.files.classes.about(class_type)
         except Exception:  # noqa: BLE001 - this is code of a node pack, which may raise anything.

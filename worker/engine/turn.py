@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
-from concurrent.futures import Future
+import time
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import replace
 
 from worker.engine.graph_run import GraphRun, RunResult
 from worker.errors import JobInterrupted, WorkerError
+
+_DOUBT_S = 5.0  # How long a run may go on when the device may be broken. What works then takes milliseconds.
 
 
 class Turn:
@@ -38,6 +42,19 @@ class Turn:
     def interrupted(self) -> bool:
         """Whether the run was told to stop."""
         return self.interrupted_at is not None
+
+    def be_doubted(self, error: WorkerError | None) -> None:
+        """Note that the device may be broken, which is ``error``; None: it is not."""
+        self.gives_up_at = None if error is None else self.gives_up_at or time.monotonic() + _DOUBT_S
+        self.doubt = error
+
+    def settle(self, result: RunResult | None, error: BaseException) -> None:
+        """Answer with ``result``, or with ``error`` if there is none. Only the first answer counts."""
+        with contextlib.suppress(InvalidStateError):
+            if result is not None:
+                self.future.set_result(self.with_ending(result))
+            else:
+                self.future.set_exception(error)
 
     def with_ending(self, result: RunResult) -> RunResult:
         """``result`` with the error of the limit that stopped the run; unchanged if the run was complete before."""

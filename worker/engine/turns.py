@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 
 from worker.engine.freeze import FreezeWatch
 from worker.engine.graph_run import GraphRun, RunResult
@@ -20,7 +20,7 @@ from worker.receipt.current import enter
 
 _log = logging.getLogger("worker")
 _MOST_TURNS_WITHOUT_REST = 20
-_DOUBT_S = 5.0  # How long a run may go on when the device may be broken. What works then takes milliseconds.
+_IDLE_AFTER_S = 1.0  # A job that comes while something is done waits for its end.
 
 
 class Turns:
@@ -34,6 +34,8 @@ class Turns:
             and must return at once.
         rest: tidies up. It is called after a turn, if no other turn comes within ``rest_after_s`` seconds, and at the
             latest after 20 turns.
+        make_ready: called before a turn's time begins, in its context. What it raises is logged.
+        idle: does a part of what can be done while no turn comes, and returns whether there is more.
         patience: how long a turn may show no sign of life, and how long it may take to stop.
         signs: what is seen of the current turn from outside.
         salvage: returns what a turn has finished, if that turn does not stop.
@@ -49,6 +51,8 @@ class Turns:
         interrupt: Callable[[float], None] = lambda _: None,
         rest: Callable[[], None] = lambda: None,
         rest_after_s: float = 0.0,
+        make_ready: Callable[[Turn], None] = lambda _: None,
+        idle: Callable[[], bool] = lambda: False,
         patience: Patience | None = None,
         signs: Signs | None = None,
         salvage: Callable[[Turn], RunResult | None] = lambda _: None,
@@ -64,6 +68,7 @@ class Turns:
         self._retired = False
         self._perform, self._interrupt, self._rest = perform, interrupt, rest
         self._rest_after_s, self._since_rest = rest_after_s, 0
+        self._make_ready, self._idle = make_ready, idle
         self._turns: queue.SimpleQueue[Turn | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting: dict[GraphRun, Turn] = {}
@@ -118,8 +123,7 @@ class Turns:
         with self._lock:
             turn = self.current
             if turn is not None:
-                turn.gives_up_at = None if error is None else turn.gives_up_at or time.monotonic() + _DOUBT_S
-                turn.doubt = error
+                turn.be_doubted(error)
                 self._watchdog.hastened()
 
     def _interrupt_again(self, turn: Turn) -> None:
@@ -155,7 +159,7 @@ class Turns:
         except Exception:  # noqa: BLE001 - a caller waits for an answer.
             _log.exception("What a stuck job had finished cannot be saved")
             result = None
-        self._settle(turn, result, turn.ending or JobInterrupted())
+        turn.settle(result, turn.ending or JobInterrupted())
         self._watchdog.end()
 
     def close(self) -> None:
@@ -185,13 +189,25 @@ class Turns:
                 if self._waiting.pop(turn.run, None) is None:
                     continue  # It was interrupted while it waited.
                 self.current = turn
-            turn.started = time.monotonic()
+            turn.context.run(self._prepare, turn)
             self._watchdog.begin(turn)
             turn.context.run(self._answer, turn)
             if self._retired:
                 return
             del turn  # Otherwise the job's files would be kept until the next job comes.
             self._since_rest += 1
+
+    def _prepare(self, turn: Turn) -> None:
+        """Do what belongs to no run's time. A run that is stopped meanwhile has its time to end from now on."""
+        enter("validation")
+        try:
+            self._make_ready(turn)
+        except Exception:  # noqa: BLE001 - the run itself says what it lacks.
+            _log.exception("A job could not be prepared (%s)", self._name)
+        with self._lock:
+            turn.started = time.monotonic()
+            if turn.interrupted:
+                turn.interrupted_at = turn.started
 
     def _next(self) -> Turn | None:
         """Wait for the next turn, and rest if none comes. None: the thread should end."""
@@ -204,12 +220,21 @@ class Turns:
                 self._rest()
             except Exception:  # noqa: BLE001 - the thread must go on for the next turns.
                 _log.exception("Tidying up after a job failed (%s)", self._name)
+        return self._next_after_idling()
+
+    def _next_after_idling(self) -> Turn | None:
+        """Wait for the next turn. While none comes, do what can be done meanwhile."""
+        has_more, wait_s = True, _IDLE_AFTER_S
+        while has_more:
+            try:
+                return self._turns.get(timeout=wait_s)
+            except queue.Empty:
+                has_more, wait_s = self._idle(), 0.01
         return self._turns.get()
 
     def _answer(self, turn: Turn) -> None:
         result: RunResult | None = None
         error: BaseException | None = None
-        enter("validation")
         try:
             result = self._perform(turn)
         except WorkerError as expected:
@@ -222,12 +247,4 @@ class Turns:
         self._watchdog.end()
         if turn.ending is not None and isinstance(error, JobInterrupted):
             error = turn.ending
-        self._settle(turn, result, error or JobInterrupted())
-
-    @staticmethod
-    def _settle(turn: Turn, result: RunResult | None, error: BaseException) -> None:
-        with contextlib.suppress(InvalidStateError):  # ``_abandon`` has answered, since the turn did not stop in time.
-            if result is not None:
-                turn.future.set_result(turn.with_ending(result))
-            else:
-                turn.future.set_exception(error)
+        turn.settle(result, error or JobInterrupted())

@@ -77,6 +77,18 @@ class ComfyUiSettings(BaseModel):
         "`auto` imports large packages and ComfyUI's own node files when a job first needs them, so that the start is "
         "shorter. `off` imports everything at the start.",
     )
+    lazy_custom_nodes: Boolean = setting(
+        False,
+        "true or false",
+        "Import a node pack when a job first needs one of its classes, so that the start is shorter. This takes the "
+        "index that `python -m worker index` makes; without it, or if packs have changed since, all are imported at "
+        "the start.",
+    )
+    lazy_idle_import: Boolean = setting(
+        False,
+        "true or false",
+        "With `LAZY_CUSTOM_NODES`, import the other node packs while no job is there, one after the other.",
+    )
     bytecode_cache: Literal["auto", "off"] = setting(
         "auto",
         "auto or off",

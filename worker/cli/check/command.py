@@ -35,6 +35,7 @@ def check() -> int:
     print_bucket(console, settings)
     # The lists of allowed and denied node classes are for callers. The test job is the operator's own.
     unlimited = settings.quiet().model_copy(update={"node_allowlist": (), "node_denylist": (), "safe_nodes": "off"})
+    unlimited = unlimited.model_copy(update={"lazy_custom_nodes": False})  # All packs are to be seen.
     with Worker(unlimited, say=lambda notice: console.print(str(notice), style="dim", markup=False)) as worker:
         if worker.runtime is not None:
             _print_runtime(console, worker.runtime)

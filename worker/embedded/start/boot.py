@@ -20,6 +20,7 @@ from worker.embedded.bytecode.switch import keep_bytecode
 from worker.embedded.cache.fingerprint import JobContent, install_fingerprints
 from worker.embedded.cache.node_cache import NodeCache
 from worker.embedded.cache.reuse import FileReuse
+from worker.embedded.deferred.packs.observed.observer import PackObserver
 from worker.embedded.deferred.switch import LateImports
 from worker.embedded.executor import build_executor
 from worker.embedded.files.cached_models import CachedModels, hub_of
@@ -58,13 +59,14 @@ _import_began = False
 _boot_lock = threading.Lock()
 
 
-def boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
+def boot(settings: Settings, state: StateFolder, say: Say, observer: PackObserver | None = None) -> Runtime:
     """Start ComfyUI in this process, once. Later calls return the same runtime.
 
     Args:
         settings: they name the tree and the flags.
         state: holds ComfyUI's folders. Later calls ignore it, since ComfyUI's folders never change.
         say: called with each warning and with each step that begins.
+        observer: looks at the node packs as they are imported.
 
     Raises:
         StartError: there is no tree or no device, ComfyUI does not know a flag or cannot be imported, it already runs
@@ -80,7 +82,7 @@ def boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
                 "twice: use a new process (in a notebook, restart the kernel)"
             )
         else:
-            _booted = _boot(settings, state, say)
+            _booted = _boot(settings, state, say, observer)
         return _booted
 
 
@@ -97,13 +99,13 @@ def _check_same(running: Launch, asked: Launch, say: Say) -> None:
         )
 
 
-def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
+def _boot(settings: Settings, state: StateFolder, say: Say, observer: PackObserver | None) -> Runtime:
     on_pod = settings.runpod_pod_id is not None
     launch = _plan(settings, state, say)
     source, volume = launch.source, launch.volume
     folders = ComfyFolders(state, source.base / "input", settings.output_folders)
     folders.make_output_folders()  # Before packs are imported, which may look at once.
-    late = LateImports(is_on=settings.defer_imports == "auto", tree=source.path)
+    late = LateImports(settings, launch, say, observer)
     enter(source)
     keep_bytecode(settings, launch)
     with arguments(launch.flags), own_logging(settings), server_loop() as loop:
@@ -136,7 +138,7 @@ def _boot(settings: Settings, state: StateFolder, say: Say) -> Runtime:
     memory = watched_device(main, executor)
     prompts = PromptRunner(main, server, executor, routes)
     jobs = make_job_memory(main, server, NodeCache(executor), state.root)
-    return Runtime(launch, folders, tuple(packs), main, prompts, files, memory, jobs, admission, cached)
+    return Runtime(launch, folders, packs, late.packs, main, prompts, files, memory, jobs, admission, cached)
 
 
 def _plan(settings: Settings, state: StateFolder, say: Say) -> Launch:
@@ -217,7 +219,7 @@ def _start_server(
     hooks = main.hook_breaker_ac10a0
     hooks.save_functions()
     args = main.args
-    with late.node_classes(main), recording_packs(main.nodes) as packs:
+    with late.node_classes(main), recording_packs(main.nodes, late.packs.records) as packs:
         # Import packs on this thread, as a stock start does: some packs install signal handlers when they are imported,
         # which is allowed only on the main thread.
         loop.run_until_complete(

@@ -57,8 +57,15 @@ def operator_flags(settings: Settings, further: tuple[str, ...]) -> tuple[str, .
 @contextlib.contextmanager
 def arguments(flags: tuple[str, ...]) -> Iterator[None]:
     """Within this context, ``sys.argv`` holds ``flags``, since ComfyUI and some packs read it."""
+    with argument_list(["main.py", *flags]):
+        yield
+
+
+@contextlib.contextmanager
+def argument_list(words: list[str]) -> Iterator[None]:
+    """Within this context, ``sys.argv`` is this list."""
     given = sys.argv
-    sys.argv = ["main.py", *flags]
+    sys.argv = words
     try:
         yield
     finally:

@@ -69,6 +69,7 @@ def plan_launch(settings: Settings, state: StateFolder) -> Launch:
         "COMFY_LOG_LEVEL": settings.comfy_log_level,
         "OUTPUT_FOLDERS": ",".join(settings.output_folders),
         "DEFER_IMPORTS": settings.defer_imports,
+        "LAZY_CUSTOM_NODES": str(settings.lazy_custom_nodes).lower(),
         "BYTECODE_CACHE": settings.bytecode_cache,
         "SAVE_METADATA": str(settings.save_metadata).lower(),
         "NETWORK_VOLUME_PATH": str(volume.resolve()) if volume else "",

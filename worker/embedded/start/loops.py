@@ -32,3 +32,22 @@ def server_loop() -> Iterator[AbstractEventLoop]:
         _set_running_loop(outer)
         if task is not None:
             tasks._enter_task(outer, task)
+
+
+@contextmanager
+def inside(loop: AbstractEventLoop) -> Iterator[None]:
+    """Within this context, code on this thread finds ``loop`` running, as a node pack does that ComfyUI imports.
+
+    The loop may run on another thread. The one that runs on this thread, if there is one, is put out of sight.
+    """
+    outer = _get_running_loop()
+    task = asyncio.current_task(outer) if outer is not None and outer is not loop else None
+    if outer is not None and task is not None:
+        tasks._leave_task(outer, task)
+    _set_running_loop(loop)
+    try:
+        yield
+    finally:
+        _set_running_loop(outer)
+        if outer is not None and task is not None:
+            tasks._enter_task(outer, task)

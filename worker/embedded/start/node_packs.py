@@ -25,17 +25,22 @@ _MOST_FILES, _MOST_CHARACTERS = 2000, 5_000_000
 class NodePack:
     """A custom node pack, or a file of ComfyUI's own nodes that failed.
 
-    ``path``: its folder or file. ``seconds``: import time. ``error``: why the import failed, or None.
+    ``path``: its folder or file. ``seconds``: import time. ``error``: why the import failed, or None. ``lacking``: the
+    node classes that it was to have, if its import failed when a job needed it.
     """
 
     name: str
     seconds: float
     error: str | None
     path: Path
+    lacking: tuple[str, ...] = ()
 
 
 def failed_pack_of(class_type: str, packs: Iterable[NodePack]) -> NodePack | None:
     """The pack that failed to load and seems to have this node class: its source has the name in quotes."""
+    packs = list(packs)
+    if known := next((pack for pack in packs if class_type in pack.lacking), None):
+        return known
     quoted = f'"{class_type}"', f"'{class_type}'"
     return next((pack for pack in packs if pack.error and any(text in _source(pack.path) for text in quoted)), None)
 
@@ -75,7 +80,7 @@ class _LastWarning(logging.Handler):
 
 
 @contextmanager
-def _last_warning() -> Iterator[_LastWarning]:
+def last_warning() -> Iterator[_LastWarning]:
     """Listen to warnings, even if the log's level is above them."""
     root, handler = logging.getLogger(), _LastWarning()
     level = root.level
@@ -89,18 +94,17 @@ def _last_warning() -> Iterator[_LastWarning]:
 
 
 @contextmanager
-def recording_packs(nodes: Any) -> Iterator[list[NodePack]]:
-    """Within this context, each custom pack that ComfyUI loads is added to the list.
+def recording_packs(nodes: Any, packs: list[NodePack]) -> Iterator[list[NodePack]]:
+    """Within this context, each custom pack that ComfyUI loads is added to ``packs``.
 
     If a pack calls ``sys.exit`` while it is imported, only its import fails, and the process goes on.
     """
-    packs: list[NodePack] = []
     load = nodes.load_custom_node
 
     async def load_custom_node(module_path: str, *args: Any, **kwargs: Any) -> bool:
         parent = kwargs.get("module_parent", "custom_nodes")
         start = time.perf_counter()
-        with _last_warning() as reason:
+        with last_warning() as reason:
             try:
                 loaded = bool(await load(module_path, *args, **kwargs))
             except SystemExit as error:
@@ -109,9 +113,9 @@ def recording_packs(nodes: Any) -> Iterator[list[NodePack]]:
         path, seconds = Path(module_path), time.perf_counter() - start
         if parent == "custom_nodes":
             STEPS.add(PACK + path.name, seconds)
-            packs.append(NodePack(path.name, seconds, None if loaded else _reason(reason.text), path))
+            packs.append(NodePack(path.name, seconds, None if loaded else reason_of(reason.text), path))
         elif not loaded:  # ComfyUI's own nodes: those that could be loaded are no packs.
-            packs.append(NodePack(f"{parent}/{path.name}", seconds, _reason(reason.text), path))
+            packs.append(NodePack(f"{parent}/{path.name}", seconds, reason_of(reason.text), path))
         return loaded
 
     nodes.load_custom_node = load_custom_node
@@ -121,5 +125,6 @@ def recording_packs(nodes: Any) -> Iterator[list[NodePack]]:
         nodes.load_custom_node = load
 
 
-def _reason(warning: str) -> str:
+def reason_of(warning: str) -> str:
+    """Why a pack failed, from the warning that ComfyUI gave."""
     return _CANNOT_IMPORT.sub("", warning, count=1) or "it gave no reason"

@@ -20,6 +20,8 @@ _FOLDERS = ("comfy", "comfy_api", "comfy_api_nodes", "comfy_extras", "app", "uti
 _MODULES = ("nodes", "node_helpers", "folder_paths", "latent_preview", "server")
 _TORCH = ("torch", "torch.nn", "torch.nn.functional")
 _BOUND = (FunctionType, BuiltinFunctionType, type)
+Replaced = tuple[tuple[dict[str, Any], str, Any], ...]
+"""Names that had other values at some later time: ``space[name]`` was ``value``."""
 
 
 class CoreNames:
@@ -41,13 +43,30 @@ class CoreNames:
             bound = {name: value for name, value in space.items() if isinstance(value, _BOUND)}
             self._names[str(space["__name__"])] = space, bound
 
-    @contextmanager
-    def as_at_the_start(self) -> Iterator[None]:
-        """Within this context, they are what they were. Afterwards they are again what they have become."""
-        replaced = [
-            (space, name, value, space[name])
+    def replaced(self) -> Replaced:
+        """Those that are others now, such as after a node pack was imported."""
+        return tuple(
+            (space, name, space[name])
             for space, bound in list(self._names.values())
             for name, value in bound.items()
+            if name in space and space[name] is not value
+        )
+
+    @contextmanager
+    def as_at_the_start(self, but: Replaced = ()) -> Iterator[None]:
+        """Within this context, they are what they were. Afterwards they are again what they have become.
+
+        ``but``: those that are to be something else, from ``replaced``.
+        """
+        others = {(id(space), name): value for space, name, value in but}
+        wanted = (
+            (space, name, others.get((id(space), name), value))
+            for space, bound in list(self._names.values())
+            for name, value in bound.items()
+        )
+        replaced = [
+            (space, name, value, space[name])
+            for space, name, value in wanted
             if name in space and space[name] is not value
         ]
         for space, name, value, _ in replaced:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -17,11 +17,18 @@ from worker.embedded.deferred.nodes.node_files import NodeFiles
 from worker.embedded.deferred.nodes.shared_state import shared_state
 
 _OWN = ("comfy_extras", "comfy_api_nodes")
+LoadPack = Callable[..., Awaitable[bool]]
+"""Loads a node pack, or passes over it. It gets ComfyUI's function, and what that would have got."""
+
+
+async def load_pack(load: Callable[..., Awaitable[bool]], *args: Any, **kwargs: Any) -> bool:
+    """Load a node pack as ComfyUI does."""
+    return bool(await load(*args, **kwargs))
 
 
 @contextlib.contextmanager
 def deferring_classes(
-    main: Any, index: NodeIndex, files: NodeFiles, before_packs: Callable[[], None]
+    main: Any, index: NodeIndex, files: NodeFiles, before_packs: Callable[[], None], packs: LoadPack = load_pack
 ) -> Iterator[None]:
     """Within this context, ComfyUI's node files are not loaded if ``index`` knows their classes.
 
@@ -32,6 +39,7 @@ def deferring_classes(
         index: of ComfyUI's tree.
         files: loads them.
         before_packs: called before the first node pack is loaded.
+        packs: loads node packs.
     """
     nodes = main.nodes
     original = nodes.load_custom_node
@@ -41,7 +49,7 @@ def deferring_classes(
         parent = kwargs.get("module_parent")
         if parent not in _OWN or args or len(kwargs) > 1:
             before_packs()
-            return bool(await original(path, *args, **kwargs))
+            return await packs(original, path, *args, **kwargs)
         if (known := index[path]) is None:
             return await _load(main, index, files, path, parent)
         _pass_over(nodes, files, path, parent, known)

@@ -45,11 +45,15 @@ class NodeIndex:
     Args:
         folders: where indexes are kept. A new one is written into the first of them that can be written.
         tree: ComfyUI's folder.
+
+    Attributes:
+        tree_state: stands for the sources of the tree, and the version of Python.
     """
 
     def __init__(self, folders: Sequence[Path], tree: Path) -> None:
         self._tree = tree.resolve()  # As ComfyUI's module names its own files.
-        name = f"nodes-{_state(self._tree)}.json"
+        self.tree_state = _state(self._tree)
+        name = f"nodes-{self.tree_state}.json"
         self._places = [folder / name for folder in folders]
         self._is_kept = True
         self._files: dict[str, NodeFile] = {}

@@ -1,4 +1,4 @@
-"""``NODE_CLASS_MAPPINGS``, whose classes of ComfyUI's own files are loaded when they are asked for."""
+"""``NODE_CLASS_MAPPINGS``, whose classes of ComfyUI's own files and of packs are loaded when they are asked for."""
 
 from __future__ import annotations
 
@@ -39,12 +39,32 @@ class NodeClassMappings(dict[str, Any]):
         """The files that are not loaded yet, in their order."""
         return list(dict.fromkeys(value.file for value in list(super().values()) if isinstance(value, _Pending)))
 
+    def waits_for_pack(self, name: Any) -> bool:
+        """Whether a class is one of a node pack that is not loaded yet. It loads nothing."""
+        value = dict.get(self, name) if isinstance(name, str) else None
+        return type(value) is _Pending and self._files.is_pack(value.file)
+
+    def pending_packs(self) -> list[str]:
+        """The node packs that are not loaded yet, in their order."""
+        return [file for file in self.pending_files() if self._files.is_pack(file)]
+
+    def pending_names(self, file: str) -> list[str]:
+        """The names of the classes that wait for a file or pack."""
+        return [name for name, value in list(super().items()) if isinstance(value, _Pending) and value.file == file]
+
+    def load_pack(self, file: str) -> None:
+        """Load a node pack that is not loaded yet. If it cannot be loaded, its classes are gone."""
+        if not self._files.is_loading(file):
+            self._settle(file)
+
     def loaded(self) -> list[tuple[str, Any]]:
         """The classes that are loaded, with their names."""
         return [(name, value) for name, value in list(super().items()) if not isinstance(value, _Pending)]
 
     def _settle(self, file: str) -> None:
         """Load a file, and put its classes where they are expected. Those that it does not have are removed.
+
+        A node pack may have more of them than were known, such as on a machine with another device.
 
         Raises:
             ImportError: it cannot be loaded now.
@@ -56,6 +76,9 @@ class NodeClassMappings(dict[str, Any]):
                     super().__setitem__(name, classes[name])
                 else:
                     super().pop(name, None)
+        for name in classes:
+            if name not in self:
+                super().__setitem__(name, classes[name])
 
     def _settle_all(self) -> None:
         while files := [file for file in self.pending_files() if not self._files.is_loading(file)]:
@@ -152,6 +175,11 @@ def load_classes(mappings: Mapping[str, Any], names: Iterable[Any]) -> None:
                 if isinstance(name, str):
                     mappings.get(name)
                 break
+
+
+def waits_for_pack(mappings: Mapping[str, Any], name: Any) -> bool:
+    """Whether a class is one of a node pack that is not loaded yet. It loads nothing."""
+    return isinstance(mappings, NodeClassMappings) and mappings.waits_for_pack(name)
 
 
 def loaded_classes(mappings: Mapping[str, Any]) -> list[tuple[str, Any]]:

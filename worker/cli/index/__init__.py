@@ -1,0 +1,1 @@
+"""``python -m worker index``: finds out what each node pack does when it is imported."""
