@@ -33,6 +33,8 @@ from bench.report.figures import Figures, Measured, make_figures
 from bench.report.tables import report
 from bench.workload.cases import BUILT_IN, Case, file_cases
 from bench.workload.models import make_models
+from bench.workload.real import REAL, make_real_models
+from bench.workload.real_checkpoints import NAMES
 from command_line import ExitCode, Failure, finish
 
 from worker.embedded.start.source import find_source
@@ -76,9 +78,9 @@ def benchmark(options: argparse.Namespace) -> ExitCode:
 
 
 def chosen_cases(named: Sequence[str] | None, files: Sequence[Path]) -> tuple[Case, ...]:
-    """The built-in cases ``named``, then those of ``files``. If neither is given, all built-in cases."""
+    """The built-in cases ``named``, then those of ``files``. If neither is given, all small built-in cases."""
     built_in = named if named is not None else (() if files else tuple(BUILT_IN))
-    return (*(BUILT_IN[name] for name in built_in), *file_cases(files))
+    return (*((BUILT_IN | REAL)[name] for name in built_in), *file_cases(files))
 
 
 def prepare(folder: Path, cases: Sequence[Case], options: argparse.Namespace, progress: Progress) -> Setup:
@@ -92,7 +94,8 @@ def prepare(folder: Path, cases: Sequence[Case], options: argparse.Namespace, pr
     if models and set(options.only) & {START, WARM, MEMORY}:
         progress.begin("making small models", 1)
         try:
-            make_models(own_base / "models", models)
+            make_models(own_base / "models", [name for name in models if name not in NAMES])
+            make_real_models(own_base / "models", models)
         except subprocess.CalledProcessError as error:
             last = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
             text = f"a model for the built-in cases could not be made: {''.join(last)}"

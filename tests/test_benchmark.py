@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -31,6 +32,7 @@ from bench.report.plots import draw
 from bench.report.tables import report
 from bench.workload.cases import BUILT_IN, Case, file_cases, with_seed
 from bench.workload.models import CHECKPOINT
+from bench.workload.real import REAL, kept_models, make_real_models
 from graphs import solid, text_to_image
 
 from worker.embedded.start.source import ComfySource, find_source
@@ -435,3 +437,39 @@ def test_the_schema_is_documented() -> None:
     others = ("schema", "complete", "machine", "versions", "settings", "failures", "changes", "lanes", *START_LANES)
     for key in (*phases, *others, "ratios", "intervals", "noisy", "ratios_known", "ratios_against", *BUILT_IN):
         assert f"`{key}`" in documented, key
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_case_of_real_size_names_its_models(name: str) -> None:
+    case = REAL[name]
+    graph, other = case.request(1, 0)["workflow"], case.request(2, 0)["workflow"]
+    texts = [value for node in graph.values() for value in node["inputs"].values() if isinstance(value, str)]
+    assert {text for text in texts if text.endswith(".safetensors")} == {Path(model).name for model in case.models}
+    links = [value[0] for node in graph.values() for value in node["inputs"].values() if isinstance(value, list)]
+    assert set(links) <= set(graph)
+    assert graph != other, "another seed"
+
+
+def test_models_of_real_size_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in REAL["sd15-512"].models:  # It is there, so it is not made.
+        (kept_models() / name).parent.mkdir(parents=True)
+        (kept_models() / name).write_bytes(b"kept")
+    make_real_models(tmp_path / "models", [CHECKPOINT, *REAL["sd15-512"].models])
+    assert [(tmp_path / "models" / name).read_bytes() for name in REAL["sd15-512"].models] == [b"kept"]
+
+
+@pytest.mark.full
+def test_a_checkpoint_of_real_size_makes_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """A small one, with one step: the weights have 2 GB."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    make_real_models(tmp_path / "base" / "models", REAL["sd15-512"].models)
+    graph = REAL["sd15-512"].request(1, 0)["workflow"]
+    graph["latent"]["inputs"] |= {"width": 64, "height": 64}
+    graph["sampled"]["inputs"]["steps"] = 1
+    (tmp_path / "small.json").write_text(json.dumps(graph))
+    ran = command("run", tmp_path / "small.json", "--out", tmp_path / "out", COMFY_BASE_DIR=str(tmp_path / "base"))
+    assert ran.returncode == 0, ran.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 1

@@ -16,10 +16,12 @@ import requests
 from comfy_server import free_port
 from project_copy import copy_project
 
+from worker.embedded.start.device import cuda_device_count
 from worker.embedded.start.source import find_source
 from worker.settings import load_settings
 
 RUN_BY = {
+    "test_gpu": "test_scripts.py::test_tests_for_a_gpu",
     "benchmark": "test_benchmark.py::test_a_small_run",
     "build_image": "test_scripts.py::test_build_image",
     "check": "test_scripts.py::test_check",
@@ -141,6 +143,14 @@ def test_check(copy: Path) -> None:
     done = run(copy / "scripts" / "check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Contracts: " in done.stdout
+
+
+def test_tests_for_a_gpu(project: Path) -> None:
+    if cuda_device_count():
+        pytest.skip("it would run these very tests")
+    done = run(project / "scripts" / "test_gpu")
+    assert done.returncode == 2
+    assert "the driver shows no CUDA device here" in done.stderr
 
 
 def test_check_sizes(project: Path) -> None:

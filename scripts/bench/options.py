@@ -11,6 +11,7 @@ from command_line import check_output_files, name_reader, read_count
 from bench.contenders.setup import EMBEDDED, WEBSOCKET
 from bench.plan import DEFAULT_PHASES, PHASES, Counts
 from bench.workload.cases import BUILT_IN
+from bench.workload.real import REAL, kept_models
 
 RUNS, QUICK_RUNS = 30, 7
 STARTS, QUICK_STARTS = 7, 3
@@ -21,6 +22,8 @@ _CHECKOUT_FILES = ("worker/__init__.py", "worker/handler.py", "worker/readiness.
 
 _EPILOG = f"""\
 built-in cases: {", ".join(BUILT_IN)}
+of real size, only where --case names them, and for a GPU: {", ".join(REAL)}
+  their models have random weights; they are made once, and kept in {kept_models()} (9 GB for all)
 
 phases:
   start    from fresh processes to the first answer
@@ -36,6 +39,7 @@ examples:
   scripts/benchmark --workflow sdxl.json --runs 20           your workflow, with the models of your ComfyUI
   scripts/benchmark --only warm --case empty-64,repeat       two cases, nothing else
   scripts/benchmark --only memory --backend embedded         one contender by itself
+  scripts/benchmark --only warm --case sd15-512,sdxl-1024 --runs 10    on a GPU
   scripts/benchmark --only warm --backend embedded --against ../before    has a change made it slower?
   scripts/benchmark --only start --backend embedded --against . --against-env DEFER_IMPORTS=off
 
@@ -65,8 +69,8 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
     add("--backend", type=name_reader((EMBEDDED, WEBSOCKET)), default=both, help=f"who takes part (default: {both})")
     add("--only", type=name_reader(PHASES), default=default, metavar="PHASE,…", help=f"of {phases} (default: "
         f"{default})")  # fmt: skip
-    add("--case", type=name_reader(tuple(BUILT_IN)), metavar="NAME,…", help="built-in cases (default: all, or none "
-        "beside --workflow)")  # fmt: skip
+    add("--case", type=name_reader((*BUILT_IN, *REAL)), metavar="NAME,…", help="built-in cases (default: "
+        "all small ones, or none beside --workflow)")  # fmt: skip
     add("--workflow", type=Path, nargs="+", action="extend", metavar="FILE", help="workflows of your own")
     add("--runs", type=read_count, help=f"runs of each case (default: {RUNS})")
     add("--quick", action="store_true", help="fewer runs: within five minutes on two cores")
