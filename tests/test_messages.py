@@ -197,7 +197,7 @@ def test_a_class_of_a_pack_that_failed_names_the_pack_and_the_reason(
     (tmp_path / "broken" / "__init__.py").write_text("from .classes import *")
     (tmp_path / "broken" / "classes.py").write_text("import no_such_package\nNODE_CLASS_MAPPINGS = {'OfBroken': 1}")
     nodes: Any = sys.modules["nodes"]  # ComfyUI's.
-    with recording_packs(nodes) as packs:
+    with recording_packs(nodes, []) as packs:
         assert not asyncio.run(nodes.load_custom_node(str(tmp_path / "broken"), module_parent=parent))
     runtime = dataclasses.replace(embedded_worker.embedded_runtime(), node_packs=tuple(packs))
     monkeypatch.setattr(embedded_worker._backend, "_runtime", runtime)

@@ -361,7 +361,7 @@ def test_the_operators_files_of_paths_count(base_dir: Path, settings: Settings, 
         path.parent.mkdir(parents=True)
         path.write_bytes(b"1")
     flags = ("--extra-model-paths-config", str(config), "--models-directory", str(models))
-    found = ModelsAhead(settings.model_copy(update={"comfy_args": flags}))._models()
+    found = ModelsAhead(settings.model_copy(update={"comfy_args": flags}))._models({})
     assert found.find(NamedModel("1", "Any", "ckpt_name", "a.ckpt")) == tmp_path / "near" / "a.ckpt"
     assert found.find(NamedModel("1", "Any", "vae_name", "b.pt")) == models / "vae" / "b.pt"
 
