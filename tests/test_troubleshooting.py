@@ -13,6 +13,11 @@ ON_OTHER_PAGES = {
     "worker/local_api/schema.py": "docs/api.md",
     "worker/cli/options.py": "--help",
     "worker/cli/prepare/options.py": "--help",
+    "worker/cli/index/options.py": "--help",
+    **{
+        f"worker/embedded/deferred/packs/observed/{name}.py": "docs/custom-nodes.md"
+        for name in ("backwards", "effects", "files", "frozen", "lookups", "namespaces", "observer", "owner", "process")
+    },
     "worker/answer/rich_display.py": "docs/python.md",
     "worker/progress/notebook.py": "docs/python.md",
     "worker/metrics/page.py": "docs/metrics.md",

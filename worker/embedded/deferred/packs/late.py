@@ -18,6 +18,7 @@ from worker.embedded.deferred.nodes.classes import load_pack
 from worker.embedded.deferred.nodes.mapping import NodeClassMappings
 from worker.embedded.deferred.nodes.node_files import LateFile, NodeFiles, Step, run_at_once
 from worker.embedded.deferred.packs.index import PackEntry
+from worker.embedded.deferred.packs.observed.owner import package_of
 from worker.embedded.deferred.packs.observed.process import ProcessState
 from worker.embedded.start.flags import argument_list
 from worker.embedded.start.loops import inside
@@ -91,13 +92,14 @@ class LatePacks:
     def _import(self, path: str, entry: PackEntry, step: Step, surroundings: Any) -> bool:
         began, is_loaded = time.perf_counter(), False
         with surroundings(), last_warning() as warning:
-            before, functions = ProcessState(self._main), self._core.replaced()
+            before, functions = ProcessState(self._main), _of_others(self._core.replaced())
             try:
                 is_loaded = run_at_once(step)
             except SystemExit as error:
                 logging.warning("Cannot import %s: it called sys.exit(%r)", path, error.code)
             changes = list(before.changes(ProcessState(self._main)))
-            changes += [] if self._core.replaced() == functions else ["it replaces functions of ComfyUI or torch"]
+            if _of_others(self._core.replaced()) != functions:
+                changes.append("it replaces functions of ComfyUI or torch")
         seconds, name = time.perf_counter() - began, Path(path).name
         reason = None if is_loaded else reason_of(warning.text)
         self._record(NodePack(name, seconds, reason, Path(path), () if is_loaded else tuple(entry.names)))
@@ -159,6 +161,12 @@ class LatePacks:
         """Within this context, a graph runs. Who wants to import a pack for something else waits for its end."""
         with self._alone:
             yield
+
+
+def _of_others(replaced: Replaced) -> set[tuple[str, str, int]]:
+    """Those names whose value is another package's. torch completes itself when it is used."""
+    named = ((str(space["__name__"]), name, value) for space, name, value in replaced)
+    return {(module, name, id(value)) for module, name, value in named if package_of(value) != module.partition(".")[0]}
 
 
 def _module_name(path: str) -> str:
