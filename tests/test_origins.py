@@ -58,6 +58,13 @@ def test_a_missing_model_of_an_api_graph(worker: Worker) -> None:
 
 
 @BOTH
+def test_a_missing_model_that_the_request_names(worker: Worker) -> None:
+    text = refusal(worker, {"workflow": checkpoint(), "models": MODELS})
+    assert f"'x.safetensors' is not in the list; the request says that it is at {URL} for models/checkpoints" in text
+    assert "secret" not in text
+
+
+@BOTH
 def test_a_missing_model_of_the_editor(worker: Worker) -> None:
     loader = {
         "id": 4, "type": "CheckpointLoaderSimple", "mode": 0, "inputs": [], "widgets_values": ["XL\\x.safetensors"],

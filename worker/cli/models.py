@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def models(options: argparse.Namespace) -> int:
         references = workflow_models(workflow, runtime)
         missing = any(reference.path is None for reference in references)
         files = files_by_stem(runtime, runtime.volume) if missing else {}
-        origins = Origins((job.extra_pnginfo or {}).get("workflow"))
+        origins = Origins((job.extra_pnginfo or {}).get("workflow"), [asdict(model) for model in job.models])
         entries = [_entry(reference, runtime, files, origins) for reference in references]
         classes = sorted({node["class_type"] for node in workflow.values()})
         unknown = {name: reason for name in classes if (reason := why_not_there(name, runtime))}

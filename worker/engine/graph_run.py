@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
@@ -14,7 +14,7 @@ from worker.engine.workspace import Workspace
 from worker.errors import WorkerError
 from worker.events import Listener
 from worker.images.formats import PNG, ImageFormat
-from worker.job.job import Workflow
+from worker.job.job import OfferedModel, Workflow
 from worker.models.fetched import NO_MODELS, FetchedModels, callers_names
 from worker.protocol.origins import Origins
 from worker.redact import Sent, public_text
@@ -51,6 +51,7 @@ class GraphRun:
         tells_loading: whether the listener is told of models that are loaded.
         preview_every_s: seconds between two previews of what a sampler makes; 0: none are asked for.
         models: model files that were fetched for the job.
+        offered: what the request says about where its models can be had.
     """
 
     workflow: Workflow = field(repr=False)
@@ -69,6 +70,7 @@ class GraphRun:
     tells_loading: bool = False
     preview_every_s: float = 0.0
     models: FetchedModels = NO_MODELS
+    offered: tuple[OfferedModel, ...] = ()
 
     def public(self, text: str, max_length: int = 2000) -> str:
         """``text`` as the caller may read it: see ``public_text``. What the request holds stays, but for its key."""
@@ -82,8 +84,8 @@ class GraphRun:
 
     @functools.cached_property
     def origins(self) -> Origins:
-        """What the caller's workflow says about where its models and packs can be had."""
-        return Origins((self.extra_pnginfo or {}).get("workflow"))
+        """What the caller says about where the models and packs can be had."""
+        return Origins((self.extra_pnginfo or {}).get("workflow"), [asdict(model) for model in self.offered])
 
 
 def own_graph(workflow: Mapping[str, Any]) -> dict[str, Any]:

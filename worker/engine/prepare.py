@@ -67,7 +67,7 @@ def prepare_run(
         written=job.written,
         tells_loading=is_followed,
         preview_every_s=settings.progress_interval_s if is_followed and settings.progress_previews else 0.0,
-        models=models,
+        models=models, offered=job.models,
     )  # fmt: skip
 
 

@@ -1,13 +1,13 @@
-"""Says where what is missing can be had, in the words of the workflow: its models' addresses, its nodes' packs.
+"""Says where what is missing can be had, in the words of the caller: models' addresses, and the packs of nodes.
 
-Only what the editor has written is repeated here. Nothing is fetched or installed.
+Only what the editor or the request has written is repeated here. Nothing is fetched or installed.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,13 +77,15 @@ def with_pack(reason: str, said: str | None) -> str:
 
 
 class Origins:
-    """What a workflow of the editor says about its models and packs. It is read when it is first asked for.
+    """What a workflow of the editor says about its models and packs, and a request about models. It is read when it is
+    first asked for.
 
-    ``workflow``: as a caller sent it, with or without a graph that was made of it. None: nothing is said.
+    ``workflow``: as a caller sent it, with or without a graph that was made of it. None: nothing is said. ``offered``:
+    the models of the request, each with its ``name``, ``url`` and ``directory``.
     """
 
-    def __init__(self, workflow: Any = None) -> None:
-        self._workflow = workflow
+    def __init__(self, workflow: Any = None, offered: Sequence[Mapping[str, Any]] = ()) -> None:
+        self._workflow, self._offered = workflow, offered
 
     def of_class(self, class_type: str) -> str | None:
         """Which pack the nodes of this class say that they are of, for a message."""
@@ -109,10 +111,10 @@ class Origins:
         entries = [*_list(_mapping(self._workflow).get("models"))]
         for node in self._nodes:
             entries += _list(_mapping(node.get("properties")).get("models"))
-        return dict(_model_texts(entries))
+        return {**dict(_model_texts(entries, "workflow")), **dict(_model_texts(self._offered, "request"))}
 
 
-def _model_texts(entries: list[Any]) -> Iterator[tuple[str, str]]:
+def _model_texts(entries: Sequence[Any], source: str) -> Iterator[tuple[str, str]]:
     for entry in entries:
         name, url, directory = (_mapping(entry).get(key) for key in ("name", "url", "directory"))
         if not isinstance(name, str) or not isinstance(url, str) or len(url) > _LONGEST_URL:
@@ -122,7 +124,7 @@ def _model_texts(entries: list[Any]) -> Iterator[tuple[str, str]]:
         except FetchFailed:
             continue
         into = f" for models/{directory}" if isinstance(directory, str) and _DIRECTORY.fullmatch(directory) else ""
-        yield _last(name), f"the workflow says that it is at {shown}{into}"
+        yield _last(name), f"the {source} says that it is at {shown}{into}"
 
 
 def _last(name: str) -> str:
