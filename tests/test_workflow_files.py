@@ -177,6 +177,13 @@ def test_a_file_gives_what_ran_or_else_the_editors_form(kind: str, tmp_path: Pat
         load_request(path)
 
 
+@pytest.mark.parametrize("head", [b"\x89PNG\r\n\x1a\n", b"RIFF\x04\0\0\0WEBP"])
+def test_a_damaged_picture_is_told_in_plain_words(head: bytes, tmp_path: Path) -> None:
+    (path := tmp_path / "a.png").write_bytes(head)
+    with pytest.raises(InvalidJob, match=r"a\.png is a damaged (PNG|picture): it cannot be identified$"):
+        load_request(path)
+
+
 @pytest.mark.parametrize("output_format", ["png", "webp", "jpeg"])
 def test_pictures_of_this_worker_give_their_workflow_back(worker: Worker, tmp_path: Path, output_format: str) -> None:
     given = {"workflow": editors(0x405060), "output_format": output_format, "save_metadata": True}

@@ -12,11 +12,11 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from worker.errors import InvalidJob
 
-PICTURES = ("PNG", "JPEG", "MPO", "WEBP")  # As Pillow calls them.
+PICTURES = ("PNG", "JPEG", "WEBP")  # As Pillow calls them. An MPO is opened as a JPEG.
 _NAMES = ("prompt", "workflow")  # The first one that a file has is taken: it is what ran.
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff")
 _MEDIA = (b"fLaC", b"OggS", b"ID3", b"\x1aE\xdf\xa3")
@@ -65,9 +65,9 @@ def _of_picture(path: Path | str, data: bytes) -> Mapping[str, str]:
             texts = {str(name): text for name, text in image.info.items() if isinstance(text, str)}
             values = [value for value in image.getexif().values() if isinstance(value, str)]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InvalidJob(
-            f"{path} is a damaged {'PNG' if data.startswith(_PICTURES[0]) else 'picture'}: {error}"
-        ) from None
+        why = "it cannot be identified" if isinstance(error, UnidentifiedImageError) else error
+        kind = "PNG" if data.startswith(_PICTURES[0]) else "picture"
+        raise InvalidJob(f"{path} is a damaged {kind}: {why}") from None
     split = (value.partition(":") for value in values)
     return {name: text for name, _, text in split} | texts
 
