@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 import math
 import os
@@ -18,7 +17,7 @@ from typing import Any
 from PIL import Image
 
 from worker.images.formats import PNG, ImageFormat
-from worker.images.metadata import exif, image_texts, png_chunks, png_info
+from worker.images.metadata import exif, image_texts, png_chunks
 from worker.images.png import Chunk, Pixels, Strip, assemble, encode_strip, strip_rows
 from worker.images.webp_jpeg import encode_webp_jpeg
 
@@ -219,7 +218,7 @@ def _encode_webp_jpeg(encoding: Encoding, pixels: Pixels, texts: Mapping[str, st
         try:
             content, encoding.bare = _with_metadata(image, texts, wanted)
         except Exception as error:  # noqa: BLE001 - such as a picture that is too complex for WebP.
-            encoding.write_instead(_png(image, texts), PNG.suffix, error)
+            encoding.write_instead(_png(pixels, texts), PNG.suffix, error)
         else:
             encoding.write(content)
     except BaseException as error:  # noqa: BLE001 - ``finish`` returns it.
@@ -235,14 +234,13 @@ def _with_metadata(image: Image.Image, texts: Mapping[str, str], wanted: ImageFo
 
 
 def _encode_small(encoding: Encoding, pixels: Pixels, texts: Mapping[str, str]) -> None:
-    """Encode with Pillow, on this thread: for a small image, the choice of a filter or another thread takes longer."""
+    """Encode on this thread: for a small image, another thread takes longer."""
     try:
-        encoding.write(_png(Image.fromarray(pixels), texts))
+        encoding.write(_png(pixels, texts))
     except Exception as error:  # noqa: BLE001 - ``finish`` returns it.
         encoding.fail(error)
 
 
-def _png(image: Image.Image, texts: Mapping[str, str]) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=png_info(texts), compress_level=4)
-    return buffer.getvalue()
+def _png(pixels: Pixels, texts: Mapping[str, str]) -> bytes:
+    strips = [encode_strip(pixels, rows) for rows in strip_rows(pixels)]
+    return assemble(pixels.shape, strips, png_chunks(texts))

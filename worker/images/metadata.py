@@ -35,17 +35,12 @@ def image_texts(prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> tuple[d
     return texts, left_out
 
 
-def png_info(texts: Mapping[str, str]) -> PngInfo:
-    """``texts`` in the form that Pillow's PNG encoder takes."""
+def png_chunks(texts: Mapping[str, str]) -> tuple[Chunk, ...]:
+    """``texts`` in the form that ``worker.images.png`` takes."""
     info = PngInfo()
     for key, text in texts.items():
         info.add_text(key, text)
-    return info
-
-
-def png_chunks(texts: Mapping[str, str]) -> tuple[Chunk, ...]:
-    """``texts`` in the form that ``worker.images.png`` takes."""
-    return tuple((kind, data) for kind, data, *_ in png_info(texts).chunks)
+    return tuple((kind, data) for kind, data, *_ in info.chunks)
 
 
 def exif(texts: Mapping[str, str]) -> Image.Exif | None:
