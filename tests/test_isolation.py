@@ -461,3 +461,19 @@ def test_what_a_pack_puts_into_the_folders_when_it_is_imported_is_there_for_each
         [sys.executable, "-c", TWO_JOBS], cwd=project, env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.splitlines() == ["['an example'] [('of-pack', 'a.txt')]"] * 2, done.stderr[-2000:]
+
+
+def test_a_packs_own_queue_is_asked_and_may_give_nothing(
+    embedded_worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = type(embedded_worker.embedded_runtime().prompts._server.prompt_queue)
+    stock, asked = queue.get, []
+
+    def get(self: Any, timeout: float | None = None) -> Any:
+        asked.append(len(self.queue))
+        return None if len(asked) == 1 else stock(self, timeout)
+
+    monkeypatch.setattr(queue, "get", get)
+    assert len(embedded_worker.run(graphs.solid()).images) == 0
+    assert len(embedded_worker.run(graphs.solid()).images) == 1
+    assert asked == [1, 1]

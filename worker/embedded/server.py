@@ -124,14 +124,15 @@ def take_prompt(queue: Any) -> tuple[Any, int] | None:
         if not queue.queue:
             return None
         if _is_of_pack(queue.get):
-            item, number = queue.get(timeout=0)
+            taken: tuple[Any, int] | None = queue.get(timeout=0)
         else:
-            item, number = heapq.heappop(queue.queue), queue.task_counter
+            taken = heapq.heappop(queue.queue), queue.task_counter
             queue.task_counter += 1
-        # An item that a node has queued may lack the last part, which older versions of ComfyUI did not have.
-        queue.currently_running[number] = (*item[:5], {})
-        queue.server.queue_updated()
-    return item, number
+            queue.server.queue_updated()
+        if taken is not None:
+            # An item that a node has queued may lack the last part, which older versions of ComfyUI did not have.
+            queue.currently_running[taken[1]] = (*taken[0][:5], {})
+    return taken
 
 
 def _is_of_pack(method: Any) -> bool:
